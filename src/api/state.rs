@@ -1,0 +1,152 @@
+//! What all handlers share: the settings, the state of loading, the model's names.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::sync::watch;
+
+use super::ApiError;
+use crate::chat::Template;
+use crate::config::Settings;
+use crate::engine::Engine;
+
+/// Shared by all handlers; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AppState {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    /// Names the model answers to; the first is given in answers. Never empty.
+    names: Vec<String>,
+    /// Unix time at which the process started, seconds.
+    started: u64,
+    load: watch::Receiver<LoadState>,
+    held: AtomicUsize,
+    draining: AtomicBool,
+}
+
+/// How far the model is.
+#[derive(Debug, Clone)]
+pub enum LoadState {
+    /// Being read; `progress` from 0 to 1.
+    Loading {
+        /// Share of the model that has been read.
+        progress: f32,
+    },
+    /// Serving.
+    Ready(Arc<Model>),
+    /// Loading failed; the message is fit for clients.
+    Failed(String),
+}
+
+/// A loaded model and what is derived from it once.
+#[derive(Debug)]
+pub struct Model {
+    /// The engine that computes it.
+    pub engine: Engine,
+    /// Its chat template; `Err` says why there is none.
+    pub template: Result<Template, String>,
+}
+
+impl AppState {
+    /// `names` must not be empty.
+    pub fn new(
+        settings: Settings,
+        names: Vec<String>,
+        started: u64,
+        load: watch::Receiver<LoadState>,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                settings,
+                names,
+                started,
+                load,
+                held: AtomicUsize::new(0),
+                draining: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// The effective settings.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// The name that answers carry.
+    pub fn model_name(&self) -> &str {
+        self.inner.names.first().map_or("", String::as_str)
+    }
+
+    /// All names the model answers to.
+    pub fn model_names(&self) -> &[String] {
+        &self.inner.names
+    }
+
+    /// Unix time of the process's start, seconds.
+    pub fn started(&self) -> u64 {
+        self.inner.started
+    }
+
+    /// How far the model is, now.
+    pub fn load_state(&self) -> LoadState {
+        self.inner.load.borrow().clone()
+    }
+
+    /// The model if it is ready, else 503 at once.
+    pub fn model_now(&self) -> Result<Arc<Model>, ApiError> {
+        match &*self.inner.load.borrow() {
+            LoadState::Ready(model) => Ok(model.clone()),
+            LoadState::Loading { progress } => Err(ApiError::Unavailable {
+                message: format!("the model is loading ({:.0} %)", progress * 100.0),
+                code: "loading",
+            }),
+            LoadState::Failed(message) => {
+                Err(ApiError::Unavailable { message: message.clone(), code: "load_failed" })
+            }
+        }
+    }
+
+    /// The model, waiting for it while it loads. At most `limits.queue` requests wait.
+    pub async fn model(&self) -> Result<Arc<Model>, ApiError> {
+        if !matches!(&*self.inner.load.borrow(), LoadState::Loading { .. }) {
+            return self.model_now();
+        }
+        let limit = self.inner.settings.limits.queue as usize;
+        let _held = Held::enter(&self.inner.held, limit)?;
+        let mut load = self.inner.load.clone();
+        // The sender lives as long as the process; if it is gone, what was last said counts.
+        let _ = load.wait_for(|state| !matches!(state, LoadState::Loading { .. })).await;
+        self.model_now()
+    }
+
+    /// From now on new work is refused with 503 and `Connection: close`.
+    pub fn start_draining(&self) {
+        self.inner.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the server is shutting down.
+    pub fn is_draining(&self) -> bool {
+        self.inner.draining.load(Ordering::Acquire)
+    }
+}
+
+/// Counts a request that waits for the model, for as long as it waits.
+struct Held<'a>(&'a AtomicUsize);
+
+impl<'a> Held<'a> {
+    fn enter(held: &'a AtomicUsize, limit: usize) -> Result<Self, ApiError> {
+        held.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < limit).then_some(n + 1))
+            .map(|_| Self(held))
+            .map_err(|waiting| ApiError::QueueFull { waiting })
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,5 @@
+//! Settings: one set of structs, four layers (defaults, TOML file, environment, flags).
+
+mod settings;
+
+pub use settings::*;

@@ -1,0 +1,200 @@
+//! The rest of the program's view of a running engine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Instant;
+
+use super::stream::{self, EventSender, GenerationStream};
+use super::{GenerationRequest, Vocabulary};
+
+/// A loaded model that takes requests. Cheap to share; the engine thread ends when the last
+/// handle is dropped.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) vocabulary: Vocabulary,
+    pub(crate) facts: ModelFacts,
+    pub(crate) stream_buffer_bytes: usize,
+    pub(crate) queue_limit: usize,
+}
+
+/// What the engine thread receives.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Sequences that arrived together.
+    Submit(Vec<Job>),
+    /// Let running sequences go on until the instant, then end them; take no new ones.
+    Drain(Instant),
+}
+
+/// A request on its way to a slot.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) request: GenerationRequest,
+    pub(crate) events: EventSender,
+    pub(crate) submitted: Instant,
+}
+
+/// State that the engine thread writes and others read.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) waiting: AtomicUsize,
+    pub(crate) counters: EngineCounters,
+    pub(crate) slots: Mutex<Vec<SlotSnapshot>>,
+}
+
+/// Totals since the engine started. Times in microseconds.
+#[derive(Debug, Default)]
+#[allow(missing_docs)] // the names are those of /metrics
+pub struct EngineCounters {
+    pub prompt_tokens: AtomicU64,
+    pub prompt_tokens_cached: AtomicU64,
+    pub prompt_us: AtomicU64,
+    pub predicted_tokens: AtomicU64,
+    pub predicted_us: AtomicU64,
+    /// Decode calls.
+    pub decodes: AtomicU64,
+    /// Sum over decode calls of the slots that took part.
+    pub busy_slots: AtomicU64,
+    /// Longest sequence seen, in tokens.
+    pub longest_sequence: AtomicU64,
+}
+
+/// What one slot does.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs)]
+pub struct SlotSnapshot {
+    pub id: u32,
+    pub processing: bool,
+    /// The id of the request it works on, or last worked on.
+    pub request_id: Option<String>,
+    /// Tokens of the current or last prompt.
+    pub prompt_tokens: u32,
+    /// Of these, read so far (cached ones included).
+    pub prompt_processed: u32,
+    pub prompt_cached: u32,
+    pub decoded: u32,
+    /// Tokens that may still be generated; `None`: unlimited.
+    pub remaining: Option<u32>,
+    /// Tokens that the slot's KV cache holds.
+    pub cached_tokens: u32,
+    /// The parameters of the current or last request.
+    pub sampling: Option<super::SamplingParams>,
+}
+
+/// What is known of the loaded model and its context.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct ModelFacts {
+    /// The path it was loaded from; `None`: the built-in demo model.
+    pub path: Option<std::path::PathBuf>,
+    /// `general.name`, if the file has one.
+    pub name: Option<String>,
+    pub architecture: String,
+    /// llama.cpp's name of the file's quantisation, such as `Q8_0`.
+    pub ftype: String,
+    /// Bytes of all tensors.
+    pub size: u64,
+    pub n_params: u64,
+    pub n_embd: u32,
+    pub n_vocab: u32,
+    pub n_ctx_train: u32,
+    /// Context of all slots together.
+    pub n_ctx: u32,
+    /// Context of one slot: no prompt with its answer can be longer.
+    pub n_ctx_slot: u32,
+    pub n_slots: u32,
+    /// Attention mixed with recurrent layers, or only those: no partial removal from its memory.
+    pub recurrent: bool,
+    /// The chat template in the file or the settings.
+    pub chat_template: Option<String>,
+    pub bos_token: Option<String>,
+    pub eos_token: Option<String>,
+    /// Seconds from the start of loading to the end of warm-up.
+    pub load_seconds: f64,
+}
+
+/// The queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// `limits.queue` requests are waiting already.
+    #[error("{waiting} requests are waiting already")]
+    QueueFull {
+        /// How many.
+        waiting: usize,
+    },
+    /// The engine has stopped or takes no new work.
+    #[error("the engine takes no more requests")]
+    Stopped,
+}
+
+impl Engine {
+    /// Queues sequences that belong to one HTTP request; all are taken or none.
+    pub fn submit(
+        &self,
+        requests: Vec<GenerationRequest>,
+    ) -> Result<Vec<GenerationStream>, SubmitError> {
+        let n = requests.len();
+        // A request with several choices is let in whole as long as the queue is not full yet.
+        let reserve = |waiting: usize| (waiting < self.queue_limit).then_some(waiting + n);
+        self.shared
+            .waiting
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, reserve)
+            .map_err(|waiting| SubmitError::QueueFull { waiting })?;
+        let submitted = Instant::now();
+        let (jobs, streams) = requests
+            .into_iter()
+            .map(|request| {
+                let (events, stream) = stream::channel(self.stream_buffer_bytes);
+                (Job { request, events, submitted }, stream)
+            })
+            .unzip();
+        match self.commands.send(Command::Submit(jobs)) {
+            Ok(()) => Ok(streams),
+            Err(_) => {
+                self.shared.waiting.fetch_sub(n, Ordering::AcqRel);
+                Err(SubmitError::Stopped)
+            }
+        }
+    }
+
+    /// Takes no new requests; ends the running ones with `FinishReason::Shutdown` at `deadline`.
+    pub fn drain(&self, deadline: Instant) {
+        // An engine that is gone has nothing to drain.
+        let _ = self.commands.send(Command::Drain(deadline));
+    }
+
+    /// Text to tokens and back; callable from any thread.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// What is known of the model and its context.
+    pub fn facts(&self) -> &ModelFacts {
+        &self.facts
+    }
+
+    /// Sequences that wait for a slot.
+    pub fn waiting(&self) -> usize {
+        self.shared.waiting.load(Ordering::Acquire)
+    }
+
+    /// Totals since the start.
+    pub fn counters(&self) -> &EngineCounters {
+        &self.shared.counters
+    }
+
+    /// What each slot does.
+    pub fn slots(&self) -> Vec<SlotSnapshot> {
+        self.shared.slots().clone()
+    }
+}
+
+impl Shared {
+    pub(crate) fn slots(&self) -> MutexGuard<'_, Vec<SlotSnapshot>> {
+        // Snapshots are replaced whole, so a panicking writer leaves no half-written one.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

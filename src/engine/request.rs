@@ -1,0 +1,109 @@
+//! What the engine is asked for.
+
+use crate::config::{SamplerKind, SamplingSettings};
+
+/// A token id of the loaded model's vocabulary.
+pub type Token = i32;
+
+/// One sequence to generate. Several choices of one request are several of these.
+#[derive(Debug, Clone)]
+pub struct GenerationRequest {
+    /// Identifies the HTTP request in logs and in `/slots`.
+    pub id: String,
+    /// The prompt; never empty, shorter than a slot's context, all ids inside the vocabulary.
+    pub prompt: Vec<Token>,
+    /// Positions in `prompt` at which messages begin, ascending. A slot whose cached history
+    /// agrees with the prompt up to its last message belongs to the same conversation.
+    pub message_starts: Vec<usize>,
+    /// Most tokens to generate; `None`: until the context is full. 0 reads the prompt only.
+    pub max_tokens: Option<u32>,
+    /// How tokens are chosen.
+    pub sampling: SamplingParams,
+    /// Generation ends before any of these appears in the text.
+    pub stop: Vec<String>,
+    /// Report each token's log probability and this many alternatives.
+    pub top_logprobs: Option<u32>,
+    /// Report those of the prompt's tokens as well (`echo` with `logprobs`), with this many
+    /// alternatives.
+    pub prompt_logprobs: Option<u32>,
+    /// Reuse what a slot holds of this prompt.
+    pub cache_prompt: bool,
+    /// Emit `GenerationEvent::Progress` while the prompt is read.
+    pub progress: bool,
+    /// The slot to use, if it matters to the client.
+    pub id_slot: Option<u32>,
+    /// Milliseconds of generation after which the sequence ends with `FinishReason::Length`;
+    /// checked once a line has ended, as llama-server does.
+    pub max_predict_ms: Option<u64>,
+}
+
+/// How tokens are chosen: the settings' values, overlaid with the request's.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)] // the meanings stand at `SamplingSettings`
+pub struct SamplingParams {
+    pub temperature: f32,
+    pub top_k: u32,
+    pub top_p: f32,
+    pub min_p: f32,
+    pub typical_p: f32,
+    pub top_n_sigma: f32,
+    pub xtc_probability: f32,
+    pub xtc_threshold: f32,
+    pub dynatemp_range: f32,
+    pub dynatemp_exponent: f32,
+    pub repeat_last_n: i32,
+    pub repeat_penalty: f32,
+    pub frequency_penalty: f32,
+    pub presence_penalty: f32,
+    pub dry_multiplier: f32,
+    pub dry_base: f32,
+    pub dry_allowed_length: i32,
+    pub dry_penalty_last_n: i32,
+    pub dry_sequence_breakers: Vec<String>,
+    pub mirostat: u8,
+    pub mirostat_tau: f32,
+    pub mirostat_eta: f32,
+    pub samplers: Vec<SamplerKind>,
+    /// Samplers never leave fewer candidates than this.
+    pub min_keep: u32,
+    /// Added to the logits of these tokens; negative infinity forbids one.
+    pub logit_bias: Vec<(Token, f32)>,
+    /// End-of-generation tokens are never chosen.
+    pub ignore_eos: bool,
+    /// `None`: a random seed.
+    pub seed: Option<u32>,
+}
+
+impl From<&SamplingSettings> for SamplingParams {
+    fn from(s: &SamplingSettings) -> Self {
+        Self {
+            temperature: s.temperature,
+            top_k: s.top_k,
+            top_p: s.top_p,
+            min_p: s.min_p,
+            typical_p: s.typical_p,
+            top_n_sigma: s.top_n_sigma,
+            xtc_probability: s.xtc_probability,
+            xtc_threshold: s.xtc_threshold,
+            dynatemp_range: s.dynatemp_range,
+            dynatemp_exponent: s.dynatemp_exponent,
+            repeat_last_n: s.repeat_last_n,
+            repeat_penalty: s.repeat_penalty,
+            frequency_penalty: s.frequency_penalty,
+            presence_penalty: s.presence_penalty,
+            dry_multiplier: s.dry_multiplier,
+            dry_base: s.dry_base,
+            dry_allowed_length: s.dry_allowed_length,
+            dry_penalty_last_n: s.dry_penalty_last_n,
+            dry_sequence_breakers: s.dry_sequence_breakers.clone(),
+            mirostat: s.mirostat,
+            mirostat_tau: s.mirostat_tau,
+            mirostat_eta: s.mirostat_eta,
+            samplers: s.samplers.clone(),
+            min_keep: 0,
+            logit_bias: Vec::new(),
+            ignore_eos: false,
+            seed: u32::try_from(s.seed).ok(),
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Text to tokens and back, for callers outside the engine thread.
+
+use std::fmt;
+use std::sync::Arc;
+
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::token::LlamaToken;
+
+use super::Token;
+
+/// The vocabulary of a loaded model. Cheap to clone.
+#[derive(Clone)]
+pub struct Vocabulary {
+    model: Arc<LlamaModel>,
+    n_tokens: i32,
+    /// Bytes of each token's piece with special tokens spelt out.
+    piece_bytes: Arc<[u16]>,
+}
+
+impl fmt::Debug for Vocabulary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vocabulary").field("n_tokens", &self.n_tokens).finish()
+    }
+}
+
+impl Vocabulary {
+    pub(super) fn new(model: Arc<LlamaModel>) -> Self {
+        let vocab = model.vocab();
+        let n_tokens = vocab.n_tokens();
+        let mut piece = Vec::new();
+        let piece_bytes = (0..n_tokens)
+            .map(|t| {
+                piece.clear();
+                vocab.token_to_piece_into(LlamaToken(t), &mut piece, true, None);
+                u16::try_from(piece.len()).unwrap_or(u16::MAX)
+            })
+            .collect();
+        Self { model, n_tokens, piece_bytes }
+    }
+
+    /// Number of tokens.
+    pub fn len(&self) -> usize {
+        self.n_tokens.max(0) as usize
+    }
+
+    /// Whether the model has no tokenizer.
+    pub fn is_empty(&self) -> bool {
+        self.n_tokens <= 0
+    }
+
+    /// Whether `token` is an id of this vocabulary. Others must not reach llama.cpp.
+    pub fn contains(&self, token: Token) -> bool {
+        (0..self.n_tokens).contains(&token)
+    }
+
+    /// Text to tokens. `add_special` adds the tokens that the model wants at the start or end;
+    /// `parse_special` reads `<|im_start|>` and the like as single tokens. Blocking: 100 ms for
+    /// a long prompt.
+    pub fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<Token> {
+        self.model
+            .vocab()
+            .tokenize(text.as_bytes(), add_special, parse_special)
+            .into_iter()
+            .map(|t| t.0)
+            .collect()
+    }
+
+    /// The bytes of one token, which need not be whole characters. Ids outside the vocabulary
+    /// have none. `special` spells out tokens such as `<|im_end|>`.
+    pub fn piece(&self, token: Token, special: bool) -> Vec<u8> {
+        if !self.contains(token) {
+            return Vec::new();
+        }
+        self.model.vocab().token_to_piece(LlamaToken(token), special, None)
+    }
+
+    /// The bytes of several tokens, special ones spelt out.
+    pub fn detokenize(&self, tokens: &[Token]) -> Vec<u8> {
+        tokens.iter().flat_map(|&t| self.piece(t, true)).collect()
+    }
+
+    /// Whether the token ends a generation.
+    pub fn is_end_of_generation(&self, token: Token) -> bool {
+        self.contains(token) && self.model.vocab().is_eog(LlamaToken(token))
+    }
+
+    /// Whether llama.cpp would put a BOS token first (`add_special`).
+    pub fn adds_bos(&self) -> bool {
+        self.model.vocab().should_add_bos()
+    }
+
+    /// The index in `tokens` of the token that holds byte `offset` of their text.
+    pub fn token_at_byte(&self, tokens: &[Token], offset: usize) -> usize {
+        let mut end = 0;
+        tokens
+            .iter()
+            .position(|&t| {
+                end += self.piece_bytes.get(t as usize).map_or(0, |&n| usize::from(n));
+                end > offset
+            })
+            .unwrap_or(tokens.len())
+    }
+}

@@ -1,0 +1,1 @@
+//! Model files: GGUF facts, split files, memory plan. No llama.cpp.
