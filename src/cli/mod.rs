@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod bench;
+
 use std::process::ExitCode;
 
 /// Runs the command line.
