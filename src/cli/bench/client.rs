@@ -32,12 +32,13 @@ impl From<ureq::Error> for ClientError {
     }
 }
 
-/// A connection to one server. Clones share their connections.
+/// The way to one server.
 #[derive(Clone)]
 pub(super) struct Client {
     agent: Agent,
     base: String,
     authorization: Option<String>,
+    timeout: Duration,
 }
 
 /// One streamed answer. Times count from `sent`.
@@ -68,26 +69,22 @@ impl Sample {
 }
 
 impl Client {
-    /// `base` is the URL up to and with `/v1`; `timeout` bounds each request as a whole.
+    /// `base` is the URL up to and with `/v1`; `timeout` bounds each request as a whole. Every
+    /// request opens a connection: one that stood idle may be closed by the server just when it
+    /// is used again, which would be counted as an error.
     pub(super) fn new(base: &str, api_key: Option<&str>, timeout: Duration) -> Client {
-        let config = Agent::config_builder()
-            .timeout_global(Some(timeout))
-            .timeout_connect(Some(timeout.min(Duration::from_secs(10))))
-            .http_status_as_error(false)
-            // A stream that arrives compressed has lost its timing.
-            .accept_encoding("")
-            // A proxy from the environment would be measured as well.
-            .proxy(None)
-            // Every stream's connection is kept, yet none so long that the server has closed it.
-            .max_idle_connections(4096)
-            .max_idle_connections_per_host(4096)
-            .max_idle_age(Duration::from_secs(3))
-            .build();
         Client {
-            agent: config.new_agent(),
+            agent: agent(timeout, false),
             base: base.trim_end_matches('/').to_owned(),
             authorization: api_key.map(|key| format!("Bearer {key}")),
+            timeout,
         }
+    }
+
+    /// The same with a connection of its own that stays open, for one thread that sends requests
+    /// one straight after the other.
+    pub(super) fn keeping_its_connection(&self) -> Client {
+        Client { agent: agent(self.timeout, true), ..self.clone() }
     }
 
     /// The ids of `/models`.
@@ -188,6 +185,21 @@ impl Client {
         let text = response.body_mut().with_config().limit(MAX_BYTES).read_to_string()?;
         serde_json::from_str(&text).map_err(|error| malformed(&error, &text))
     }
+}
+
+fn agent(timeout: Duration, keep_alive: bool) -> Agent {
+    Agent::config_builder()
+        .timeout_global(Some(timeout))
+        .timeout_connect(Some(timeout.min(Duration::from_secs(10))))
+        .http_status_as_error(false)
+        // A stream that arrives compressed has lost its timing.
+        .accept_encoding("")
+        // A proxy from the environment would be measured as well.
+        .proxy(None)
+        .max_idle_connections(usize::from(keep_alive))
+        .max_idle_connections_per_host(usize::from(keep_alive))
+        .build()
+        .new_agent()
 }
 
 fn checked(mut response: Response<Body>) -> Result<Response<Body>, ClientError> {

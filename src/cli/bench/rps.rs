@@ -76,6 +76,8 @@ fn connection(
     deadline: Instant,
     indices: impl Iterator<Item = u64>,
 ) -> (Vec<f64>, Vec<String>) {
+    let client = target.client.keeping_its_connection();
+    let target = Target { client, ..target.clone() };
     let (mut latencies, mut errors) = (Vec::new(), Vec::new());
     for index in indices {
         let sent = Instant::now();
