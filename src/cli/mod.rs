@@ -6,6 +6,8 @@ mod exit;
 mod serve;
 
 use std::ffi::OsString;
+pub mod bench;
+
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
