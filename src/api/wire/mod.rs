@@ -1,0 +1,3 @@
+//! Request bodies as clients send them: serde only, no engine and no HTTP.
+
+pub mod tokens;
