@@ -64,7 +64,9 @@ fn template(engine: &Engine) -> Result<Template, String> {
     const WAY_OUT: &str = "set `model.chat_template_file` (--chat-template-file) to a Jinja template for this model, or use /v1/completions";
     let facts = engine.facts();
     let Some(source) = &facts.chat_template else {
-        tracing::warn!("the model has no chat template: /v1/completions works, chat does not; {WAY_OUT}");
+        tracing::warn!(
+            "the model has no chat template: /v1/completions works, chat does not; {WAY_OUT}"
+        );
         return Err(format!("the model has no chat template: {WAY_OUT}"));
     };
     Template::new(source, facts.bos_token.as_deref(), facts.eos_token.as_deref()).map_err(|error| {

@@ -67,9 +67,8 @@ async fn live(
     address: &str,
 ) -> Result<Exit, Failure> {
     let handler = |kind| {
-        signal(kind).map_err(|error| {
-            Failure::new(Exit::System, format!("cannot handle signals: {error}"))
-        })
+        signal(kind)
+            .map_err(|error| Failure::new(Exit::System, format!("cannot handle signals: {error}")))
     };
     let mut signals = Signals {
         terminate: handler(SignalKind::terminate())?,

@@ -36,8 +36,10 @@ impl Source {
     }
 
     fn file(path: &Path) -> Result<Self, Failure> {
-        let model = ModelFile::open(path)
-            .map_err(|error| Failure { exit_code: error.exit_code(), message: error.to_string() })?;
+        let model = ModelFile::open(path).map_err(|error| Failure {
+            exit_code: error.exit_code(),
+            message: error.to_string(),
+        })?;
         let shown = Some(model.path.clone());
         Ok(Self { path: model.path, shown, facts: model.facts, _memory: None })
     }
