@@ -1,17 +1,16 @@
 //! The command line.
 
 mod arguments;
+pub mod bench;
 mod config;
 mod exit;
 mod serve;
 
 use std::ffi::OsString;
-pub mod bench;
-
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
-use clap::{ArgMatches, Command};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 pub use exit::Exit;
 
@@ -27,12 +26,15 @@ fn run(line: Vec<OsString>) -> ExitCode {
     };
     match command().try_get_matches_from(prepared.arguments) {
         Ok(matches) => dispatch(&matches, prepared.warnings),
-        Err(error) => {
-            // clap's own code for usage errors is 2. A closed pipe is no reason to fail.
-            let _ = error.print();
-            if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() }
-        }
+        Err(error) => misused(&error),
     }
+}
+
+/// Prints what clap has to say, which may be the help. Its own code for usage errors is 2.
+fn misused(error: &clap::Error) -> ExitCode {
+    // A closed pipe is no reason to fail.
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() }
 }
 
 /// All commands.
@@ -54,6 +56,7 @@ fn command() -> Command {
                 .args(crate::config::arguments()),
         )
         .subcommand(config::command())
+        .subcommand(bench::BenchArgs::augment_args(Command::new("bench")))
 }
 
 fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
@@ -63,6 +66,10 @@ fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
             Err(error) => exit::refuse(&error),
         },
         Some(("config", matches)) => config::run(matches, warnings),
+        Some(("bench", matches)) => match bench::BenchArgs::from_arg_matches(matches) {
+            Ok(args) => bench::run(args),
+            Err(error) => misused(&error),
+        },
         _ => Exit::Usage.into(),
     }
 }
