@@ -59,8 +59,11 @@ impl Capabilities {
             render(prompt)
         };
         let object = call(json!({"Mark2": MARK}), json!(""));
-        let object_arguments = object.as_ref().is_some_and(|prompt| !prompt.contains("'Mark2'"));
         let raw = call(json!("Mark1{"), json!(""));
+        // Python's way of printing an object is not JSON: such a template joins text, unless it
+        // fails on text.
+        let object_arguments =
+            object.is_some_and(|prompt| !prompt.contains("'Mark2'") || raw.is_none());
         let nothing = call(json!({"Mark2": MARK}), Value::Null);
         Self {
             text_content,

@@ -43,6 +43,10 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
         ValueKind::String => value,
         _ => Value::from(python_float(&value).unwrap_or_else(|| value.to_string())),
     });
+    // Everything with a length and items, as Jinja2 sees it.
+    env.add_test("sequence", |value: &Value| {
+        matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map)
+    });
     env.add_filter("tojson", tojson);
     env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
