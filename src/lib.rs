@@ -3,7 +3,6 @@
 //! Dependencies point one way: `cli -> api -> chat + engine -> model, host, config`; `service`
 //! stands beside. `chat` and `model` never import `engine`; only `engine` names `llama_cpp_2`.
 
-#[cfg(feature = "engine")]
 pub mod api;
 pub mod chat;
 pub mod cli;

@@ -1,7 +1,14 @@
 //! The HTTP surface.
 
+pub mod wire;
+
+#[cfg(feature = "engine")]
 mod error;
+#[cfg(feature = "engine")]
 mod state;
 
-pub use error::ApiError;
-pub use state::{AppState, LoadState, Model};
+#[cfg(feature = "engine")]
+pub use self::{
+    error::ApiError,
+    state::{AppState, LoadState, Model},
+};
