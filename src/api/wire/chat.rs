@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::body::{BodyError, FromJson, Integer, object_text, parse};
-use super::options::{MAX_ALTERNATIVES, Options};
+use super::options::{MAX_ALTERNATIVES, Options, RawOptions};
 use super::sampling::count;
 use crate::chat::{Content, ContentPart, Message, Role};
 use crate::config::Settings;
@@ -41,7 +41,7 @@ pub struct ChatCall {
 #[derive(Debug)]
 pub struct ChatBody {
     fields: ChatFields,
-    text: String,
+    options: RawOptions,
 }
 
 #[derive(Debug, Deserialize)]
@@ -78,14 +78,14 @@ enum Continue {
 impl FromJson for ChatBody {
     fn from_json(body: &[u8]) -> Result<Self, BodyError> {
         let text = object_text(body)?;
-        Ok(Self { fields: parse(text)?, text: text.to_owned() })
+        Ok(Self { fields: parse(text)?, options: RawOptions::parse(text)? })
     }
 }
 
 impl ChatBody {
     /// Checks all that needs no model.
     pub fn check(self, settings: &Settings) -> Result<ChatCall, BodyError> {
-        let options = Options::read(&self.text, settings)?;
+        let options = self.options.check(settings)?;
         let top_logprobs = self.fields.top_logprobs(&options)?;
         let echo = self.fields.echo.unwrap_or(false);
         self.fields.refuse_what_is_missing_here()?;

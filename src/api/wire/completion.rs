@@ -7,7 +7,7 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::body::{BodyError, FromJson, Integer, object_text, parse};
-use super::options::{MAX_ALTERNATIVES, Options};
+use super::options::{MAX_ALTERNATIVES, Options, RawOptions};
 use super::sampling::count;
 use crate::config::Settings;
 
@@ -45,7 +45,7 @@ pub struct CompletionCall {
 #[derive(Debug)]
 pub struct CompletionBody {
     fields: CompletionFields,
-    text: String,
+    options: RawOptions,
 }
 
 #[derive(Debug, Deserialize)]
@@ -60,14 +60,14 @@ struct CompletionFields {
 impl FromJson for CompletionBody {
     fn from_json(body: &[u8]) -> Result<Self, BodyError> {
         let text = object_text(body)?;
-        Ok(Self { fields: parse(text)?, text: text.to_owned() })
+        Ok(Self { fields: parse(text)?, options: RawOptions::parse(text)? })
     }
 }
 
 impl CompletionBody {
     /// Checks all that needs no model.
     pub fn check(self, settings: &Settings) -> Result<CompletionCall, BodyError> {
-        let options = Options::read(&self.text, settings)?;
+        let options = self.options.check(settings)?;
         let fields = self.fields;
         if fields.suffix.is_some_and(|suffix| !suffix.is_empty()) {
             return Err(BodyError::unsupported(

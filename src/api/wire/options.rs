@@ -97,11 +97,23 @@ pub struct Options {
     pub n_probs: Option<u32>,
 }
 
-impl Options {
-    /// Reads the shared fields of a body.
-    pub(super) fn read(text: &str, settings: &Settings) -> Result<Self, BodyError> {
-        let sampling = parse::<SamplingFields>(text)?.over(&settings.sampling)?;
-        parse::<OptionFields>(text)?.check(sampling, settings)
+/// The shared fields as sent, with the right types.
+#[derive(Debug)]
+pub(super) struct RawOptions {
+    sampling: SamplingFields,
+    fields: OptionFields,
+}
+
+impl RawOptions {
+    /// Reads a body's shared fields. The body is read once per group of fields, because serde's
+    /// `flatten` would lose the paths of errors.
+    pub(super) fn parse(text: &str) -> Result<Self, BodyError> {
+        Ok(Self { sampling: parse(text)?, fields: parse(text)? })
+    }
+
+    /// Checks ranges, and refuses what cannot be done.
+    pub(super) fn check(self, settings: &Settings) -> Result<Options, BodyError> {
+        self.fields.check(self.sampling.over(&settings.sampling)?, settings)
     }
 }
 
@@ -213,7 +225,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Result<Options, BodyError> {
-        Options::read(json, &Settings::default())
+        RawOptions::parse(json)?.check(&Settings::default())
     }
 
     fn refused(json: &str) -> (String, &'static str) {
