@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeOwned, Deserializer, Error, Unexpected, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, Unexpected, Visitor};
 use serde_json::error::Category;
 
 /// Why a body was refused. Always a 400.
@@ -68,7 +68,7 @@ pub fn object_text(body: &[u8]) -> Result<&str, BodyError> {
     match text.trim_ascii_start().bytes().next() {
         Some(b'{') => Ok(text),
         None => Err(BodyError::json("it is empty")),
-        Some(_) => match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        Some(_) => match serde_json::from_str::<IgnoredAny>(text) {
             Ok(_) => Err(BodyError {
                 message: "the body must be a JSON object".to_owned(),
                 param: None,
@@ -82,16 +82,19 @@ pub fn object_text(body: &[u8]) -> Result<&str, BodyError> {
 /// Reads a JSON object. Unknown fields are ignored.
 pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, BodyError> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(describe)?;
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|e| describe(e, text))?;
     json.end().map_err(BodyError::json)?;
     Ok(value)
 }
 
-fn describe(error: serde_path_to_error::Error<serde_json::Error>) -> BodyError {
+fn describe(error: serde_path_to_error::Error<serde_json::Error>, text: &str) -> BodyError {
     let path = error.path().to_string();
     let error = error.into_inner();
-    if error.classify() != Category::Data {
-        return BodyError::json(error);
+    // serde_json also calls it bad syntax when an enum's name is a number, for example.
+    if error.classify() != Category::Data
+        && let Err(syntax) = serde_json::from_str::<IgnoredAny>(text)
+    {
+        return BodyError::json(syntax);
     }
     let mut message = error.to_string();
     if let Some(at) = message.rfind(" at line ") {
@@ -112,6 +115,8 @@ fn describe(error: serde_path_to_error::Error<serde_json::Error>) -> BodyError {
     };
     if message.contains("untagged enum Content") {
         message = "expected a string or an array of typed parts".to_owned();
+    } else if message == "expected value" {
+        message = "wrong type".to_owned();
     }
     let message = shorten(&message);
     BodyError {

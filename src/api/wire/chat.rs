@@ -276,7 +276,7 @@ mod tests {
 
     fn refused(result: Result<ChatCall, BodyError>) -> (String, &'static str) {
         let error = result.unwrap_err();
-        (error.param.unwrap(), error.code)
+        (error.param.unwrap_or(error.message), error.code)
     }
 
     #[test]

@@ -9,6 +9,8 @@ mod completion;
 mod options;
 mod sampling;
 mod stop;
+#[cfg(test)]
+mod wild;
 
 pub use answer::*;
 pub use bias::{Bias, BiasTarget};
