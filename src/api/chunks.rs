@@ -244,6 +244,7 @@ pub(super) fn json(out: &mut Vec<u8>, value: &impl Serialize) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

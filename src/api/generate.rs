@@ -15,7 +15,7 @@ use super::wire::{
     Answer, AnswerMessage, ChatChoice, FINGERPRINT, Options, TextChoice, Timings, Usage,
     finish_reason,
 };
-use super::{ApiError, AppState, Model, sse};
+use super::{ApiError, AppState, Model, RequestId, sse};
 use crate::engine::{
     self, GenerationError, GenerationEvent, GenerationStream, OutputToken, Summary, Token,
     TokenLogprobs, Vocabulary,
@@ -95,7 +95,7 @@ pub(super) struct Choice {
 pub(super) async fn start<F>(
     state: AppState,
     options: Options,
-    id: String,
+    id: RequestId,
     logprobs: Option<u32>,
     echo_logprobs: bool,
     tokenise: F,
@@ -103,14 +103,13 @@ pub(super) async fn start<F>(
 where
     F: FnOnce(&Model) -> Result<Vec<Tokenised>, ApiError> + Send + 'static,
 {
-    if state.is_draining() {
-        return Err(engine::SubmitError::Stopped.into());
-    }
     let model = state.model().await?;
     let blocking = tokio::task::spawn_blocking(move || {
-        start_blocking(&model, &options, &id, logprobs, echo_logprobs, tokenise)
+        start_blocking(&model, &options, id.as_str(), logprobs, echo_logprobs, tokenise)
     });
-    blocking.await.map_err(|_| ApiError::Internal("preparing the prompt failed"))?
+    blocking
+        .await
+        .map_err(|_| ApiError::Internal("an internal error; the server's log says more"))?
 }
 
 fn start_blocking<F>(

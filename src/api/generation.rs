@@ -3,18 +3,18 @@
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Serialize;
 
 use super::extract::JsonBody;
 use super::generate::{Reply, Shape, respond, start};
 use super::prompt::{chat_prompt, render, text_prompt};
 use super::wire::{ChatBody, CompletionBody};
-use super::{ApiError, AppState};
+use super::{ApiError, AppState, RequestId};
 
 /// The routes, without `server.api_prefix`. `/completions` is llama-server's native form and
 /// not among them.
-pub fn routes() -> Router<AppState> {
+pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/chat/completions", post(chat))
@@ -24,12 +24,12 @@ pub fn routes() -> Router<AppState> {
 
 async fn chat(
     State(state): State<AppState>,
+    Extension(id): Extension<RequestId>,
     JsonBody(body): JsonBody<ChatBody>,
 ) -> Result<Response, ApiError> {
     let call = body.check(state.settings())?;
     check_model(&state, call.options.model.as_deref())?;
     let reply = Reply::new(Shape::Chat, &state, &call.options, call.top_logprobs);
-    let id = reply.id.clone();
     let work = start(state.clone(), call.options, id, call.top_logprobs, false, move |model| {
         Ok(vec![chat_prompt(model, &call.conversation, call.echo)?])
     });
@@ -38,12 +38,12 @@ async fn chat(
 
 async fn completions(
     State(state): State<AppState>,
+    Extension(id): Extension<RequestId>,
     JsonBody(body): JsonBody<CompletionBody>,
 ) -> Result<Response, ApiError> {
     let call = body.check(state.settings())?;
     check_model(&state, call.options.model.as_deref())?;
     let reply = Reply::new(Shape::Text, &state, &call.options, call.logprobs);
-    let id = reply.id.clone();
     let work = start(state.clone(), call.options, id, call.logprobs, call.echo, move |model| {
         let path = |i: usize| {
             if call.single { "prompt".to_owned() } else { format!("prompt[{i}]") }
@@ -66,7 +66,9 @@ async fn apply_template(
     let conversation = body.check_conversation(state.settings())?;
     let model = state.model().await?;
     let rendered = tokio::task::spawn_blocking(move || render(&model, &conversation)).await;
-    let prompt = rendered.map_err(|_| ApiError::Internal("rendering the template failed"))??.prompt;
+    let prompt = rendered
+        .map_err(|_| ApiError::Internal("an internal error; the server's log says more"))??
+        .prompt;
     Ok(Json(AppliedTemplate { prompt }))
 }
 

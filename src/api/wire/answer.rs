@@ -227,6 +227,7 @@ pub fn finish_reason(reason: &FinishReason) -> &'static str {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::time::Duration;
 

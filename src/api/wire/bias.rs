@@ -103,6 +103,7 @@ impl<'de> Deserialize<'de> for BiasKey {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::body::parse;
     use super::*;

@@ -175,6 +175,7 @@ fn whole(v: f64) -> Option<Integer> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

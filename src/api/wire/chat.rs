@@ -263,6 +263,7 @@ fn check_part(i: usize, j: usize, part: &ContentPart) -> Result<(), BodyError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -235,6 +235,7 @@ impl<'de> Deserialize<'de> for Element {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::PromptPiece::*;
     use super::*;

@@ -9,6 +9,7 @@ mod completion;
 mod options;
 mod sampling;
 mod stop;
+pub mod tokens;
 #[cfg(test)]
 mod wild;
 

@@ -250,6 +250,7 @@ fn unknown_sampler(name: &str) -> BodyError {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::body::parse;
     use super::*;

@@ -61,6 +61,7 @@ impl StopField {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::body::parse;
     use super::*;
