@@ -1,1 +1,5 @@
 //! Readers of /proc and /sys.
+
+mod memory;
+
+pub use memory::Memory;

@@ -1,0 +1,203 @@
+//! The architectures that the pinned llama.cpp knows (`LLM_ARCH_NAMES`); to be read anew when
+//! the pin moves.
+
+/// Sorted, for a binary search.
+const KNOWN: &[&str] = &[
+    "afmoe",
+    "apertus",
+    "arcee",
+    "arctic",
+    "arwkv7",
+    "baichuan",
+    "bailingmoe",
+    "bailingmoe2",
+    "bailingmoe3",
+    "bert",
+    "bitnet",
+    "bloom",
+    "chameleon",
+    "chatglm",
+    "clef",
+    "clip",
+    "codeshell",
+    "cogvlm",
+    "cohere2",
+    "cohere2moe",
+    "command-r",
+    "dbrx",
+    "deci",
+    "deepseek",
+    "deepseek2",
+    "deepseek2-ocr",
+    "deepseek32",
+    "deepseek4",
+    "dflash",
+    "dots1",
+    "dots3note",
+    "dream",
+    "eagle3",
+    "ernie4_5",
+    "ernie4_5-moe",
+    "eurobert",
+    "exaone",
+    "exaone-moe",
+    "exaone4",
+    "falcon",
+    "falcon-h1",
+    "gemma",
+    "gemma-embedding",
+    "gemma2",
+    "gemma3",
+    "gemma3n",
+    "gemma4",
+    "gemma4-assistant",
+    "glm-dsa",
+    "glm4",
+    "glm4moe",
+    "glm5-next",
+    "gpt-oss",
+    "gpt2",
+    "gptj",
+    "gptneox",
+    "granite",
+    "granite_swa",
+    "granitehybrid",
+    "granitemoe",
+    "graniteswitch",
+    "grok",
+    "grovemoe",
+    "hrm_text",
+    "hunyuan-dense",
+    "hunyuan-moe",
+    "hunyuan_vl",
+    "hy_v3",
+    "hy_v4",
+    "internlm2",
+    "jais",
+    "jais2",
+    "jamba",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "kimi-k3",
+    "kimi-linear",
+    "laguna",
+    "lfm2",
+    "lfm2moe",
+    "llada",
+    "llada-moe",
+    "llama",
+    "llama-embed",
+    "llama4",
+    "maincoder",
+    "mamba",
+    "mamba2",
+    "maple",
+    "mellum",
+    "mimo2",
+    "minicpm",
+    "minicpm3",
+    "minimax-01",
+    "minimax-m2",
+    "minimax-m3",
+    "mistral3",
+    "mistral4",
+    "modern-bert",
+    "mpt",
+    "muse-glimmer",
+    "nanbeige",
+    "nemotron",
+    "nemotron_h",
+    "nemotron_h_moe",
+    "neo-bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "olmo",
+    "olmo2",
+    "olmoe",
+    "openelm",
+    "orion",
+    "paddleocr",
+    "pangu-embedded",
+    "phi2",
+    "phi3",
+    "phimoe",
+    "plamo",
+    "plamo2",
+    "plamo3",
+    "plm",
+    "pockettts",
+    "qwen",
+    "qwen2",
+    "qwen2moe",
+    "qwen2vl",
+    "qwen3",
+    "qwen35",
+    "qwen35moe",
+    "qwen3moe",
+    "qwen3next",
+    "qwen3tts",
+    "qwen3vl",
+    "qwen3vlmoe",
+    "qwen4exp",
+    "refact",
+    "rnd1",
+    "rwkv6",
+    "rwkv6qwen2",
+    "rwkv7",
+    "seed_oss",
+    "smallthinker",
+    "smollm3",
+    "spark2_5",
+    "stablelm",
+    "starcoder",
+    "starcoder2",
+    "step35",
+    "t5",
+    "t5encoder",
+    "talkie",
+    "wavtokenizer-dec",
+    "xverse",
+];
+
+/// Recurrent in every layer (`llm_arch_is_recurrent`).
+const RECURRENT: &[&str] = &["arwkv7", "mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7"];
+
+/// Hybrids whose layers attend fully every so many layers, four unless the file says otherwise.
+const INTERVAL: &[&str] = &["minimax-01", "qwen35", "qwen35moe", "qwen3next", "qwen4exp"];
+
+/// Whether llama.cpp can load `name`.
+pub(super) fn is_known(name: &str) -> bool {
+    KNOWN.binary_search(&name).is_ok()
+}
+
+/// Whether no layer of `name` has a KV cache.
+pub(super) fn is_recurrent(name: &str) -> bool {
+    RECURRENT.contains(&name)
+}
+
+/// Whether `full_attention_interval` says which layers of `name` attend.
+pub(super) fn has_interval(name: &str) -> bool {
+    INTERVAL.contains(&name)
+}
+
+/// The known architecture that looks most like `name`.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    KNOWN
+        .iter()
+        .map(|known| (strsim::jaro_winkler(name, known), *known))
+        .filter(|(score, _)| *score > 0.9)
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted_so_that_the_search_finds_every_name() {
+        assert!(KNOWN.is_sorted());
+        assert!(is_known("qwen3") && is_known("qwen3next") && !is_known("nosucharch"));
+        assert_eq!(nearest("qwen3_next"), Some("qwen3next"));
+    }
+}
