@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::body::{BodyError, FromJson, object_text, parse};
 use crate::engine::Token;
 
 /// Body of `/tokenize`.
@@ -45,6 +46,18 @@ pub enum TextOrToken {
 pub struct DetokenizeRequest {
     /// Token ids of the model's vocabulary.
     pub tokens: Vec<Token>,
+}
+
+impl FromJson for TokenizeRequest {
+    fn from_json(body: &[u8]) -> Result<Self, BodyError> {
+        parse(object_text(body)?)
+    }
+}
+
+impl FromJson for DetokenizeRequest {
+    fn from_json(body: &[u8]) -> Result<Self, BodyError> {
+        parse(object_text(body)?)
+    }
 }
 
 // `null` is the same as absent, in all of this server's requests.
