@@ -1,17 +1,16 @@
 //! The command line.
 
 mod arguments;
+pub mod bench;
 mod config;
 mod exit;
 mod serve;
 
 use std::ffi::OsString;
-pub mod bench;
-
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
-use clap::{ArgMatches, Command};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 pub use exit::Exit;
 
@@ -54,6 +53,9 @@ fn command() -> Command {
                 .args(crate::config::arguments()),
         )
         .subcommand(config::command())
+        .subcommand(bench::BenchArgs::augment_args(
+            Command::new("bench").about("Measure an OpenAI-compatible server"),
+        ))
 }
 
 fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
@@ -63,12 +65,19 @@ fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
             Err(error) => exit::refuse(&error),
         },
         Some(("config", matches)) => config::run(matches, warnings),
+        Some(("bench", matches)) => match bench::BenchArgs::from_arg_matches(matches) {
+            Ok(args) => bench::run(args),
+            Err(error) => {
+                let _ = error.print();
+                Exit::Usage.into()
+            }
+        },
         _ => Exit::Usage.into(),
     }
 }
 
 /// The version and the backends that are built in.
-static VERSION: LazyLock<String> = LazyLock::new(|| {
+pub(crate) static VERSION: LazyLock<String> = LazyLock::new(|| {
     let features: Vec<&str> = [
         ("engine", cfg!(feature = "engine")),
         ("hip", cfg!(feature = "hip")),
