@@ -159,6 +159,7 @@ impl Text {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
 

@@ -41,14 +41,19 @@ pub fn router(state: AppState) -> Router {
             .route(&pattern, get(index))
             .route(&format!("{pattern}/"), get(index))
     };
+    let app = app.fallback(no_route).with_state(state.clone());
     let gate = Gate { state: state.clone(), prefix: prefix.into() };
-    let app =
-        app.fallback(no_route).layer(from_fn(wrong_method)).layer(from_fn_with_state(gate, admit));
+    // As a fallback of a second router: layers of the first would run before axum has put the
+    // allowed methods into a 405.
+    let app = Router::new()
+        .fallback_service(app)
+        .layer(from_fn(wrong_method))
+        .layer(from_fn_with_state(gate, admit));
     let app = match cors::layer(&state.settings().server.cors_origins) {
         Some(cors) => app.layer(cors),
         None => app,
     };
-    app.layer(from_fn(access)).with_state(state)
+    app.layer(from_fn(access))
 }
 
 /// `/llm` from `llm`, `/llm` or `/llm/`; empty for none.

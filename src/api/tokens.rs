@@ -5,7 +5,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::body::JsonBody;
+use super::extract::JsonBody;
 use super::wire::tokens::{DetokenizeRequest, TextOrToken, TokenizeContent, TokenizeRequest};
 use super::{ApiError, AppState};
 use crate::engine::{Token, Vocabulary};

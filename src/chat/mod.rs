@@ -3,5 +3,7 @@
 mod message;
 mod template;
 
-pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};
+pub use message::{
+    Content, ContentPart, FunctionCall, InvalidMessage, Message, Role, ToolCall, validate,
+};
 pub use template::{RenderError, RenderRequest, Rendered, Template, TemplateError};

@@ -26,12 +26,15 @@ fn run(line: Vec<OsString>) -> ExitCode {
     };
     match command().try_get_matches_from(prepared.arguments) {
         Ok(matches) => dispatch(&matches, prepared.warnings),
-        Err(error) => {
-            // clap's own code for usage errors is 2. A closed pipe is no reason to fail.
-            let _ = error.print();
-            if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() }
-        }
+        Err(error) => misused(&error),
     }
+}
+
+/// Prints what clap has to say, which may be the help. Its own code for usage errors is 2.
+fn misused(error: &clap::Error) -> ExitCode {
+    // A closed pipe is no reason to fail.
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() }
 }
 
 /// All commands.
@@ -53,9 +56,7 @@ fn command() -> Command {
                 .args(crate::config::arguments()),
         )
         .subcommand(config::command())
-        .subcommand(bench::BenchArgs::augment_args(
-            Command::new("bench").about("Measure an OpenAI-compatible server"),
-        ))
+        .subcommand(bench::BenchArgs::augment_args(Command::new("bench")))
 }
 
 fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
@@ -67,10 +68,7 @@ fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
         Some(("config", matches)) => config::run(matches, warnings),
         Some(("bench", matches)) => match bench::BenchArgs::from_arg_matches(matches) {
             Ok(args) => bench::run(args),
-            Err(error) => {
-                let _ = error.print();
-                Exit::Usage.into()
-            }
+            Err(error) => misused(&error),
         },
         _ => Exit::Usage.into(),
     }

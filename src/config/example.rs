@@ -58,12 +58,10 @@ fn comment(out: &mut String, text: &str) {
     }
 }
 
-/// The value as TOML on one line; none for null.
+/// The value as TOML on one line; none for null. JSON's text of all but filled objects, which no
+/// default is, is TOML as well, and never a string of several lines.
 fn toml_text(value: &Value) -> Option<String> {
-    if value.is_null() {
-        return None;
-    }
-    toml::Value::try_from(value).ok().map(|value| value.to_string())
+    (!value.is_null()).then(|| value.to_string())
 }
 
 #[cfg(test)]

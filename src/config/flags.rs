@@ -185,7 +185,7 @@ pub fn arguments() -> Vec<Arg> {
                 .num_args(0..=1)
                 .require_equals(true)
                 .action(ArgAction::Append),
-            Takes::Nothing(..) => argument.action(ArgAction::Count),
+            Takes::Nothing(..) => argument.action(ArgAction::SetTrue).overrides_with(long),
         });
         if let Some(negative) = negative_flag(binding) {
             let long = negative.trim_start_matches('-');
@@ -194,7 +194,8 @@ pub fn arguments() -> Vec<Arg> {
                     .long(long)
                     .help(format!("Turns {id} off"))
                     .help_heading(key.section())
-                    .action(ArgAction::Count),
+                    .action(ArgAction::SetTrue)
+                    .overrides_with(long),
             );
         }
     }
@@ -233,7 +234,7 @@ pub fn from_matches(matches: &ArgMatches) -> Vec<FlagValue> {
                 let negative = negative_flag(binding).map(|flag| (flag, "false"));
                 for (flag, text) in [(name, text)].into_iter().chain(negative) {
                     let id = flag.trim_start_matches('-');
-                    if matches.get_count(id) > 0
+                    if matches.get_flag(id)
                         && let Some(last) = matches.indices_of(id).and_then(Iterator::max)
                     {
                         found

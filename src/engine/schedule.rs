@@ -9,8 +9,9 @@ pub(crate) struct SlotView<'a> {
     pub(crate) busy: bool,
     /// Tokens that the slot's sequence holds.
     pub(crate) tokens: &'a [Token],
-    /// Position in `tokens` at which the last message of its last prompt begins.
-    pub(crate) last_message: usize,
+    /// A prompt that agrees with `tokens` at least up to here goes on with the same conversation
+    /// (see [`anchor`]).
+    pub(crate) anchor: usize,
     /// Grows with every use.
     pub(crate) last_used: u64,
 }
@@ -20,11 +21,23 @@ pub(crate) fn common_prefix(a: &[Token], b: &[Token]) -> usize {
     a.iter().zip(b).take_while(|(x, y)| x == y).count()
 }
 
+/// How far a prompt must agree with an earlier one to be taken for the same conversation.
+///
+/// From the second user message on, up to the last one: it may be edited, or its answer generated
+/// anew. The first one cannot be told from another conversation's, so all of it must agree, but
+/// for the opening of the answer, which is not always repeated in the history.
+pub(crate) fn anchor(prompt_len: usize, message_starts: &[usize]) -> usize {
+    /// `<|im_start|>assistant\n<think>\n\n</think>\n\n`, with one to spare.
+    const ANSWER_OPENING: usize = 8;
+    match message_starts {
+        [_, .., last] => *last,
+        _ => prompt_len.saturating_sub(ANSWER_OPENING).max(prompt_len / 2 + 1).min(prompt_len),
+    }
+}
+
 /// The idle slot that takes a prompt; `None`: all are busy.
 ///
-/// A slot whose history the prompt continues comes first: the prompt agrees with it at least up
-/// to the last message that the slot was given, so it is the same conversation going on, its
-/// last message edited, or its answer generated anew. Any other history is left alone while an
+/// A slot whose history the prompt continues comes first. Any other history is left alone while an
 /// empty slot exists, however long the common prefix: agents share a system prompt of 10,000
 /// tokens and differ after it. With none empty, the longest prefix wins, then the slot that was
 /// not used for the longest time.
@@ -32,7 +45,7 @@ pub(crate) fn choose_slot(slots: &[SlotView<'_>], prompt: &[Token]) -> Option<us
     let idle = || slots.iter().enumerate().filter(|(_, s)| !s.busy);
     let prefix = |s: &SlotView<'_>| common_prefix(s.tokens, prompt);
     let continued = idle()
-        .filter(|(_, s)| !s.tokens.is_empty() && prefix(s) >= s.last_message.max(1))
+        .filter(|(_, s)| !s.tokens.is_empty() && prefix(s) >= s.anchor)
         .max_by_key(|(_, s)| (prefix(s), std::cmp::Reverse(s.last_used)));
     let empty = || idle().find(|(_, s)| s.tokens.is_empty());
     let longest = || {
@@ -113,8 +126,8 @@ mod tests {
 
     use super::*;
 
-    fn idle(tokens: &[Token], last_message: usize, last_used: u64) -> SlotView<'_> {
-        SlotView { busy: false, tokens, last_message, last_used }
+    fn idle(tokens: &[Token], anchor: usize, last_used: u64) -> SlotView<'_> {
+        SlotView { busy: false, tokens, anchor, last_used }
     }
 
     #[test]
@@ -127,6 +140,14 @@ mod tests {
     fn an_edited_last_message_stays_in_its_slot() {
         let slots = [idle(&[], 0, 0), idle(&[1, 2, 3, 4], 2, 1)];
         assert_eq!(choose_slot(&slots, &[1, 2, 7, 8]), Some(1));
+    }
+
+    #[test]
+    fn the_first_message_of_a_conversation_must_agree_whole() {
+        assert_eq!(anchor(100, &[40]), 92);
+        assert_eq!(anchor(9, &[0]), 5);
+        assert_eq!(anchor(1, &[]), 1);
+        assert_eq!(anchor(100, &[0, 40]), 40);
     }
 
     #[test]

@@ -20,8 +20,8 @@ const PROMPT_LOGPROBS_CHUNK: usize = 32;
 pub(crate) struct Slot {
     /// The tokens that the sequence's memory holds.
     pub(crate) tokens: Vec<Token>,
-    /// Where the last message of the last prompt begins in `tokens`.
-    pub(crate) last_message: usize,
+    /// Up to where a prompt must agree to continue this sequence's conversation.
+    pub(crate) anchor: usize,
     /// Number of the last request it took; grows over all slots.
     pub(crate) last_used: u64,
     /// The request being worked on.
@@ -62,7 +62,7 @@ impl Slot {
         SlotView {
             busy: self.work.is_some(),
             tokens: &self.tokens,
-            last_message: self.last_message,
+            anchor: self.anchor,
             last_used: self.last_used,
         }
     }

@@ -232,7 +232,7 @@ impl Worker<'_> {
         };
         let state = &mut self.slots[slot];
         state.last_used = self.arrivals;
-        state.last_message = request.message_starts.last().copied().unwrap_or(request.prompt.len());
+        state.anchor = schedule::anchor(request.prompt.len(), &request.message_starts);
         state.work = Some(Work {
             text: TextAssembler::new(request.stop.clone()),
             phase: Phase::Prompt { read: cached },

@@ -24,7 +24,7 @@ pub enum LoggingError {
 ///
 /// `auto` is text here; stdout stays free for results. Call it once, before other threads log.
 pub fn init(settings: &LogSettings) -> Result<(), LoggingError> {
-    let filter = EnvFilter::try_new(&settings.level)?;
+    let filter = EnvFilter::try_new(filter(&settings.level))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match settings.format {
         LogFormat::Json => builder
@@ -39,6 +39,14 @@ pub fn init(settings: &LogSettings) -> Result<(), LoggingError> {
         }
     }
     Ok(())
+}
+
+/// At `info` llama.cpp writes some 150 lines about a model; they are for `debug`.
+fn filter(level: &str) -> String {
+    match level {
+        "info" => "info,llama-cpp-2=warn".to_owned(),
+        other => other.to_owned(),
+    }
 }
 
 fn colors(setting: LogColors) -> bool {

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::body::{BodyError, FromJson, object_text, parse};
 use crate::engine::Token;
 
 /// Body of `/tokenize`.
@@ -47,6 +48,18 @@ pub struct DetokenizeRequest {
     pub tokens: Vec<Token>,
 }
 
+impl FromJson for TokenizeRequest {
+    fn from_json(body: &[u8]) -> Result<Self, BodyError> {
+        parse(object_text(body)?)
+    }
+}
+
+impl FromJson for DetokenizeRequest {
+    fn from_json(body: &[u8]) -> Result<Self, BodyError> {
+        parse(object_text(body)?)
+    }
+}
+
 // `null` is the same as absent, in all of this server's requests.
 fn or_default<'de, D: serde::Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
     Option::deserialize(d).map(Option::unwrap_or_default)
@@ -61,7 +74,7 @@ fn or_yes<'de, D: serde::Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 
