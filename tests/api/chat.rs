@@ -185,7 +185,7 @@ fn both_paths_and_any_content_type_are_answered() {
 
 #[test]
 fn a_foreign_model_name_is_refused_only_under_strict_model_names() {
-    let server = Server::start(&["--alias", "tiny,small", "--strict-model-names", "true"]);
+    let server = Server::start(&["--alias", "tiny,small", "--strict-model-names"]);
     let ask = |model: &str| server.chat("Hello!", json!({"model": model, "max_tokens": 1}));
     assert_eq!(ask("small").json["model"], "tiny");
     let reply = ask("gpt-4");
