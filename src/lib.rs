@@ -5,6 +5,11 @@
 
 #[cfg(feature = "engine")]
 pub mod api;
+/// Without the engine, what is left of the HTTP surface: the bodies that clients send.
+#[cfg(not(feature = "engine"))]
+pub mod api {
+    pub mod wire;
+}
 pub mod chat;
 pub mod cli;
 pub mod config;

@@ -1,7 +1,34 @@
 //! The HTTP surface.
 
+mod absent;
+mod access;
+mod auth;
+mod chunks;
+mod connection;
+mod cors;
 mod error;
+mod extract;
+mod generate;
+mod generation;
+mod health;
+mod listen;
+mod logprobs;
+mod metrics;
+mod models;
+mod prompt;
+mod props;
+mod router;
+mod server;
+mod sse;
 mod state;
+mod tokens;
+mod upload;
+pub mod wire;
 
+pub use access::RequestId;
+pub use auth::{KeyError, Keys, load_keys};
 pub use error::ApiError;
+pub use listen::{ListenError, Listener, bind};
+pub use router::router;
+pub use server::serve;
 pub use state::{AppState, LoadState, Model};

@@ -1,24 +1,32 @@
 //! What all handlers share: the settings, the state of loading, the model's names.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
-use super::ApiError;
+use super::{ApiError, Keys};
 use crate::chat::Template;
 use crate::config::Settings;
 use crate::engine::Engine;
 
 /// Shared by all handlers; cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AppState {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for AppState {
+    /// Without the settings, which may hold API keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppState").field("names", &self.inner.names).finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     settings: Settings,
+    keys: Keys,
     /// Names the model answers to; the first is given in answers. Never empty.
     names: Vec<String>,
     /// Unix time at which the process started, seconds.
@@ -55,6 +63,7 @@ impl AppState {
     /// `names` must not be empty.
     pub fn new(
         settings: Settings,
+        keys: Keys,
         names: Vec<String>,
         started: u64,
         load: watch::Receiver<LoadState>,
@@ -62,6 +71,7 @@ impl AppState {
         Self {
             inner: Arc::new(Inner {
                 settings,
+                keys,
                 names,
                 started,
                 load,
@@ -74,6 +84,11 @@ impl AppState {
     /// The effective settings.
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
+    }
+
+    /// The keys that clients must present.
+    pub fn keys(&self) -> &Keys {
+        &self.inner.keys
     }
 
     /// The name that answers carry.
@@ -121,6 +136,11 @@ impl AppState {
         // The sender lives as long as the process; if it is gone, what was last said counts.
         let _ = load.wait_for(|state| !matches!(state, LoadState::Loading { .. })).await;
         self.model_now()
+    }
+
+    /// Requests that wait for the model to be loaded.
+    pub fn held(&self) -> usize {
+        self.inner.held.load(Ordering::Acquire)
     }
 
     /// From now on new work is refused with 503 and `Connection: close`.

@@ -1,8 +1,97 @@
 //! The command line.
 
+mod arguments;
+pub mod bench;
+mod config;
+mod exit;
+mod serve;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+pub use exit::Exit;
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    run(std::env::args_os().collect())
+}
+
+fn run(line: Vec<OsString>) -> ExitCode {
+    let prepared = match arguments::prepare(line) {
+        Ok(prepared) => prepared,
+        Err(error) => return exit::refuse(&error),
+    };
+    match command().try_get_matches_from(prepared.arguments) {
+        Ok(matches) => dispatch(&matches, prepared.warnings),
+        Err(error) => misused(&error),
+    }
+}
+
+/// Prints what clap has to say, which may be the help. Its own code for usage errors is 2.
+fn misused(error: &clap::Error) -> ExitCode {
+    // A closed pipe is no reason to fail.
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() }
+}
+
+/// All commands.
+fn command() -> Command {
+    Command::new("strixhalo")
+        .about("An LLM server for AMD Ryzen AI MAX+ 395 that speaks the OpenAI API")
+        .long_about(
+            "An LLM server for AMD Ryzen AI MAX+ 395 that speaks the OpenAI API.\n\n\
+             Without a command, `serve` is run; it takes llama-server's flags.",
+        )
+        .version(VERSION.as_str())
+        .propagate_version(true)
+        .subcommand_required(true)
+        .max_term_width(100)
+        .subcommand(
+            Command::new("serve")
+                .about("Serve a model; without one, the built-in demo model")
+                .args(arguments::sources())
+                .args(crate::config::arguments()),
+        )
+        .subcommand(config::command())
+        .subcommand(bench::BenchArgs::augment_args(Command::new("bench")))
+}
+
+fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
+    match matches.subcommand() {
+        Some(("serve", matches)) => match arguments::load(matches, warnings) {
+            Ok(loaded) => serve::run(loaded),
+            Err(error) => exit::refuse(&error),
+        },
+        Some(("config", matches)) => config::run(matches, warnings),
+        Some(("bench", matches)) => match bench::BenchArgs::from_arg_matches(matches) {
+            Ok(args) => bench::run(args),
+            Err(error) => misused(&error),
+        },
+        _ => Exit::Usage.into(),
+    }
+}
+
+/// The version and the backends that are built in.
+pub(crate) static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let features: Vec<&str> = [
+        ("engine", cfg!(feature = "engine")),
+        ("hip", cfg!(feature = "hip")),
+        ("vulkan", cfg!(feature = "vulkan")),
+    ]
+    .into_iter()
+    .filter_map(|(name, built_in)| built_in.then_some(name))
+    .collect();
+    let features = if features.is_empty() { "none".to_owned() } else { features.join(", ") };
+    format!("{} (features: {features})", env!("CARGO_PKG_VERSION"))
+});
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn clap_accepts_the_definition_of_all_commands() {
+        super::command().debug_assert();
+    }
 }

@@ -1,21 +1,41 @@
 //! The engine: one thread per loaded model owns the llama.cpp context and schedules all
 //! sequences on it. The only part of the crate that names `llama_cpp_2`.
 
+#[cfg(feature = "engine")]
+mod backend;
 mod event;
 #[cfg(feature = "engine")]
 mod handle;
+#[cfg(feature = "engine")]
+mod load;
+#[cfg(feature = "engine")]
+mod logits;
+#[cfg(feature = "engine")]
+mod pace;
 mod request;
+#[cfg(feature = "engine")]
+mod sampler;
+#[cfg(feature = "engine")]
+mod schedule;
+#[cfg(feature = "engine")]
+mod slot;
 #[cfg(feature = "engine")]
 mod stream;
 #[cfg(feature = "engine")]
+mod text;
+#[cfg(feature = "engine")]
 mod vocabulary;
+#[cfg(feature = "engine")]
+mod worker;
 
 pub use event::*;
 pub use request::*;
 
 #[cfg(feature = "engine")]
 pub use self::{
+    backend::{Device, devices, system_info},
     handle::{Engine, EngineCounters, ModelFacts, SlotSnapshot, SubmitError},
+    load::{LoadError, LoadParams, load},
     stream::GenerationStream,
     vocabulary::Vocabulary,
 };

@@ -12,8 +12,8 @@ pub struct GenerationRequest {
     pub id: String,
     /// The prompt; never empty, shorter than a slot's context, all ids inside the vocabulary.
     pub prompt: Vec<Token>,
-    /// Positions in `prompt` at which messages begin, ascending. A slot whose cached history
-    /// agrees with the prompt up to its last message belongs to the same conversation.
+    /// Positions in `prompt` at which user messages begin, ascending; they tell a conversation
+    /// that goes on from another one with the same beginning.
     pub message_starts: Vec<usize>,
     /// Most tokens to generate; `None`: until the context is full. 0 reads the prompt only.
     pub max_tokens: Option<u32>,

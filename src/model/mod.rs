@@ -19,3 +19,4 @@ pub use plan::{
     decide_context, largest_ctx_per_slot, memory_need,
 };
 pub use quantization::{TensorType, file_type_name};
+pub mod builtin;

@@ -1,1 +1,3 @@
 //! Logging, metrics, shutdown.
+
+pub mod logging;

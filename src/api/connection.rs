@@ -1,0 +1,435 @@
+//! One client connection: HTTP/1.1 with bounds on how long a client may be silent.
+//!
+//! hyper's own header timeout also runs between two requests of a kept connection and would cut
+//! pooled connections off after it, just as their client uses them again. Here the time for
+//! headers begins with their first byte, and an idle connection has its own, longer time.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderValue, Request, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+use tower::ServiceExt;
+
+use super::ApiError;
+
+/// An idle connection is closed after this; longer than the 90 s after which the pools of common
+/// clients close it, so that no request meets a connection that is just being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Request line and headers together.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+/// What hyper may buffer of a connection's input.
+const MAX_BUFFER_BYTES: usize = 128 << 10;
+/// An unread rest of a request body up to this size is swallowed for the connection's sake.
+const SMALL_REST: u64 = 64 << 10;
+/// Silence that ends the reading of a refused request's body.
+const LINGER_SILENCE: Duration = Duration::from_secs(2);
+/// Longest time to read a refused request's body.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// How far the server's life is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Serving.
+    Serve,
+    /// Running requests may finish; connections close after them.
+    Drain,
+    /// Everything ends now.
+    Cut,
+}
+
+/// Serves the requests of one connection, until it closes or `stage` says so.
+pub(super) async fn serve_connection(
+    stream: Stream,
+    router: Router,
+    header_timeout: Duration,
+    mut stage: watch::Receiver<Stage>,
+) {
+    let progress = Arc::new(Progress::default());
+    let service = {
+        let progress = progress.clone();
+        service_fn(move |request| Box::pin(answer(request, router.clone(), progress.clone())))
+    };
+    let io = TokioIo::new(Watched { stream, progress: progress.clone() });
+    let mut connection = http1::Builder::new()
+        .half_close(false)
+        .header_read_timeout(None)
+        .max_header_size(MAX_HEADER_BYTES)
+        .max_buf_size(MAX_BUFFER_BYTES)
+        .serve_connection(io, service);
+
+    let mut silence = Box::pin(tokio::time::sleep(header_timeout));
+    let end = loop {
+        let run = poll_fn(|cx| {
+            if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
+                return Poll::Ready(End::Closed(result));
+            }
+            match progress.deadline(header_timeout) {
+                Some(deadline) => poll_until(silence.as_mut(), deadline, cx).map(|()| End::Silent),
+                None => Poll::Pending,
+            }
+        });
+        tokio::select! {
+            end = run => break end,
+            changed = stage.changed() => {
+                let now = *stage.borrow_and_update();
+                if changed.is_err() || now == Stage::Cut || progress.is_fresh() {
+                    return;
+                }
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+        }
+    };
+    let parts = connection.into_parts();
+    let mut io = parts.io.into_inner().stream;
+    let mut unread = progress.lock().unread;
+    match end {
+        End::Closed(Ok(())) => {}
+        End::Closed(Err(error)) => tracing::debug!("connection ended: {error}"),
+        End::Silent if parts.read_buf.is_empty() => {}
+        End::Silent => {
+            unread = true;
+            // The client may be gone.
+            let _ = io.write_all(&request_timeout()).await;
+        }
+    }
+    let _ = io.shutdown().await;
+    if unread {
+        tokio::select! {
+            () = linger(&mut io) => {}
+            _ = stage.changed() => {}
+        }
+    }
+}
+
+enum End {
+    Closed(hyper::Result<()>),
+    /// The client did not send what was due.
+    Silent,
+}
+
+fn poll_until(mut sleep: Pin<&mut Sleep>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    if sleep.deadline() != deadline {
+        sleep.as_mut().reset(deadline);
+    }
+    sleep.poll(cx)
+}
+
+/// Closing a socket with unread input makes the kernel reset the connection, and the client loses
+/// the answer that refused its request. So the rest is read, within bounds.
+async fn linger(stream: &mut Stream) {
+    let mut sink = vec![0; 64 << 10];
+    let drain = async {
+        while let Ok(Ok(1..)) = tokio::time::timeout(LINGER_SILENCE, stream.read(&mut sink)).await {
+        }
+    };
+    // Either way the connection is closed now.
+    let _ = tokio::time::timeout(LINGER, drain).await;
+}
+
+/// The answer to a request whose headers did not arrive in time.
+fn request_timeout() -> Vec<u8> {
+    let error = ApiError::RequestTimeout;
+    let body = error.body().to_string();
+    format!(
+        "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n{body}",
+        error.status(),
+        body.len()
+    )
+    .into_bytes()
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    router: Router,
+    progress: Arc<Progress>,
+) -> Result<Response<Answer>, Infallible> {
+    progress.start();
+    let request =
+        request.map(|body| Body::new(Upload { body, finished: false, progress: progress.clone() }));
+    let mut response = router.oneshot(request).await.into_response();
+    if progress.lock().large_rest {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response.map(|body| Answer { body, progress }))
+}
+
+/// What the client owes at the moment.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// Nothing has come yet.
+    Fresh(Instant),
+    /// The rest of a request's headers.
+    Headers(Instant),
+    /// Nothing: a request is being answered.
+    Busy,
+    /// Nothing: the connection is kept for a next request.
+    Idle(Instant),
+}
+
+/// Shared by the parts of one connection, all polled in one task.
+#[derive(Debug)]
+struct Progress(Mutex<ProgressState>);
+
+#[derive(Debug)]
+struct ProgressState {
+    phase: Phase,
+    /// The current request's body has not been read to its end, and will not be.
+    unread: bool,
+    /// So much is left that reading it costs more than a new connection.
+    large_rest: bool,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self(Mutex::new(ProgressState {
+            phase: Phase::Fresh(Instant::now()),
+            unread: false,
+            large_rest: false,
+        }))
+    }
+}
+
+impl Progress {
+    fn lock(&self) -> MutexGuard<'_, ProgressState> {
+        // Plain values that are assigned whole: valid whoever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_fresh(&self) -> bool {
+        matches!(self.lock().phase, Phase::Fresh(_))
+    }
+
+    fn start(&self) {
+        *self.lock() = ProgressState { phase: Phase::Busy, unread: false, large_rest: false };
+    }
+
+    fn received(&self) {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Fresh(_) | Phase::Idle(_)) {
+            state.phase = Phase::Headers(Instant::now());
+        }
+    }
+
+    /// The answer may be finished before a slow client has taken all of it.
+    fn sent(&self) {
+        let mut state = self.lock();
+        if let Phase::Idle(since) = &mut state.phase {
+            *since = Instant::now();
+        }
+    }
+
+    fn deadline(&self, header_timeout: Duration) -> Option<Instant> {
+        match self.lock().phase {
+            Phase::Fresh(since) | Phase::Headers(since) => Some(since + header_timeout),
+            Phase::Idle(since) => Some(since + IDLE_TIMEOUT),
+            Phase::Busy => None,
+        }
+    }
+}
+
+/// A request's body, which notes whether it was read.
+struct Upload {
+    body: Incoming,
+    finished: bool,
+    progress: Arc<Progress>,
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.finished |= frame.is_none();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.finished && !self.body.is_end_stream() {
+            let mut state = self.progress.lock();
+            state.unread = true;
+            state.large_rest = self.body.size_hint().upper().is_none_or(|rest| rest > SMALL_REST);
+        }
+    }
+}
+
+/// An answer's body; its end is the connection's next idle phase.
+struct Answer {
+    body: Body,
+    progress: Arc<Progress>,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.progress.lock().phase = Phase::Idle(Instant::now());
+    }
+}
+
+/// An accepted connection.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// A connection whose traffic is noted.
+struct Watched {
+    stream: Stream,
+    progress: Arc<Progress>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.progress.received();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+        self.progress.sent();
+        Poll::Ready(sent)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let sent = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
+        self.progress.sent();
+        Poll::Ready(sent)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

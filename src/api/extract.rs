@@ -1,0 +1,56 @@
+//! Request bodies as JSON, with errors in OpenAI's form.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use http::{HeaderMap, header};
+
+use super::ApiError;
+use super::wire::{BodyError, FromJson};
+
+/// The request body, read as JSON; `upload` has bounded it.
+///
+/// Any `Content-Type` is taken, as llama-server does (`curl -d` sends a form's), except those
+/// that certainly are not JSON: 415. All else that is wrong is a 400.
+#[derive(Debug)]
+pub(super) struct JsonBody<T>(pub(super) T);
+
+/// Bodies from this size on are parsed off the reactor.
+const LARGE: usize = 256 << 10;
+
+impl<T: FromJson, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        refuse_other_media(request.headers())?;
+        let body = Bytes::from_request(request, state).await.map_err(|e| {
+            ApiError::InvalidRequest { message: e.body_text(), param: None, code: "invalid_body" }
+        })?;
+        let value = if body.len() < LARGE {
+            T::from_json(&body)
+        } else {
+            tokio::task::spawn_blocking(move || T::from_json(&body))
+                .await
+                .map_err(|_| ApiError::Internal("an internal error; the server's log says more"))?
+        };
+        Ok(Self(value?))
+    }
+}
+
+fn refuse_other_media(headers: &HeaderMap) -> Result<(), ApiError> {
+    let media = headers.get(header::CONTENT_TYPE).map(|v| v.as_bytes().to_ascii_lowercase());
+    let is = |media: &[u8], kind: &str| media.starts_with(kind.as_bytes());
+    match media {
+        Some(media)
+            if ["multipart/", "image/", "audio/", "video/"].iter().any(|k| is(&media, k)) =>
+        {
+            Err(ApiError::UnsupportedMediaType)
+        }
+        _ => Ok(()),
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        Self::InvalidRequest { message: error.message, param: error.param, code: error.code }
+    }
+}

@@ -1,0 +1,337 @@
+//! Running sequences: from a prepared request to events, and to one JSON body.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream, SelectAll};
+
+use super::logprobs::{self, TextColumns};
+use super::prompt::{self, Tokenised};
+use super::wire::{
+    Answer, AnswerMessage, ChatChoice, FINGERPRINT, Options, TextChoice, Timings, Usage,
+    finish_reason,
+};
+use super::{ApiError, AppState, Model, RequestId, sse};
+use crate::engine::{
+    self, GenerationError, GenerationEvent, GenerationStream, OutputToken, Summary, Token,
+    TokenLogprobs, Vocabulary,
+};
+
+/// Which API an answer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Chat,
+    Text,
+}
+
+/// How the client wants its answer.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) shape: Shape,
+    pub(super) id: String,
+    pub(super) created: u64,
+    pub(super) model: String,
+    pub(super) stream: bool,
+    pub(super) include_usage: bool,
+    pub(super) return_tokens: bool,
+    pub(super) timings_per_token: bool,
+    /// Alternatives per token, if log probabilities were asked for.
+    pub(super) logprobs: Option<u32>,
+    pub(super) ping_interval: Option<Duration>,
+}
+
+impl Reply {
+    pub(super) fn new(
+        shape: Shape,
+        state: &AppState,
+        options: &Options,
+        logprobs: Option<u32>,
+    ) -> Self {
+        let prefix = match shape {
+            Shape::Chat => "chatcmpl-",
+            Shape::Text => "cmpl-",
+        };
+        let random = (0..32).map(|_| fastrand::alphanumeric());
+        Self {
+            shape,
+            id: prefix.chars().chain(random).collect(),
+            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            model: state.model_name().to_owned(),
+            stream: options.stream,
+            include_usage: options.include_usage,
+            return_tokens: options.return_tokens,
+            timings_per_token: options.timings_per_token,
+            logprobs,
+            ping_interval: options.ping_interval,
+        }
+    }
+}
+
+/// Sequences that the engine works on. Dropping this cancels them.
+pub(super) struct Running {
+    pub(super) vocabulary: Vocabulary,
+    /// Tokens of each prompt.
+    pub(super) prompt_tokens: Vec<usize>,
+    pub(super) choices: Vec<Choice>,
+    /// Events of all choices, by the choice's index.
+    pub(super) events: SelectAll<BoxStream<'static, (usize, GenerationEvent)>>,
+}
+
+/// What is known of one choice before it begins.
+#[derive(Debug)]
+pub(super) struct Choice {
+    pub(super) index: u32,
+    /// Text that comes before what is generated.
+    pub(super) preface: Option<String>,
+    /// Tokens at the start of the prompt that are not in its text.
+    pub(super) added: usize,
+}
+
+/// Tokenises with `tokenise` off the reactor, and queues the sequences.
+pub(super) async fn start<F>(
+    state: AppState,
+    options: Options,
+    id: RequestId,
+    logprobs: Option<u32>,
+    echo_logprobs: bool,
+    tokenise: F,
+) -> Result<Running, ApiError>
+where
+    F: FnOnce(&Model) -> Result<Vec<Tokenised>, ApiError> + Send + 'static,
+{
+    let model = state.model().await?;
+    let blocking = tokio::task::spawn_blocking(move || {
+        start_blocking(&model, &options, id.as_str(), logprobs, echo_logprobs, tokenise)
+    });
+    blocking
+        .await
+        .map_err(|_| ApiError::Internal("an internal error; the server's log says more"))?
+}
+
+fn start_blocking<F>(
+    model: &Arc<Model>,
+    options: &Options,
+    id: &str,
+    logprobs: Option<u32>,
+    echo_logprobs: bool,
+    tokenise: F,
+) -> Result<Running, ApiError>
+where
+    F: FnOnce(&Model) -> Result<Vec<Tokenised>, ApiError>,
+{
+    let prompts = tokenise(model)?;
+    let sequences = prompt::sequences(model, id, options, logprobs, echo_logprobs, &prompts)?;
+    let prompt_tokens = prompts.iter().map(|p| p.tokens.len()).collect();
+    let choices = prompts
+        .iter()
+        .flat_map(|prompt| (0..options.n).map(move |_| prompt))
+        .zip(0..)
+        .map(|(prompt, index)| Choice {
+            index,
+            preface: prompt.preface.clone(),
+            added: prompt.added,
+        })
+        .collect();
+    let streams = model.engine.submit(sequences)?;
+    Ok(Running {
+        vocabulary: model.engine.vocabulary().clone(),
+        prompt_tokens,
+        choices,
+        events: merge(streams),
+    })
+}
+
+fn merge(
+    streams: Vec<GenerationStream>,
+) -> SelectAll<BoxStream<'static, (usize, GenerationEvent)>> {
+    stream::select_all(streams.into_iter().enumerate().map(|(choice, stream)| {
+        stream::unfold(stream, move |mut stream| async move {
+            stream.next().await.map(|event| ((choice, event), stream))
+        })
+        .boxed()
+    }))
+}
+
+/// Answers a request whose sequences `work` starts: errors until then are plain ones.
+pub(super) async fn respond(
+    state: &AppState,
+    reply: Reply,
+    work: impl Future<Output = Result<Running, ApiError>> + Send + 'static,
+) -> Result<Response, ApiError> {
+    if reply.stream {
+        return sse::respond(state, reply, Box::pin(work)).await;
+    }
+    let work = Box::pin(work);
+    collect(&reply, work.await?).await
+}
+
+/// All of a choice.
+#[derive(Debug, Default)]
+struct Collected {
+    text: String,
+    tokens: Vec<OutputToken>,
+    prompt: Vec<(Token, Option<TokenLogprobs>)>,
+    summary: Option<Summary>,
+}
+
+async fn collect(reply: &Reply, mut running: Running) -> Result<Response, ApiError> {
+    let mut all: Vec<Collected> = running
+        .choices
+        .iter_mut()
+        .map(|c| Collected { text: c.preface.take().unwrap_or_default(), ..Default::default() })
+        .collect();
+    while let Some((choice, event)) = running.events.next().await {
+        let Some(collected) = all.get_mut(choice) else { continue };
+        match event {
+            GenerationEvent::Started { .. }
+            | GenerationEvent::Progress(_)
+            | GenerationEvent::PromptDone => {}
+            GenerationEvent::PromptLogprobs(prompt) => collected.prompt = prompt,
+            GenerationEvent::Output { text, tokens, .. } => {
+                collected.text.push_str(&text);
+                if reply.logprobs.is_some() || reply.return_tokens {
+                    collected.tokens.extend(tokens);
+                }
+            }
+            GenerationEvent::Done(summary) => collected.summary = Some(summary),
+            GenerationEvent::Failed(error) => return Err(error.into()),
+        }
+    }
+    let summaries: Option<Vec<_>> = all.iter().map(|c| c.summary.clone()).collect();
+    let summaries = summaries.ok_or(GenerationError::Stopped)?;
+    let answer = AnswerParts {
+        usage: usage(&running.prompt_tokens, &summaries),
+        timings: total_timings(&summaries),
+    };
+    Ok(match reply.shape {
+        Shape::Chat => chat_answer(reply, &running, &all, answer),
+        Shape::Text => text_answer(reply, &running, &all, answer),
+    })
+}
+
+struct AnswerParts {
+    usage: Usage,
+    timings: Timings,
+}
+
+fn chat_answer(
+    reply: &Reply,
+    running: &Running,
+    all: &[Collected],
+    parts: AnswerParts,
+) -> Response {
+    let choices = running.choices.iter().zip(all).map(|(choice, c)| ChatChoice {
+        index: choice.index,
+        message: AnswerMessage { role: "assistant", content: c.text.clone() },
+        logprobs: reply.logprobs.map(|_| logprobs::chat(&running.vocabulary, &c.tokens)),
+        finish_reason: c.summary.as_ref().map_or("length", |s| finish_reason(&s.finish)),
+        tokens: reply.return_tokens.then(|| ids(&c.tokens)),
+    });
+    answer(reply, "chat.completion", choices.collect(), parts)
+}
+
+fn text_answer(
+    reply: &Reply,
+    running: &Running,
+    all: &[Collected],
+    parts: AnswerParts,
+) -> Response {
+    let choices = running.choices.iter().zip(all).map(|(choice, c)| TextChoice {
+        index: choice.index,
+        text: &c.text,
+        logprobs: reply.logprobs.map(|alternatives| {
+            let mut columns = TextColumns::new(alternatives > 0);
+            let mut logprobs = columns.prompt(&running.vocabulary, &c.prompt, choice.added);
+            logprobs.extend(columns.output(&running.vocabulary, &c.tokens));
+            logprobs
+        }),
+        finish_reason: c.summary.as_ref().map(|s| finish_reason(&s.finish)),
+        tokens: reply.return_tokens.then(|| ids(&c.tokens)),
+    });
+    answer(reply, "text_completion", choices.collect(), parts)
+}
+
+fn answer<C: serde::Serialize>(
+    reply: &Reply,
+    object: &'static str,
+    choices: Vec<C>,
+    parts: AnswerParts,
+) -> Response {
+    Json(Answer {
+        id: &reply.id,
+        object,
+        created: reply.created,
+        model: &reply.model,
+        system_fingerprint: FINGERPRINT,
+        choices,
+        usage: parts.usage,
+        timings: parts.timings,
+    })
+    .into_response()
+}
+
+pub(super) fn ids(tokens: &[OutputToken]) -> Vec<Token> {
+    tokens.iter().map(|token| token.id).collect()
+}
+
+/// Each prompt counts once, all choices count.
+pub(super) fn usage(prompt_tokens: &[usize], summaries: &[Summary]) -> Usage {
+    let per_prompt = (summaries.len() / prompt_tokens.len().max(1)).max(1);
+    let cached = |s: &Summary| u64::from(s.timings.cached_tokens);
+    Usage::new(
+        prompt_tokens.iter().map(|&n| n as u64).sum(),
+        summaries.iter().step_by(per_prompt).map(cached).sum(),
+        summaries.iter().map(|s| u64::from(s.timings.predicted_tokens)).sum(),
+    )
+}
+
+/// The sum over all sequences, so that the rates are those of one sequence on average.
+pub(super) fn total_timings(summaries: &[Summary]) -> Timings {
+    let mut total = engine::Timings::default();
+    for Summary { timings, .. } in summaries {
+        total.cached_tokens = total.cached_tokens.saturating_add(timings.cached_tokens);
+        total.prompt_tokens = total.prompt_tokens.saturating_add(timings.prompt_tokens);
+        total.prompt_time = total.prompt_time.saturating_add(timings.prompt_time);
+        total.predicted_tokens = total.predicted_tokens.saturating_add(timings.predicted_tokens);
+        total.predicted_time = total.predicted_time.saturating_add(timings.predicted_time);
+    }
+    total.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::FinishReason;
+
+    fn summary(cached: u32, predicted: u32) -> Summary {
+        Summary {
+            finish: FinishReason::Length,
+            timings: engine::Timings {
+                cached_tokens: cached,
+                predicted_tokens: predicted,
+                predicted_time: Duration::from_millis(10),
+                ..Default::default()
+            },
+            slot: 0,
+            seed: 0,
+        }
+    }
+
+    #[test]
+    fn usage_counts_each_prompt_once_and_every_choice() {
+        let summaries = [summary(2, 5), summary(7, 6), summary(3, 1), summary(9, 1)];
+        assert_eq!(usage(&[10, 20], &summaries), Usage::new(30, 5, 13));
+        assert_eq!(usage(&[10], &summaries[..1]), Usage::new(10, 2, 5));
+    }
+
+    #[test]
+    fn timings_of_several_choices_are_summed() {
+        let timings = total_timings(&[summary(0, 5), summary(0, 15)]);
+        assert_eq!((timings.predicted_n, timings.predicted_ms), (20, 20.0));
+        assert_eq!(timings.predicted_per_second, 1000.0);
+    }
+}

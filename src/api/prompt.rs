@@ -1,0 +1,177 @@
+//! From a checked request to sequences for the engine: rendering and tokenising, both blocking.
+
+use super::wire::{Bias, BiasTarget, Conversation, Options, Prompt, PromptPiece};
+use super::{ApiError, Model};
+use crate::chat::{RenderRequest, Rendered};
+use crate::engine::{GenerationRequest, Token, Vocabulary};
+
+/// A prompt that fits into a slot.
+#[derive(Debug)]
+pub(super) struct Tokenised {
+    pub(super) tokens: Vec<Token>,
+    /// Positions in `tokens` at which user messages begin.
+    pub(super) message_starts: Vec<usize>,
+    /// Text that each answer to this prompt begins with (`echo`).
+    pub(super) preface: Option<String>,
+    /// Tokens at the start that are not in the prompt's text.
+    pub(super) added: usize,
+}
+
+/// Renders a conversation with the model's template.
+pub(super) fn render(model: &Model, conversation: &Conversation) -> Result<Rendered, ApiError> {
+    let template = model.template.as_ref().map_err(|why| ApiError::InvalidRequest {
+        message: why.clone(),
+        param: Some("messages".to_owned()),
+        code: "no_chat_template",
+    })?;
+    let request = RenderRequest {
+        messages: &conversation.messages,
+        tools: &conversation.tools,
+        add_generation_prompt: conversation.add_generation_prompt,
+        continue_final_message: conversation.continue_final_message,
+        kwargs: conversation.kwargs.clone(),
+    };
+    template.render(&request).map_err(|error| ApiError::InvalidRequest {
+        message: error.to_string(),
+        param: Some("messages".to_owned()),
+        code: "template_error",
+    })
+}
+
+/// A conversation as tokens.
+pub(super) fn chat_prompt(
+    model: &Model,
+    conversation: &Conversation,
+    preface: Option<String>,
+) -> Result<Tokenised, ApiError> {
+    let rendered = render(model, conversation)?;
+    let vocabulary = model.engine.vocabulary();
+    // Many templates write BOS themselves; a second one makes answers worse.
+    let bos = model.engine.facts().bos_token.as_deref().filter(|bos| !bos.is_empty());
+    let has_bos = bos.is_some_and(|bos| rendered.prompt.starts_with(bos));
+    let add_special = !(has_bos && vocabulary.adds_bos());
+    let tokens = vocabulary.tokenize(&rendered.prompt, add_special, true);
+    let added = usize::from(add_special && vocabulary.adds_bos() && !tokens.is_empty());
+    let added_bytes = vocabulary.detokenize(&tokens[..added]).len();
+    let message_starts = rendered
+        .message_starts
+        .iter()
+        .map(|&start| vocabulary.token_at_byte(&tokens, start + added_bytes))
+        .collect();
+    let prompt = Tokenised { tokens, message_starts, preface, added };
+    check(model, prompt, "messages")
+}
+
+/// Text and token ids as tokens. `path` is the prompt's in the request.
+pub(super) fn text_prompt(
+    model: &Model,
+    prompt: &Prompt,
+    path: &str,
+    echo: bool,
+) -> Result<Tokenised, ApiError> {
+    let vocabulary = model.engine.vocabulary();
+    let mut tokens = Vec::new();
+    let mut added = 0;
+    for (i, piece) in prompt.iter().enumerate() {
+        match piece {
+            PromptPiece::Text(text) => {
+                let first = i == 0;
+                tokens.extend(vocabulary.tokenize(text, first, true));
+                if first && vocabulary.adds_bos() && !tokens.is_empty() {
+                    added = 1;
+                }
+            }
+            PromptPiece::Token(id) => tokens.push(token(vocabulary, *id).ok_or_else(|| {
+                let path = format!("{path}[{i}]");
+                ApiError::invalid(path, outside(*id, vocabulary))
+            })?),
+        }
+    }
+    if tokens.is_empty() {
+        // What the model takes for the beginning of a text, if it knows such a thing.
+        tokens = vocabulary.tokenize("", true, true);
+        added = tokens.len();
+    }
+    let preface = echo.then(|| match prompt.as_slice() {
+        [PromptPiece::Text(text)] => text.clone(),
+        _ => String::from_utf8_lossy(&vocabulary.detokenize(&tokens[added..])).into_owned(),
+    });
+    let prompt = Tokenised { tokens, message_starts: Vec::new(), preface, added };
+    check(model, prompt, "prompt")
+}
+
+fn check(model: &Model, prompt: Tokenised, param: &'static str) -> Result<Tokenised, ApiError> {
+    if prompt.tokens.is_empty() {
+        return Err(ApiError::invalid(param, "the prompt is empty: it has no tokens"));
+    }
+    let limit = (model.engine.facts().n_ctx_slot as usize).saturating_sub(1);
+    if prompt.tokens.len() > limit {
+        return Err(ApiError::ContextLengthExceeded { tokens: prompt.tokens.len(), limit, param });
+    }
+    Ok(prompt)
+}
+
+fn token(vocabulary: &Vocabulary, id: i128) -> Option<Token> {
+    Token::try_from(id).ok().filter(|&id| vocabulary.contains(id))
+}
+
+fn outside(id: i128, vocabulary: &Vocabulary) -> String {
+    format!("token {id} is outside the vocabulary of {} tokens", vocabulary.len())
+}
+
+/// Biases by token; a text's bias goes to each of its tokens.
+fn biases(vocabulary: &Vocabulary, all: &[Bias]) -> Result<Vec<(Token, f32)>, ApiError> {
+    let mut by_token = Vec::with_capacity(all.len());
+    for (target, bias) in all {
+        match target {
+            BiasTarget::Token(id) => {
+                let id = token(vocabulary, *id)
+                    .ok_or_else(|| ApiError::invalid("logit_bias", outside(*id, vocabulary)))?;
+                by_token.push((id, *bias));
+            }
+            BiasTarget::Text(text) => {
+                let tokens = vocabulary.tokenize(text, false, false);
+                by_token.extend(tokens.into_iter().map(|id| (id, *bias)));
+            }
+        }
+    }
+    Ok(by_token)
+}
+
+/// `n` sequences for each prompt, those of the first prompt first.
+pub(super) fn sequences(
+    model: &Model,
+    id: &str,
+    options: &Options,
+    logprobs: Option<u32>,
+    echo_logprobs: bool,
+    prompts: &[Tokenised],
+) -> Result<Vec<GenerationRequest>, ApiError> {
+    let logit_bias = biases(model.engine.vocabulary(), &options.logit_bias)?;
+    let slots = model.engine.facts().n_slots.max(1);
+    let sequence = |prompt: &Tokenised, k: u32| {
+        let mut sampling = options.sampling.clone();
+        sampling.logit_bias.clone_from(&logit_bias);
+        // Choices of one seed would all be the same text.
+        sampling.seed = sampling.seed.map(|seed| seed.wrapping_add(k));
+        GenerationRequest {
+            id: id.to_owned(),
+            prompt: prompt.tokens.clone(),
+            message_starts: prompt.message_starts.clone(),
+            max_tokens: options.max_tokens,
+            sampling,
+            stop: options.stop.clone(),
+            top_logprobs: logprobs,
+            prompt_logprobs: logprobs.filter(|_| echo_logprobs),
+            cache_prompt: options.cache_prompt,
+            progress: options.progress,
+            id_slot: options.id_slot.map(|slot| slot % slots),
+            max_predict_ms: options.max_predict_ms,
+        }
+    };
+    Ok(prompts
+        .iter()
+        .flat_map(|p| (0..options.n).map(move |k| (p, k)))
+        .map(|(p, k)| sequence(p, k))
+        .collect())
+}

@@ -1,0 +1,141 @@
+//! All routes, and what surrounds them: CORS, keys, limits, errors in one form.
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, OriginalUri, Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::{Method, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::access::access;
+use super::upload::read_body;
+use super::{ApiError, AppState, absent, cors, generation, health, metrics, models, props, tokens};
+
+/// Longest part of an unknown path that an error repeats.
+const MAX_NAMED_PATH: usize = 200;
+
+/// The whole HTTP surface, under `server.api_prefix`.
+pub fn router(state: AppState) -> Router {
+    let prefix = prefix(&state.settings().server.api_prefix);
+    let routes = Router::new()
+        .merge(generation::routes())
+        .merge(tokens::routes())
+        .merge(props::routes())
+        .route_layer(from_fn_with_state(state.clone(), read_body))
+        .layer(DefaultBodyLimit::disable())
+        .merge(health::routes())
+        .merge(models::routes())
+        .merge(metrics::routes())
+        .merge(absent::routes());
+    let app = if prefix.is_empty() {
+        routes.route("/", get(index))
+    } else {
+        // Braces would be parameters.
+        let pattern = prefix.replace('{', "{{").replace('}', "}}");
+        Router::new()
+            .without_v07_checks()
+            .nest(&pattern, routes)
+            .route(&pattern, get(index))
+            .route(&format!("{pattern}/"), get(index))
+    };
+    let app = app.fallback(no_route).with_state(state.clone());
+    let gate = Gate { state: state.clone(), prefix: prefix.into() };
+    // As a fallback of a second router: layers of the first would run before axum has put the
+    // allowed methods into a 405.
+    let app = Router::new()
+        .fallback_service(app)
+        .layer(from_fn(wrong_method))
+        .layer(from_fn_with_state(gate, admit));
+    let app = match cors::layer(&state.settings().server.cors_origins) {
+        Some(cors) => app.layer(cors),
+        None => app,
+    };
+    app.layer(from_fn(access))
+}
+
+/// `/llm` from `llm`, `/llm` or `/llm/`; empty for none.
+fn prefix(setting: &str) -> String {
+    match setting.trim().trim_matches('/') {
+        "" => String::new(),
+        path => format!("/{path}"),
+    }
+}
+
+async fn index(State(state): State<AppState>) -> Json<Value> {
+    let prefix = prefix(&state.settings().server.api_prefix);
+    let endpoints = [
+        "/health",
+        "/v1/models",
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/apply-template",
+        "/tokenize",
+        "/detokenize",
+        "/props",
+        "/slots",
+        "/metrics",
+    ];
+    Json(json!({
+        "name": env!("CARGO_PKG_NAME"),
+        "version": env!("CARGO_PKG_VERSION"),
+        "endpoints": endpoints.map(|path| format!("{prefix}{path}")),
+    }))
+}
+
+async fn no_route(OriginalUri(uri): OriginalUri) -> ApiError {
+    ApiError::NoRoute { path: uri.path().chars().take(MAX_NAMED_PATH).collect() }
+}
+
+/// Puts the error body into axum's empty 405, and answers OPTIONS where CORS does not.
+async fn wrong_method(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let response = next.run(request).await;
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return response;
+    }
+    let Some(allow) = response.headers().get(header::ALLOW).and_then(|v| v.to_str().ok()) else {
+        return response;
+    };
+    let allow = allow.replace(',', ", ");
+    if method == Method::OPTIONS {
+        return (StatusCode::NO_CONTENT, [(header::ALLOW, allow)]).into_response();
+    }
+    ApiError::MethodNotAllowed { method: method.to_string(), allow }.into_response()
+}
+
+#[derive(Debug, Clone)]
+struct Gate {
+    state: AppState,
+    prefix: Arc<str>,
+}
+
+/// Lets requests in: not while the server drains, and not without a key where one is asked for.
+async fn admit(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    if gate.state.is_draining() {
+        return shutting_down().into_response();
+    }
+    let open = request.method() == Method::OPTIONS
+        || request
+            .uri()
+            .path()
+            .strip_prefix(&*gate.prefix)
+            .is_some_and(|path| matches!(path, "" | "/" | "/health" | "/v1/health"));
+    if open || gate.state.keys().admit(request.headers()) {
+        next.run(request).await
+    } else {
+        ApiError::Unauthorized.into_response()
+    }
+}
+
+fn shutting_down() -> ApiError {
+    ApiError::Unavailable {
+        message: "the server is shutting down".to_owned(),
+        code: "shutting_down",
+    }
+}
+
+#[cfg(test)]
+mod tests;

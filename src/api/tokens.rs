@@ -1,0 +1,120 @@
+//! `/tokenize` and `/detokenize`.
+
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use super::extract::JsonBody;
+use super::wire::tokens::{DetokenizeRequest, TextOrToken, TokenizeContent, TokenizeRequest};
+use super::{ApiError, AppState};
+use crate::engine::{Token, Vocabulary};
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new().route("/tokenize", post(tokenize)).route("/detokenize", post(detokenize))
+}
+
+async fn tokenize(
+    State(state): State<AppState>,
+    JsonBody(request): JsonBody<TokenizeRequest>,
+) -> Result<Json<Value>, ApiError> {
+    let vocabulary = state.model().await?.engine.vocabulary().clone();
+    off_the_reactor(move || {
+        let tokens = tokens_of(&vocabulary, &request)?;
+        let tokens: Vec<Value> = if request.with_pieces {
+            tokens
+                .into_iter()
+                .map(|id| json!({"id": id, "piece": piece(vocabulary.piece(id, true))}))
+                .collect()
+        } else {
+            tokens.into_iter().map(Value::from).collect()
+        };
+        Ok(json!({"tokens": tokens}))
+    })
+    .await
+}
+
+/// `{"content"}`; bytes that are no text become U+FFFD.
+async fn detokenize(
+    State(state): State<AppState>,
+    JsonBody(request): JsonBody<DetokenizeRequest>,
+) -> Result<Json<Value>, ApiError> {
+    let vocabulary = state.model().await?.engine.vocabulary().clone();
+    off_the_reactor(move || {
+        for (i, &token) in request.tokens.iter().enumerate() {
+            check(&vocabulary, token, || format!("tokens[{i}]"))?;
+        }
+        let bytes = vocabulary.detokenize(&request.tokens);
+        Ok(json!({"content": String::from_utf8_lossy(&bytes)}))
+    })
+    .await
+}
+
+/// Megabytes of text take seconds.
+async fn off_the_reactor(
+    work: impl FnOnce() -> Result<Value, ApiError> + Send + 'static,
+) -> Result<Json<Value>, ApiError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map(Json),
+        Err(_) => Err(ApiError::Internal("an internal error; the server's log says more")),
+    }
+}
+
+fn tokens_of(vocabulary: &Vocabulary, request: &TokenizeRequest) -> Result<Vec<Token>, ApiError> {
+    let parts = match &request.content {
+        TokenizeContent::Text(text) => {
+            return Ok(vocabulary.tokenize(text, request.add_special, request.parse_special));
+        }
+        TokenizeContent::Mixed(parts) => parts,
+    };
+    let mut tokens = Vec::new();
+    for (i, part) in parts.iter().enumerate() {
+        match part {
+            // The start of the text is the start of its first part alone.
+            TextOrToken::Text(text) => tokens.extend(vocabulary.tokenize(
+                text,
+                request.add_special && i == 0,
+                request.parse_special,
+            )),
+            &TextOrToken::Token(token) => {
+                check(vocabulary, token, || format!("content[{i}]"))?;
+                tokens.push(token);
+            }
+        }
+    }
+    Ok(tokens)
+}
+
+fn check(
+    vocabulary: &Vocabulary,
+    token: Token,
+    param: impl FnOnce() -> String,
+) -> Result<(), ApiError> {
+    if vocabulary.contains(token) {
+        return Ok(());
+    }
+    let message = format!(
+        "token {token} is not in the vocabulary; ids go from 0 to {}",
+        vocabulary.len().saturating_sub(1)
+    );
+    Err(ApiError::invalid(param(), message))
+}
+
+/// Text where the bytes are whole characters, else the bytes themselves, as llama-server has it.
+fn piece(bytes: Vec<u8>) -> Value {
+    match String::from_utf8(bytes) {
+        Ok(text) => Value::String(text),
+        Err(error) => json!(error.into_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_that_are_no_text_are_byte_arrays() {
+        assert_eq!(piece(b"ab".to_vec()), json!("ab"));
+        assert_eq!(piece(vec![0xe2, 0x82]), json!([0xe2, 0x82]));
+    }
+}

@@ -1,0 +1,250 @@
+//! A request body's way from bytes to a typed value, with errors that name the field at fault.
+
+use std::fmt;
+
+use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, Unexpected, Visitor};
+use serde_json::error::Category;
+
+/// Why a body was refused. Always a 400.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BodyError {
+    /// What is wrong, and what would be right.
+    pub message: String,
+    /// Path of the field at fault, such as `messages[0].role`.
+    pub param: Option<String>,
+    /// A stable word for programs: `invalid_json`, `invalid_type`, `missing_field`,
+    /// `invalid_value` or `unsupported_value`.
+    pub code: &'static str,
+}
+
+impl BodyError {
+    /// The field has the right type and a value that cannot be.
+    pub fn value(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(param, message, "invalid_value")
+    }
+
+    /// The field has the wrong type.
+    pub fn wrong_type(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(param, message, "invalid_type")
+    }
+
+    /// The field must be there.
+    pub fn missing(param: impl Into<String>) -> Self {
+        let param = param.into();
+        Self::new(param.clone(), format!("`{param}` is required"), "missing_field")
+    }
+
+    /// The value is right by the API, but this server cannot do what it asks.
+    pub fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(param, message, "unsupported_value")
+    }
+
+    fn new(param: impl Into<String>, message: impl Into<String>, code: &'static str) -> Self {
+        Self { message: message.into(), param: Some(param.into()), code }
+    }
+
+    fn json(message: impl fmt::Display) -> Self {
+        Self {
+            message: format!("the body is not valid JSON: {message}"),
+            param: None,
+            code: "invalid_json",
+        }
+    }
+}
+
+/// A value that is read from a request body.
+pub trait FromJson: Sized + Send + 'static {
+    /// Reads `body`, which need not be UTF-8.
+    fn from_json(body: &[u8]) -> Result<Self, BodyError>;
+}
+
+/// The body as UTF-8, once it looks like a JSON object.
+pub fn object_text(body: &[u8]) -> Result<&str, BodyError> {
+    let text = std::str::from_utf8(body).map_err(|e| {
+        BodyError::json(format_args!("byte {} is not valid UTF-8", e.valid_up_to() + 1))
+    })?;
+    // serde reads an array as a struct's fields in order; no client means that.
+    match text.trim_ascii_start().bytes().next() {
+        Some(b'{') => Ok(text),
+        None => Err(BodyError::json("it is empty")),
+        Some(_) => match serde_json::from_str::<IgnoredAny>(text) {
+            Ok(_) => Err(BodyError {
+                message: "the body must be a JSON object".to_owned(),
+                param: None,
+                code: "invalid_type",
+            }),
+            Err(e) => Err(BodyError::json(e)),
+        },
+    }
+}
+
+/// Reads a JSON object. Unknown fields are ignored.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, BodyError> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|e| describe(e, text))?;
+    json.end().map_err(BodyError::json)?;
+    Ok(value)
+}
+
+fn describe(error: serde_path_to_error::Error<serde_json::Error>, text: &str) -> BodyError {
+    let path = error.path().to_string();
+    let error = error.into_inner();
+    // serde_json also calls it bad syntax when an enum's name is a number, for example.
+    if error.classify() != Category::Data
+        && let Err(syntax) = serde_json::from_str::<IgnoredAny>(text)
+    {
+        return BodyError::json(syntax);
+    }
+    let mut message = error.to_string();
+    if let Some(at) = message.rfind(" at line ") {
+        message.truncate(at);
+    }
+    let field = (path != ".").then_some(path);
+    if let Some(name) = message.strip_prefix("missing field `").and_then(|m| m.strip_suffix('`')) {
+        return BodyError::missing(match field {
+            Some(parent) => format!("{parent}.{name}"),
+            None => name.to_owned(),
+        });
+    }
+    let bad_value = ["unknown variant", "invalid value", "invalid length", "duplicate field"];
+    let code = if bad_value.iter().any(|p| message.starts_with(p)) {
+        "invalid_value"
+    } else {
+        "invalid_type"
+    };
+    if message.contains("untagged enum Content") {
+        message = "expected a string or an array of typed parts".to_owned();
+    } else if message == "expected value" {
+        message = "wrong type".to_owned();
+    }
+    let message = shorten(&message);
+    BodyError {
+        message: match &field {
+            Some(field) => format!("`{field}`: {message}"),
+            None => message,
+        },
+        param: field,
+        code,
+    }
+}
+
+/// serde repeats the offending value, which may be megabytes.
+fn shorten(message: &str) -> String {
+    const MOST: usize = 300;
+    match message.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &message[..end]),
+        None => message.to_owned(),
+    }
+}
+
+/// An integer of any size, also when written as `3.0`. Values beyond 128 bits saturate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Integer(pub i128);
+
+impl<'de> serde::Deserialize<'de> for Integer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl Visitor<'_> for Read {
+            type Value = Integer;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an integer")
+            }
+
+            fn visit_i64<E: Error>(self, v: i64) -> Result<Integer, E> {
+                Ok(Integer(v.into()))
+            }
+
+            fn visit_u64<E: Error>(self, v: u64) -> Result<Integer, E> {
+                Ok(Integer(v.into()))
+            }
+
+            fn visit_f64<E: Error>(self, v: f64) -> Result<Integer, E> {
+                whole(v).ok_or_else(|| E::invalid_type(Unexpected::Float(v), &self))
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
+/// `v` as an integer, if it is one.
+fn whole(v: f64) -> Option<Integer> {
+    #[allow(clippy::cast_possible_truncation)] // saturates
+    (v.fract() == 0.0).then_some(Integer(v as i128))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Sample {
+        name: String,
+        count: Option<Integer>,
+        inner: Option<Vec<Inner>>,
+    }
+
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Inner {
+        flag: bool,
+    }
+
+    fn read(body: &[u8]) -> Result<Sample, BodyError> {
+        parse(object_text(body)?)
+    }
+
+    fn refusal(body: &str) -> (Option<String>, &'static str) {
+        let error = read(body.as_bytes()).unwrap_err();
+        (error.param, error.code)
+    }
+
+    #[test]
+    fn errors_name_the_path_of_the_field_at_fault() {
+        let at = |p: &str| Some(p.to_owned());
+        assert_eq!(refusal(r#"{"name": 5}"#), (at("name"), "invalid_type"));
+        assert_eq!(refusal(r#"{}"#), (at("name"), "missing_field"));
+        assert_eq!(
+            refusal(r#"{"name":"a","inner":[{"flag":true},{}]}"#),
+            (at("inner[1].flag"), "missing_field")
+        );
+        assert_eq!(
+            refusal(r#"{"name":"a","inner":[{"flag":1}]}"#),
+            (at("inner[0].flag"), "invalid_type")
+        );
+        assert_eq!(refusal(r#"{"name":"a","count":1.5}"#), (at("count"), "invalid_type"));
+    }
+
+    #[test]
+    fn syntax_errors_say_line_and_column() {
+        let error = read(b"{\n \"name\": }").unwrap_err();
+        assert_eq!(error.code, "invalid_json");
+        assert!(error.message.contains("line 2 column 10"), "{error}");
+        for body in
+            [&b""[..], b"{", b"\xff{}", b"{\"name\":\"\xc3\"}", b"{\"name\":\"a\"} x", b"nope"]
+        {
+            assert_eq!(read(body).unwrap_err().code, "invalid_json", "{body:?}");
+        }
+        assert_eq!(read(b"[\"a\"]").unwrap_err().code, "invalid_type");
+        let deep = format!("{{\"name\":{}", "[".repeat(100_000));
+        assert!(read(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_long_wrong_value_is_not_repeated_whole() {
+        let body = format!(r#"{{"name":"a","count":"{}"}}"#, "x".repeat(10_000));
+        assert!(read(body.as_bytes()).unwrap_err().message.len() < 400);
+    }
+
+    #[test]
+    fn whole_floats_and_huge_numbers_are_integers() {
+        let count = |json: &str| {
+            read(format!(r#"{{"name":"a","count":{json}}}"#).as_bytes()).unwrap().count.unwrap().0
+        };
+        assert_eq!(count("3.0"), 3);
+        assert_eq!(count("-1"), -1);
+        assert_eq!(count("18446744073709551615"), i128::from(u64::MAX));
+        assert_eq!(count("1e20"), 100_000_000_000_000_000_000);
+    }
+}

@@ -1,0 +1,344 @@
+//! `strixhalo bench`: measures any OpenAI-compatible server from outside, so that two servers can
+//! be compared with the same client.
+
+mod client;
+mod load;
+mod prompt;
+mod report;
+mod rps;
+mod sse;
+mod stall;
+mod stats;
+mod target;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::builder::RangedU64ValueParser;
+use serde_json::Value;
+
+use self::client::{Client, ClientError};
+use self::load::Load;
+use self::prompt::PromptMaker;
+use self::report::{Environment, Report};
+use self::stall::StallLoad;
+use self::target::{Endpoint, Target};
+
+/// Exit code: a value on the command line makes no sense.
+const EX_USAGE: u8 = 64;
+/// Exit code: the server cannot be reached or does not let us in.
+const EX_UNAVAILABLE: u8 = 69;
+/// Exit code: some requests failed.
+const EX_REQUESTS: u8 = 70;
+
+/// Tokens of an answer when the server does not say how large its context is.
+const UNKNOWN_CONTEXT: u32 = 4096;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Scenario {
+    /// Tokens/s and the time between tokens, for each number of streams; prompts of the first
+    /// size given.
+    Decode,
+    /// Time to first token of one stream, for each prompt size.
+    Prefill,
+    /// How long a running stream stands still while a long prompt arrives.
+    Stall,
+    /// Requests per second, one token each, over connections that stay open.
+    Rps,
+}
+
+/// Measures an OpenAI-compatible server: tokens/s, time to first token, time between tokens.
+///
+/// Tokens are counted by the server (`usage`), times are taken at the client, at each chunk with
+/// text. The same seed sends the same prompts, to whichever server.
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// Base URL of the server, up to and with /v1
+    #[arg(long, default_value = "http://127.0.0.1:8091/v1")]
+    url: String,
+    /// API key
+    #[arg(long, env = "OPENAI_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
+    /// Model to ask for [default: the first that the server lists]
+    #[arg(long)]
+    model: Option<String>,
+    /// What is measured
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "decode,prefill")]
+    scenario: Vec<Scenario>,
+    /// Where requests go
+    #[arg(long, value_enum, default_value = "completions")]
+    endpoint: Endpoint,
+    /// Numbers of streams that run at a time
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16",
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=1024))]
+    streams: Vec<u32>,
+    /// Sizes of prompts, about; the exact ones are in the result
+    #[arg(long, value_delimiter = ',', default_value = "128,512,2048,8192",
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=4_000_000))]
+    prompt_tokens: Vec<u32>,
+    /// Tokens to generate in each answer of `decode`
+    #[arg(long, default_value_t = 128,
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=1_000_000))]
+    max_tokens: u32,
+    /// Repetitions of each load
+    #[arg(long, default_value_t = 3,
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=1000))]
+    repeat: u32,
+    /// Go on past the end-of-text token, so that all answers have the same length (llama.cpp,
+    /// vLLM and others; not OpenAI)
+    #[arg(long)]
+    ignore_eos: bool,
+    /// Tokens at the start of all prompts that are the same, to measure prefix caches
+    #[arg(long, default_value_t = 0)]
+    shared_prefix: u32,
+    /// Size of the long prompt of `stall`
+    #[arg(long, default_value_t = 8192,
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=4_000_000))]
+    stall_prompt: u32,
+    /// Connections of `rps`
+    #[arg(long, default_value_t = 8,
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=1024))]
+    connections: u32,
+    /// Seconds that `rps` runs
+    #[arg(long, default_value_t = 10,
+          value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400))]
+    duration: u64,
+    /// Which prompts are made
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Longest time for one request, in seconds
+    #[arg(long, default_value_t = 600,
+          value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400))]
+    timeout: u64,
+    /// Print one JSON object instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command. 0: all requests were answered; 64: the URL is none, or no load fits the
+/// server's context; 69: the server cannot be reached; 70: some requests failed (the result is
+/// printed all the same).
+pub fn run(args: BenchArgs) -> ExitCode {
+    match measure(&args) {
+        Ok(report) => {
+            let text = if args.json { report.json() } else { report.text() };
+            print!("{text}");
+            if report.errors() == 0 { ExitCode::SUCCESS } else { ExitCode::from(EX_REQUESTS) }
+        }
+        Err((code, message)) => {
+            eprintln!("strixhalo bench: {message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn measure(args: &BenchArgs) -> Result<Report, (u8, String)> {
+    if !(args.url.starts_with("http://") || args.url.starts_with("https://")) {
+        return Err((
+            EX_USAGE,
+            format!("--url {}: not a URL such as http://127.0.0.1:8091/v1", args.url),
+        ));
+    }
+    let timeout = Duration::from_secs(args.timeout);
+    let client = Client::new(&args.url, args.api_key.as_deref(), timeout);
+    let model = choose_model(args, &client)?;
+    let props = client.props();
+    let mut target = Target {
+        client,
+        endpoint: args.endpoint,
+        model,
+        ignore_eos: args.ignore_eos,
+        prompts: PromptMaker::new(args.seed, args.shared_prefix, 1.0),
+    };
+    let mut notes = Vec::new();
+    eprintln!("{}: model {}, warming up", args.url, target.model);
+    let tokens_per_word = target.warm_up().map_err(|error| unavailable(args, &error))?;
+    if tokens_per_word.is_none() {
+        notes.push(
+            "the server counts no tokens (`usage` is missing): prompt sizes are in words".into(),
+        );
+    }
+    target.prompts =
+        PromptMaker::new(args.seed, args.shared_prefix, tokens_per_word.unwrap_or(1.0));
+    let mut report = Report {
+        environment: Environment::of(args, &target.model, props.as_ref(), tokens_per_word),
+        decode: Vec::new(),
+        prefill: Vec::new(),
+        stall: None,
+        rps: None,
+        notes,
+    };
+    run_scenarios(args, &target, context_size(props.as_ref()), &mut report);
+    if report.is_empty() {
+        return Err((EX_USAGE, format!("nothing to measure: {}", report.notes.join("; "))));
+    }
+    Ok(report)
+}
+
+fn run_scenarios(args: &BenchArgs, target: &Target, context: Option<u32>, report: &mut Report) {
+    let mut index = 0;
+    let fits = |load: Load, notes: &mut Vec<String>| {
+        let tokens = load.prompt_tokens.saturating_add(load.max_tokens);
+        let fits = context.is_none_or(|context| tokens <= context);
+        if !fits {
+            notes.push(format!(
+                "{} + {} tokens left out: the server's context holds {} per slot",
+                load.prompt_tokens,
+                load.max_tokens,
+                context.unwrap_or_default()
+            ));
+        }
+        fits
+    };
+    let first_size = args.prompt_tokens.first().copied().unwrap_or(1);
+    if args.scenario.contains(&Scenario::Decode) {
+        for &streams in &args.streams {
+            let load = Load { streams, prompt_tokens: first_size, max_tokens: args.max_tokens };
+            if !fits(load, &mut report.notes) {
+                break;
+            }
+            progress(&format!("decode: {streams} streams"), args.repeat);
+            report.decode.push(load::run(target, load, args.repeat, &mut index));
+        }
+    }
+    if args.scenario.contains(&Scenario::Prefill) {
+        for &prompt_tokens in &args.prompt_tokens {
+            let load = Load { streams: 1, prompt_tokens, max_tokens: 1 };
+            if fits(load, &mut report.notes) {
+                progress(&format!("prefill: {prompt_tokens} tokens"), args.repeat);
+                report.prefill.push(load::run(target, load, args.repeat, &mut index));
+            }
+        }
+    }
+    if args.scenario.contains(&Scenario::Stall) {
+        // A tenth for prompts that came out longer than asked for.
+        let room = context.unwrap_or(UNKNOWN_CONTEXT);
+        let load = StallLoad {
+            prompt_tokens: first_size,
+            max_tokens: room.saturating_sub(first_size + first_size / 10 + 16).max(1),
+            long_prompt_tokens: args.stall_prompt,
+            timeout: Duration::from_secs(args.timeout),
+        };
+        let long = Load { streams: 1, prompt_tokens: args.stall_prompt, max_tokens: 1 };
+        if fits(long, &mut report.notes) {
+            progress(&format!("stall: a prompt of {} tokens", args.stall_prompt), args.repeat);
+            report.stall = Some(stall::run(target, load, args.repeat, &mut index));
+        }
+    }
+    if args.scenario.contains(&Scenario::Rps) {
+        progress(&format!("rps: {} connections, {} s", args.connections, args.duration), 1);
+        let duration = Duration::from_secs(args.duration);
+        report.rps = Some(rps::run(target, args.connections, duration, &mut index));
+    }
+}
+
+fn choose_model(args: &BenchArgs, client: &Client) -> Result<String, (u8, String)> {
+    match (client.models(), &args.model) {
+        // Not every server lists its models.
+        (Ok(_) | Err(ClientError::Status { status: 404 | 405 | 501, .. }), Some(model)) => {
+            Ok(model.clone())
+        }
+        (Ok(models), None) => models.into_iter().next().ok_or_else(|| {
+            (EX_UNAVAILABLE, "the server lists no model: name one with --model".to_owned())
+        }),
+        (Err(error), _) => Err(unavailable(args, &error)),
+    }
+}
+
+/// The one line for a server that does not even answer the first requests.
+fn unavailable(args: &BenchArgs, error: &ClientError) -> (u8, String) {
+    let url = &args.url;
+    let message = match error {
+        ClientError::Transport(cause) => {
+            format!("cannot reach {url} ({cause}): is the server running, is --url right?")
+        }
+        ClientError::Status { status: 401 | 403, message } => {
+            format!("{url} wants an API key ({message}): set --api-key or OPENAI_API_KEY")
+        }
+        ClientError::Status { status: 503, message } => {
+            format!("{url} is not ready ({message}): try again when it has loaded its model")
+        }
+        ClientError::Status { status: 404, message } => {
+            format!("{url} has no such endpoint or model ({message}): check --url and --model")
+        }
+        ClientError::Status { .. } | ClientError::Answer(_) => format!("{url}: {error}"),
+    };
+    (EX_UNAVAILABLE, message)
+}
+
+/// Tokens of one slot, from servers that tell.
+fn context_size(props: Option<&Value>) -> Option<u32> {
+    let size = props?.pointer("/default_generation_settings/n_ctx")?.as_u64()?;
+    u32::try_from(size).ok().filter(|size| *size > 0)
+}
+
+fn progress(what: &str, repeat: u32) {
+    match repeat {
+        1 => eprintln!("{what}"),
+        _ => eprintln!("{what}, {repeat} times"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: BenchArgs,
+    }
+
+    fn parse(words: &[&str]) -> Result<BenchArgs, clap::Error> {
+        let words = std::iter::once("bench").chain(words.iter().copied());
+        Cli::try_parse_from(words).map(|cli| cli.args)
+    }
+
+    #[test]
+    fn without_flags_one_to_sixteen_streams_and_four_prompt_sizes_are_measured() {
+        let args = parse(&[]).unwrap();
+        assert_eq!(args.streams, [1, 2, 4, 8, 16]);
+        assert_eq!(args.prompt_tokens, [128, 512, 2048, 8192]);
+        assert_eq!(args.scenario, [Scenario::Decode, Scenario::Prefill]);
+        assert_eq!((args.max_tokens, args.repeat), (128, 3));
+    }
+
+    #[test]
+    fn lists_are_separated_by_commas_and_zero_is_refused() {
+        let args = parse(&["--streams", "1,8", "--scenario", "stall,rps"]).unwrap();
+        assert_eq!(args.streams, [1, 8]);
+        assert_eq!(args.scenario, [Scenario::Stall, Scenario::Rps]);
+        for wrong in [["--streams", "0"], ["--repeat", "0"], ["--scenario", "nothing"]] {
+            assert!(parse(&wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_without_scheme_is_a_usage_error() {
+        let args = parse(&["--url", "localhost:8091"]).unwrap();
+        assert_eq!(measure(&args).err().map(|(code, _)| code), Some(EX_USAGE));
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_unavailable() {
+        // Port 1 of the loopback has no listener on any sane machine.
+        let args = parse(&["--url", "http://127.0.0.1:1/v1"]).unwrap();
+        let (code, message) = measure(&args).err().unwrap();
+        assert_eq!(code, EX_UNAVAILABLE);
+        assert!(message.contains("cannot reach http://127.0.0.1:1/v1"), "{message}");
+        assert!(!message.contains('\n'), "{message}");
+    }
+
+    #[test]
+    fn the_context_of_a_slot_is_read_from_props() {
+        let props = serde_json::json!({"default_generation_settings": {"n_ctx": 4096}});
+        assert_eq!(context_size(Some(&props)), Some(4096));
+        assert_eq!(context_size(Some(&serde_json::json!({}))), None);
+        assert_eq!(context_size(None), None);
+    }
+}

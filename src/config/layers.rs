@@ -1,0 +1,210 @@
+//! Merging the layers.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::catalogue::{Key, key, keys};
+use super::env_file;
+use super::environment::{self, Variable};
+use super::error::{ConfigError, ErrorKind};
+use super::flags::{self, FlagValue};
+use super::names::{CONFIG_VARIABLE, MODEL_ALIAS, MODEL_FILE};
+use super::origin::{Origin, Origins};
+use super::settings::Settings;
+use super::{file, validate};
+
+/// Where settings are read from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The settings file; none: the one that `STRIXHALO_CONFIG` names, if any.
+    pub file: Option<PathBuf>,
+    /// A `.env` file, weaker than the environment.
+    pub env_file: Option<PathBuf>,
+    /// The environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The command line, from [`flags::from_matches`](super::from_matches).
+    pub flags: Vec<FlagValue>,
+}
+
+/// Settings, with what is to be said about them.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// Where each of them came from.
+    pub origins: Origins,
+    /// What was set and has no effect, or another one than asked for; one line each.
+    pub warnings: Vec<String>,
+}
+
+/// One setting with its value and origin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Dotted key.
+    pub key: String,
+    /// Its value; null: unset. API keys are replaced by `"<redacted>"`.
+    pub value: Value,
+    /// Its origin.
+    pub origin: Origin,
+}
+
+/// A value for a key, from one layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Assignment {
+    pub(crate) key: &'static Key,
+    pub(crate) value: Value,
+    pub(crate) origin: Origin,
+}
+
+impl Loaded {
+    /// All settings in the order of the reference, without secrets.
+    pub fn entries(&self) -> Vec<Entry> {
+        let values = to_json(&self.settings);
+        keys()
+            .iter()
+            .map(|key| {
+                let value = values.get(key.section()).and_then(|section| section.get(key.name()));
+                let mut value = value.cloned().unwrap_or_default();
+                if key.is_secret()
+                    && let Value::Array(secrets) = &mut value
+                {
+                    secrets.iter_mut().for_each(|secret| *secret = json!("<redacted>"));
+                }
+                let origin = self.origins.get(&key.path).clone();
+                Entry { key: key.path.clone(), value, origin }
+            })
+            .collect()
+    }
+
+    /// The settings that differ from their defaults, without secrets.
+    pub fn changed(&self) -> Vec<Entry> {
+        let defaults = Self::default().entries();
+        let entries = self.entries().into_iter().zip(defaults);
+        entries.filter(|(now, default)| now.value != default.value).map(|(now, _)| now).collect()
+    }
+}
+
+/// Merges defaults, settings file, environment file, environment and flags (later ones win), and
+/// checks the result.
+pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
+    let mut warnings = Vec::new();
+    let from_env_file = match &sources.env_file {
+        Some(path) => env_file_variables(path, &mut warnings)?,
+        None => Vec::new(),
+    };
+    let environment: Vec<Variable> = sources
+        .environment
+        .into_iter()
+        .filter_map(|(name, value)| {
+            let name = name.into_string().ok()?;
+            let origin = Origin::Environment { name: name.clone() };
+            Some(Variable { name, value: value.into_string().ok(), origin })
+        })
+        .collect();
+
+    let named_in = |variables: &[Variable]| {
+        let variable = variables.iter().rev().find(|variable| variable.name == CONFIG_VARIABLE)?;
+        variable.value.clone().filter(|value| !value.is_empty()).map(PathBuf::from)
+    };
+    let file = sources.file.or_else(|| named_in(&environment)).or_else(|| named_in(&from_env_file));
+
+    let mut assignments = match file {
+        Some(path) => file::read(&path)?,
+        None => Vec::new(),
+    };
+    assignments.extend(environment::assignments(&from_env_file, &mut warnings)?);
+    assignments.extend(environment::assignments(&environment, &mut warnings)?);
+    assignments.extend(flags::assignments(&sources.flags)?);
+    merge(assignments, warnings)
+}
+
+/// Reads and checks a settings file alone.
+pub fn check_file(path: &Path) -> Result<Loaded, ConfigError> {
+    merge(file::read(path)?, Vec::new())
+}
+
+pub(crate) fn merge(
+    assignments: Vec<Assignment>,
+    warnings: Vec<String>,
+) -> Result<Loaded, ConfigError> {
+    let mut effective: BTreeMap<&str, (Value, Origin)> = BTreeMap::new();
+    for Assignment { key, value, origin } in assignments {
+        effective.insert(&key.path, (value, origin));
+    }
+    if let Some((_, origin @ Origin::EnvFile { path, .. })) = effective.get("model.path")
+        && origin.is_model_file()
+        && !effective.contains_key("model.models_dir")
+        && let Some(models_dir) = key("model.models_dir")
+    {
+        // The Compose set-up mounted `models/` beside its `.env`.
+        let directory = path.parent().unwrap_or(Path::new("")).join("models");
+        let value = Value::from(directory.to_string_lossy());
+        let origin = origin.clone();
+        effective.insert(&models_dir.path, (value, origin));
+    }
+
+    let mut tree = to_json(&Settings::default());
+    let mut origins = Origins::default();
+    for (path, (value, origin)) in effective {
+        if let Some((section, name)) = path.split_once('.')
+            && let Some(Value::Object(section)) = tree.get_mut(section)
+        {
+            section.insert(name.to_owned(), value);
+            origins.set(path, origin);
+        }
+    }
+    let settings = serde_path_to_error::deserialize(Value::Object(tree)).map_err(|error| {
+        let path = error.path().to_string();
+        let origin = origins.get(&path);
+        ConfigError::new(origin.error_kind(), format!("{origin}: {path}: {}", error.inner()))
+    })?;
+    let mut loaded = Loaded { settings, origins, warnings };
+    validate::validate(&mut loaded)?;
+    Ok(loaded)
+}
+
+/// Through text, because serde_json would widen 0.95_f32 to 0.949999988079071.
+fn to_json(settings: &Settings) -> Map<String, Value> {
+    serde_json::to_string(settings).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
+}
+
+fn env_file_variables(
+    path: &Path,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Variable>, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::reading("the environment file", path, &error))?;
+    let lines = env_file::parse(&text).map_err(|(line, problem)| {
+        ConfigError::new(ErrorKind::Content, format!("{}:{line}: {problem}", path.display()))
+    })?;
+    let (ours, foreign): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| {
+        line.name == MODEL_FILE
+            || line.name == MODEL_ALIAS
+            || line.name.starts_with("LLAMA_")
+            || line.name.starts_with("STRIXHALO_")
+    });
+    if !foreign.is_empty() {
+        let names: Vec<_> = foreign.into_iter().map(|line| line.name).collect();
+        warnings.push(format!(
+            "{}: {} set nothing here; variables of other programs and of ROCm belong into the \
+             process's environment",
+            path.display(),
+            names.join(", ")
+        ));
+    }
+    Ok(ours
+        .into_iter()
+        .map(|line| {
+            let name = line.name.clone();
+            let origin = Origin::EnvFile { path: path.to_owned(), line: line.number, name };
+            Variable { name: line.name, value: Some(line.value), origin }
+        })
+        .collect())
+}
+
+#[cfg(test)]
+#[path = "layers_tests.rs"]
+mod tests;

@@ -1,0 +1,174 @@
+//! Sections `model` and `context`.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Which model is served, and how it is loaded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelSettings {
+    /// Path of the GGUF file; of a split model, any of its parts. Relative paths are looked up
+    /// in `models_dir` when that is set. Unset: the built-in demo model, so that a first start
+    /// needs no download.
+    pub path: Option<PathBuf>,
+    /// Directory that relative model paths are looked up in. Unset: the working directory.
+    pub models_dir: Option<PathBuf>,
+    /// Names the model is served under; the first is the one that answers give. Empty: the
+    /// model's file name without `.gguf`, which needs no upkeep when the model changes.
+    pub alias: Vec<String>,
+    /// Layers computed on the GPU; 999 means all. All is the default because the GPU of a
+    /// Strix Halo shares the memory of the CPU: a layer left on the CPU saves nothing.
+    pub n_gpu_layers: u32,
+    /// Whether a GPU must be there: `required` refuses to start without one, `auto` uses one if
+    /// found, `off` never does. The default runs everywhere; an appliance wants `required`, so
+    /// that a lost GPU is an error and not a slow server.
+    pub gpu: Gpu,
+    /// Map the file into memory instead of reading it. Off by default: on Strix Halo, loading
+    /// through mmap is many times slower for files of tens of gigabytes.
+    pub mmap: bool,
+    /// Lock the model in memory so that it is never swapped out. Off by default because it needs
+    /// a raised memlock limit, and GPU memory is not swapped anyway.
+    pub mlock: bool,
+    /// Jinja chat template used instead of the model's own. Unset: the one in the GGUF file,
+    /// which is what the model was trained with.
+    pub chat_template: Option<String>,
+    /// File with a Jinja chat template used instead of the model's own. Unset: the one in the
+    /// GGUF file.
+    pub chat_template_file: Option<PathBuf>,
+    /// Variables given to the chat template in every request, such as `enable_thinking`; a
+    /// request's own `chat_template_kwargs` override them. Empty: the template's own defaults.
+    pub chat_template_kwargs: Map<String, Value>,
+    /// Decode a few tokens after loading, so that the first request does not pay for it. On by
+    /// default; it takes well under a second on a GPU.
+    pub warmup: bool,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            path: None,
+            models_dir: None,
+            alias: Vec::new(),
+            n_gpu_layers: 999,
+            gpu: Gpu::Auto,
+            mmap: false,
+            mlock: false,
+            chat_template: None,
+            chat_template_file: None,
+            chat_template_kwargs: Map::new(),
+            warmup: true,
+        }
+    }
+}
+
+/// Whether a GPU must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Gpu {
+    /// Starting without a GPU is an error.
+    Required,
+    /// A GPU is used if there is one.
+    Auto,
+    /// The CPU computes everything.
+    Off,
+}
+
+/// The context: its size, its slots, and what a step computes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContextSettings {
+    /// Tokens of context in total, shared out evenly over the slots; 0: the trained context per
+    /// slot. The default, 262144 per slot, is cut to what the model was trained for and to what
+    /// fits in memory; a value that is set is never cut.
+    pub ctx_size: u32,
+    /// Slots: requests computed at the same time; more of them wait. Two by default: one long
+    /// conversation and one more, each with room for a long context.
+    #[schemars(range(min = 1, max = 256))]
+    pub parallel: u32,
+    /// Most tokens in one decode call. 2048 keeps the GPU busy on prompts; larger values gain
+    /// little.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub batch: u32,
+    /// Most tokens computed at once inside a decode call; at most `batch`. 512 balances prompt
+    /// speed and the size of the compute buffers.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub ubatch: u32,
+    /// Flash attention: `on`, `off` or `auto`. On by default: it is what makes quantised values
+    /// in the cache possible, and long contexts fast.
+    pub flash_attn: FlashAttn,
+    /// Data type of cached keys. `q8_0` halves the memory of `f16` with no visible loss.
+    pub cache_type_k: CacheType,
+    /// Data type of cached values; quantised types need flash attention. `q8_0` halves the
+    /// memory of `f16` with no visible loss.
+    pub cache_type_v: CacheType,
+    /// CPU threads while generating; 0: chosen for this machine.
+    #[schemars(range(max = 1024))]
+    pub threads: u32,
+    /// CPU threads while reading prompts; 0: same as `threads`.
+    #[schemars(range(max = 1024))]
+    pub threads_batch: u32,
+    /// Reuse what slots hold of earlier prompts. On by default: a conversation is then read once
+    /// and not again at every turn.
+    pub cache_prompt: bool,
+    /// While streams run, the time in milliseconds a step may take, so that a long prompt does
+    /// not stall them; shorter is smoother for them and slower for prompts. 100 ms is about the
+    /// pace at which text still seems to flow.
+    #[schemars(range(min = 1, max = 60_000))]
+    pub step_target_ms: u32,
+}
+
+impl Default for ContextSettings {
+    fn default() -> Self {
+        Self {
+            ctx_size: 524_288,
+            parallel: 2,
+            batch: 2048,
+            ubatch: 512,
+            flash_attn: FlashAttn::On,
+            cache_type_k: CacheType::Q8_0,
+            cache_type_v: CacheType::Q8_0,
+            threads: 0,
+            threads_batch: 0,
+            cache_prompt: true,
+            step_target_ms: 100,
+        }
+    }
+}
+
+/// Flash attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FlashAttn {
+    /// Used, or the start fails.
+    On,
+    /// Not used.
+    Off,
+    /// Used where it is faster.
+    Auto,
+}
+
+/// Data types of the KV cache, with their bytes per value in `model::plan`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, non_camel_case_types)] // llama.cpp's names; the unit is in `model::plan`
+pub enum CacheType {
+    F32,
+    F16,
+    Bf16,
+    Q8_0,
+    Q4_0,
+    Q4_1,
+    Iq4_nl,
+    Q5_0,
+    Q5_1,
+}
+
+impl CacheType {
+    /// Whether values are stored in blocks with a shared scale, which needs flash attention for V.
+    pub fn is_quantised(self) -> bool {
+        !matches!(self, Self::F32 | Self::F16 | Self::Bf16)
+    }
+}

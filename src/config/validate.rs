@@ -1,0 +1,171 @@
+//! What one value says about another, and forms that types cannot express. Ranges were checked
+//! where each value was read.
+
+use std::path::Path;
+
+use super::error::ConfigError;
+use super::layers::Loaded;
+use super::nearest::suggestion;
+use super::origin::Origin;
+use super::settings::{CacheType, FlashAttn};
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// Checks the settings, and brings those into shape that have several forms.
+pub(crate) fn validate(loaded: &mut Loaded) -> Result<(), ConfigError> {
+    context(loaded)?;
+    template(loaded)?;
+    server(loaded)?;
+    if loaded.settings.model.alias.iter().any(|name| name.trim().is_empty()) {
+        return Err(wrong(loaded, "model.alias", "a name is empty; leave it out"));
+    }
+    if loaded.settings.model.path.as_deref() == Some(Path::new("")) {
+        return Err(wrong(loaded, "model.path", "the path is empty; name a GGUF file"));
+    }
+    level(&loaded.settings.log.level).map_err(|problem| wrong(loaded, "log.level", &problem))
+}
+
+fn wrong(loaded: &Loaded, key: &str, problem: &str) -> ConfigError {
+    let origin = loaded.origins.get(key);
+    let message = match origin {
+        Origin::Default => format!("{key}: {problem}"),
+        origin => format!("{origin}: {key}: {problem}"),
+    };
+    ConfigError::new(origin.error_kind(), message)
+}
+
+fn context(loaded: &mut Loaded) -> Result<(), ConfigError> {
+    let context = &mut loaded.settings.context;
+    if context.ubatch > context.batch {
+        if loaded.origins.is_set("context.ubatch") {
+            loaded.warnings.push(format!(
+                "context.ubatch: {} is cut to context.batch, which is {}",
+                context.ubatch, context.batch
+            ));
+        }
+        context.ubatch = context.batch;
+    }
+    let (size, parallel) = (context.ctx_size, context.parallel);
+    if size != 0 && size < parallel {
+        let problem = format!(
+            "{size} tokens leave none for some of {parallel} slots; use 0 or at least {parallel}"
+        );
+        return Err(wrong(loaded, "context.ctx_size", &problem));
+    }
+    let context = &mut loaded.settings.context;
+    if context.flash_attn == FlashAttn::Off && context.cache_type_v.is_quantised() {
+        if loaded.origins.is_set("context.cache_type_v") {
+            return Err(wrong(
+                loaded,
+                "context.cache_type_v",
+                "quantised values need flash attention; use f16 or turn context.flash_attn on",
+            ));
+        }
+        context.cache_type_v = CacheType::F16;
+        loaded.warnings.push(
+            "context.cache_type_v: f16 is used, because flash attention is off and quantised \
+             values need it"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// A template given twice: the stronger layer's is taken.
+fn template(loaded: &mut Loaded) -> Result<(), ConfigError> {
+    const TEXT: &str = "model.chat_template";
+    const FILE: &str = "model.chat_template_file";
+    let model = &mut loaded.settings.model;
+    if model.chat_template.is_none() || model.chat_template_file.is_none() {
+        return Ok(());
+    }
+    let (text, file) = (loaded.origins.get(TEXT).rank(), loaded.origins.get(FILE).rank());
+    let (kept, dropped) = match text.cmp(&file) {
+        std::cmp::Ordering::Greater => {
+            model.chat_template_file = None;
+            (TEXT, FILE)
+        }
+        std::cmp::Ordering::Less => {
+            model.chat_template = None;
+            (FILE, TEXT)
+        }
+        std::cmp::Ordering::Equal => {
+            return Err(wrong(loaded, FILE, "chat_template is set as well; set one of the two"));
+        }
+    };
+    loaded.warnings.push(format!(
+        "{dropped} from {} has no effect: {kept} from {} is stronger",
+        loaded.origins.get(dropped),
+        loaded.origins.get(kept)
+    ));
+    loaded.origins.unset(dropped);
+    Ok(())
+}
+
+fn server(loaded: &mut Loaded) -> Result<(), ConfigError> {
+    let server = &mut loaded.settings.server;
+    for host in &mut server.host {
+        if host.ends_with(".sock") && !host.starts_with("unix:") {
+            *host = format!("unix:{host}");
+        }
+        if let Some(inner) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+            *host = inner.to_owned();
+        }
+    }
+    let hosts = &server.host;
+    let host_problem = if hosts.is_empty() {
+        Some("no address to listen on; 127.0.0.1 is this machine only, 0.0.0.0 all")
+    } else if hosts.iter().any(|host| host.is_empty() || host.contains(char::is_whitespace)) {
+        Some("an address is empty or holds blanks; write it without them")
+    } else if hosts.iter().any(|host| host == "unix:") {
+        Some("unix: needs a path, such as unix:/run/strixhalo.sock")
+    } else if hosts.iter().any(|host| host.contains("://")) {
+        Some("an address has no scheme; write 0.0.0.0, not http://0.0.0.0")
+    } else {
+        None
+    };
+    while server.api_prefix.ends_with('/') {
+        server.api_prefix.pop();
+    }
+    let prefix = &server.api_prefix;
+    let prefix_problem = if !prefix.is_empty() && !prefix.starts_with('/') {
+        Some("the prefix must start with /")
+    } else if prefix.contains(|c: char| !(c.is_ascii_alphanumeric() || "/-._~".contains(c))) {
+        Some("the prefix may hold letters, digits and - . _ ~ / only")
+    } else if prefix.contains("//") {
+        Some("the prefix holds an empty part; write single slashes")
+    } else {
+        None
+    };
+    let key_problem = server
+        .api_keys
+        .iter()
+        .any(|key| key.is_empty() || key.contains(|c: char| c.is_whitespace() || c.is_control()))
+        .then_some("a key is empty or holds blanks; no client could send it");
+    for (key, problem) in [
+        ("server.host", host_problem),
+        ("server.api_prefix", prefix_problem),
+        ("server.api_keys", key_problem),
+    ] {
+        if let Some(problem) = problem {
+            return Err(wrong(loaded, key, problem));
+        }
+    }
+    Ok(())
+}
+
+/// The filter's own parser takes any unknown word for a module's name; a misspelt level would
+/// then silence the log.
+fn level(level: &str) -> Result<(), String> {
+    for directive in level.split(',') {
+        let word = directive.rsplit('=').next().unwrap_or_default().trim();
+        if !LEVELS.contains(&word.to_lowercase().as_str()) {
+            let near = suggestion(word, LEVELS);
+            return Err(format!(
+                "{word:?} is no level{near} (levels: {}; a filter is written info,module=debug)",
+                LEVELS.join(", ")
+            ));
+        }
+    }
+    tracing_subscriber::EnvFilter::try_new(level).map(drop).map_err(|error| error.to_string())
+}

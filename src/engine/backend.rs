@@ -1,0 +1,69 @@
+//! llama.cpp's process-wide state: initialised once, its log sent to ours, its devices.
+
+use std::ffi::CStr;
+use std::sync::OnceLock;
+
+use llama_cpp_2::llama_backend::LlamaBackend;
+use llama_cpp_2::{
+    LlamaBackendDeviceType, LogOptions, list_llama_ggml_backend_devices, send_logs_to_tracing,
+};
+
+/// A device that ggml can compute on.
+#[derive(Debug, Clone)]
+pub struct Device {
+    /// ggml's name, such as `ROCm0`.
+    pub name: String,
+    /// The hardware's name.
+    pub description: String,
+    /// Whether it is a GPU, integrated ones included.
+    pub is_gpu: bool,
+    /// Whether it is a GPU that shares its memory with the CPU.
+    pub is_integrated: bool,
+    /// Bytes of memory.
+    pub memory_total: u64,
+    /// Bytes of memory that are free now.
+    pub memory_free: u64,
+}
+
+/// llama.cpp's process-wide state, initialised at the first call.
+pub(super) fn backend() -> Result<&'static LlamaBackend, String> {
+    static BACKEND: OnceLock<Result<LlamaBackend, String>> = OnceLock::new();
+    BACKEND
+        .get_or_init(|| {
+            send_logs_to_tracing(LogOptions::default());
+            LlamaBackend::init().map_err(|error| error.to_string())
+        })
+        .as_ref()
+        .map_err(Clone::clone)
+}
+
+/// The devices that ggml sees.
+pub fn devices() -> Vec<Device> {
+    // Devices register when the backend starts; without one there are none.
+    if backend().is_err() {
+        return Vec::new();
+    }
+    list_llama_ggml_backend_devices()
+        .into_iter()
+        .map(|d| Device {
+            is_gpu: matches!(
+                d.device_type,
+                LlamaBackendDeviceType::Gpu | LlamaBackendDeviceType::IntegratedGpu
+            ),
+            is_integrated: d.device_type == LlamaBackendDeviceType::IntegratedGpu,
+            name: d.name,
+            description: d.description,
+            memory_total: d.memory_total as u64,
+            memory_free: d.memory_free as u64,
+        })
+        .collect()
+}
+
+/// What ggml was compiled for, such as `CPU : AVX2 = 1 | AVX512 = 1`.
+pub fn system_info() -> String {
+    // SAFETY: llama.cpp returns a NUL-terminated string in static storage that only later calls
+    // of the same function change; it is copied before this returns and called at start only.
+    #[allow(unsafe_code)]
+    let text = unsafe { CStr::from_ptr(llama_cpp_sys_2::llama_print_system_info()) };
+    text.to_string_lossy().trim().to_owned()
+}

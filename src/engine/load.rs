@@ -1,0 +1,291 @@
+//! Loading a model: on the engine thread, which then goes on to serve it.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use llama_cpp_2::context::LlamaContext;
+use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
+use llama_cpp_2::llama_batch::LlamaBatch;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::model::params::LlamaModelParams;
+use llama_cpp_2::token::LlamaToken;
+
+use super::backend::backend;
+use super::handle::{Engine, ModelFacts, Shared};
+use super::pace::Pace;
+use super::sampler::Candidates;
+use super::slot::Slot;
+use super::worker::{Limits, Worker};
+use super::{SlotSnapshot, Vocabulary};
+use crate::config::CacheType;
+
+/// What is loaded and how; all decisions are made.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)] // the meanings stand at the settings of the same names
+pub struct LoadParams {
+    /// The file that llama.cpp opens; the first part of a split model.
+    pub path: PathBuf,
+    /// The path to show; `None`: the built-in model.
+    pub shown_path: Option<PathBuf>,
+    /// llama.cpp's name of the quantisation.
+    pub ftype: String,
+    /// Layers on the GPU; `None`: the GPU is not used at all.
+    pub n_gpu_layers: Option<u32>,
+    pub mmap: bool,
+    pub mlock: bool,
+    /// Tokens of all slots together.
+    pub n_ctx: u32,
+    pub slots: u32,
+    pub batch: u32,
+    pub ubatch: u32,
+    pub flash_attn: bool,
+    pub cache_type_k: CacheType,
+    pub cache_type_v: CacheType,
+    pub threads: u32,
+    pub threads_batch: u32,
+    pub warmup: bool,
+    /// Used instead of the model's own.
+    pub chat_template: Option<String>,
+    pub step_target: Duration,
+    pub queue: usize,
+    pub stream_buffer_bytes: usize,
+    pub stream_stall_timeout: Duration,
+}
+
+/// Why a model could not be loaded. One line each.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// llama.cpp refused the file.
+    #[error(
+        "llama.cpp cannot load {0}: its log above says why (an architecture it does not know, damaged data or too little memory)"
+    )]
+    Model(String),
+    /// There was no memory for the context, or a setting it cannot work with.
+    #[error(
+        "no context of {n_ctx} tokens could be made: too little memory, or a KV cache type this model cannot use; try a smaller --ctx-size"
+    )]
+    Context {
+        /// Tokens of all slots together.
+        n_ctx: u32,
+    },
+    /// The warm-up decode failed.
+    #[error("the model was loaded, but its first decode failed: {0}")]
+    WarmUp(String),
+    /// llama.cpp or the thread could not be started.
+    #[error("the engine could not start: {0}")]
+    Start(String),
+}
+
+/// Loads a model and starts its engine thread. Blocks until the model is warm. `progress` is
+/// told the share that has been read, 0 to 1. `on_panic` runs if the engine dies of a defect;
+/// requests in flight are lost then.
+pub fn load(
+    params: LoadParams,
+    progress: impl FnMut(f32) + Send + 'static,
+    on_panic: impl FnOnce() + Send + 'static,
+) -> Result<Engine, LoadError> {
+    let started = Instant::now();
+    let (ready, loaded) = mpsc::channel();
+    let (commands, inbox) = mpsc::channel();
+    let shared = Arc::new(Shared::default());
+    *shared.slots() =
+        (0..params.slots).map(|id| SlotSnapshot { id, ..SlotSnapshot::default() }).collect();
+    let (stream_buffer_bytes, queue_limit) = (params.stream_buffer_bytes, params.queue);
+    let thread_shared = shared.clone();
+    let body = move || {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            serve(&params, started, progress, &ready, inbox, thread_shared);
+        }));
+        if outcome.is_err() {
+            on_panic();
+        }
+    };
+    thread::Builder::new()
+        .name("engine".to_owned())
+        .spawn(body)
+        .map_err(|error| LoadError::Start(error.to_string()))?;
+    let (vocabulary, facts) =
+        loaded.recv().map_err(|_| LoadError::Start("it ended while loading".to_owned()))??;
+    Ok(Engine { commands, shared, vocabulary, facts, stream_buffer_bytes, queue_limit })
+}
+
+type Loaded = Result<(Vocabulary, ModelFacts), LoadError>;
+
+/// The engine thread: model, context and worker live here, each borrowing from the one before.
+fn serve(
+    params: &LoadParams,
+    started: Instant,
+    progress: impl FnMut(f32) + 'static,
+    ready: &mpsc::Sender<Loaded>,
+    commands: mpsc::Receiver<super::handle::Command>,
+    shared: Arc<Shared>,
+) {
+    let fail = |error| {
+        // The receiver waits for exactly one message.
+        let _ = ready.send(Err(error));
+    };
+    let backend = match backend() {
+        Ok(backend) => backend,
+        Err(error) => return fail(LoadError::Start(error)),
+    };
+    let model =
+        match LlamaModel::load_from_file(backend, &params.path, &model_params(params, progress)) {
+            Ok(model) => Arc::new(model),
+            Err(_) => return fail(LoadError::Model(shown(params))),
+        };
+    let context = match model.new_context(backend, context_params(params)) {
+        Ok(context) => context,
+        Err(_) => return fail(LoadError::Context { n_ctx: params.n_ctx }),
+    };
+    let mut worker = Worker {
+        limits: Limits {
+            n_batch: context.n_batch() as usize,
+            n_ctx_slot: (context.n_ctx() / params.slots) as usize,
+            can_truncate: !model.is_recurrent() && !model.is_hybrid(),
+            stall_timeout: params.stream_stall_timeout,
+        },
+        batch: LlamaBatch::new(context.n_batch() as usize, 1),
+        model: &model,
+        context,
+        commands,
+        shared,
+        slots: (0..params.slots).map(|_| Slot::default()).collect(),
+        queue: Default::default(),
+        pace: Pace::new(params.step_target),
+        candidates: Candidates::new(),
+        end_tokens: end_tokens(&model),
+        arrivals: 0,
+        draining: None,
+    };
+    if params.warmup
+        && let Err(error) = warm_up(&mut worker.context, &model, &mut worker.batch)
+    {
+        return fail(LoadError::WarmUp(error));
+    }
+    let facts = facts(params, &model, &worker.context, started.elapsed());
+    let vocabulary = Vocabulary::new(model.clone());
+    if ready.send(Ok((vocabulary, facts))).is_ok() {
+        worker.run();
+    }
+}
+
+fn shown(params: &LoadParams) -> String {
+    match &params.shown_path {
+        Some(path) => path.display().to_string(),
+        None => "the built-in model".to_owned(),
+    }
+}
+
+fn model_params(params: &LoadParams, mut progress: impl FnMut(f32) + 'static) -> LlamaModelParams {
+    LlamaModelParams::default()
+        .with_n_gpu_layers(params.n_gpu_layers.unwrap_or(0))
+        .with_use_mmap(params.mmap)
+        .with_use_mlock(params.mlock)
+        .with_progress_callback(move |share| {
+            progress(share);
+            true
+        })
+}
+
+fn context_params(params: &LoadParams) -> LlamaContextParams {
+    let flash_attn = if params.flash_attn {
+        llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_ENABLED
+    } else {
+        llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_DISABLED
+    };
+    let threads = |n: u32| i32::try_from(n.max(1)).unwrap_or(i32::MAX);
+    LlamaContextParams::default()
+        .with_n_ctx(NonZeroU32::new(params.n_ctx))
+        .with_n_seq_max(params.slots)
+        .with_n_batch(params.batch)
+        .with_n_ubatch(params.ubatch)
+        .with_flash_attention_policy(flash_attn)
+        .with_type_k(kv_type(params.cache_type_k))
+        .with_type_v(kv_type(params.cache_type_v))
+        .with_n_threads(threads(params.threads))
+        .with_n_threads_batch(threads(params.threads_batch))
+        .with_offload_kqv(params.n_gpu_layers.is_some())
+        .with_op_offload(params.n_gpu_layers.is_some())
+        // A stream of its own for each sequence: attention then reads one sequence's cells only.
+        .with_kv_unified(false)
+        .with_no_perf(true)
+}
+
+fn kv_type(kind: CacheType) -> KvCacheType {
+    match kind {
+        CacheType::F32 => KvCacheType::F32,
+        CacheType::F16 => KvCacheType::F16,
+        CacheType::Bf16 => KvCacheType::BF16,
+        CacheType::Q8_0 => KvCacheType::Q8_0,
+        CacheType::Q4_0 => KvCacheType::Q4_0,
+        CacheType::Q4_1 => KvCacheType::Q4_1,
+        CacheType::Iq4_nl => KvCacheType::IQ4_NL,
+        CacheType::Q5_0 => KvCacheType::Q5_0,
+        CacheType::Q5_1 => KvCacheType::Q5_1,
+    }
+}
+
+fn end_tokens(model: &LlamaModel) -> Vec<i32> {
+    let vocab = model.vocab();
+    vocab.tokens().filter(|&t| vocab.is_eog(t)).map(|t| t.0).collect()
+}
+
+/// Decodes twice, several tokens and one, so that the first request finds kernels, buffers and
+/// threads in place.
+fn warm_up(
+    context: &mut LlamaContext<'_>,
+    model: &LlamaModel,
+    batch: &mut LlamaBatch<'_>,
+) -> Result<(), String> {
+    let vocab = model.vocab();
+    let token = [vocab.bos(), vocab.eos()].into_iter().find(|t| t.0 >= 0).unwrap_or(LlamaToken(0));
+    let mut position = 0;
+    for n in [2.min(context.n_batch() as i32), 1] {
+        batch.clear();
+        for i in 0..n {
+            batch.add(token, position, &[0], i + 1 == n).map_err(|error| error.to_string())?;
+            position += 1;
+        }
+        context.decode(batch).map_err(|error| error.to_string())?;
+        context.synchronize();
+    }
+    context.clear_kv_cache();
+    Ok(())
+}
+
+fn facts(
+    params: &LoadParams,
+    model: &LlamaModel,
+    context: &LlamaContext<'_>,
+    took: Duration,
+) -> ModelFacts {
+    let vocab = model.vocab();
+    let text = |token: LlamaToken| {
+        (token.0 >= 0)
+            .then(|| String::from_utf8_lossy(&vocab.token_to_piece(token, true, None)).into_owned())
+    };
+    let template = || model.meta_val_str("tokenizer.chat_template").ok();
+    ModelFacts {
+        path: params.shown_path.clone(),
+        name: model.meta_val_str("general.name").ok(),
+        architecture: model.meta_val_str("general.architecture").unwrap_or_default(),
+        ftype: params.ftype.clone(),
+        size: model.size(),
+        n_params: model.n_params(),
+        n_embd: model.n_embd().max(0) as u32,
+        n_vocab: vocab.n_tokens().max(0) as u32,
+        n_ctx_train: model.n_ctx_train(),
+        n_ctx: context.n_ctx(),
+        n_ctx_slot: context.n_ctx() / params.slots,
+        n_slots: params.slots,
+        recurrent: model.is_recurrent() || model.is_hybrid(),
+        chat_template: params.chat_template.clone().or_else(template),
+        bos_token: text(vocab.bos()),
+        eos_token: text(vocab.eos()),
+        load_seconds: took.as_secs_f64(),
+    }
+}

@@ -1,0 +1,226 @@
+//! llama-server's sampling chain for one sequence.
+
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::sampling::LlamaSampler;
+use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::token::data::LlamaTokenData;
+use llama_cpp_2::token::data_array::LlamaTokenDataArray;
+
+use super::{SamplingParams, Token, logits};
+use crate::config::SamplerKind;
+
+/// Chooses the tokens of one sequence.
+pub(crate) struct Sampler {
+    bias: Vec<(Token, f32)>,
+    first: First,
+    /// Samplers whose state follows the tokens (penalties, DRY) sit in `chain` as well; whether
+    /// there are any decides if the prompt must be told to it.
+    follows_tokens: bool,
+    chain: Option<LlamaSampler>,
+    seed: u32,
+}
+
+/// How candidates are taken from the row of logits. The whole vocabulary is only copied where
+/// a sampler that must see all of it comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    /// The largest logit.
+    Argmax,
+    /// The k largest, sorted.
+    TopK(usize),
+    /// All of them.
+    All,
+}
+
+/// Buffers that all sequences share.
+#[derive(Debug)]
+pub(crate) struct Candidates {
+    array: LlamaTokenDataArray,
+    top: Vec<(Token, f32)>,
+    row: Vec<f32>,
+}
+
+impl Candidates {
+    pub(crate) fn new() -> Self {
+        Self {
+            array: LlamaTokenDataArray::new(Vec::new(), false),
+            top: Vec::new(),
+            row: Vec::new(),
+        }
+    }
+}
+
+impl Sampler {
+    /// `n_ctx` bounds how far samplers look back; `end_tokens` are forbidden by `ignore_eos`.
+    pub(crate) fn new(
+        params: &SamplingParams,
+        model: &LlamaModel,
+        n_ctx: u32,
+        end_tokens: &[Token],
+    ) -> Self {
+        let seed = params.seed.unwrap_or_else(|| fastrand::u32(..));
+        let mut bias = params.logit_bias.clone();
+        if params.ignore_eos {
+            bias.extend(end_tokens.iter().map(|&t| (t, f32::NEG_INFINITY)));
+        }
+        let mut active: Vec<SamplerKind> = if params.mirostat == 0 {
+            params.samplers.iter().copied().filter(|&kind| is_active(params, kind)).collect()
+        } else {
+            vec![SamplerKind::Temperature]
+        };
+        let greedy = params.mirostat == 0
+            && params.temperature <= 0.0
+            && params.dynatemp_range <= 0.0
+            && active.contains(&SamplerKind::Temperature)
+            && !active.iter().any(|k| matches!(k, SamplerKind::TypP | SamplerKind::Xtc));
+        if greedy {
+            // None of the others can remove or overtake the best token.
+            active.retain(|k| matches!(k, SamplerKind::Penalties | SamplerKind::Dry));
+        }
+        let follows_tokens =
+            active.iter().any(|k| matches!(k, SamplerKind::Penalties | SamplerKind::Dry));
+        let first = match active.first() {
+            None if greedy => First::Argmax,
+            Some(SamplerKind::TopK) => {
+                active.remove(0);
+                First::TopK((params.top_k as usize).max(params.min_keep as usize))
+            }
+            _ => First::All,
+        };
+        let chain = (first != First::Argmax).then(|| {
+            let mut samplers: Vec<_> =
+                active.iter().map(|&kind| build(params, kind, model, n_ctx, seed)).collect();
+            samplers.push(match params.mirostat {
+                1 => {
+                    let (tau, eta) = (params.mirostat_tau, params.mirostat_eta);
+                    LlamaSampler::mirostat(model.n_vocab(), seed, tau, eta, 100)
+                }
+                2 => LlamaSampler::mirostat_v2(seed, params.mirostat_tau, params.mirostat_eta),
+                _ if greedy => LlamaSampler::greedy(),
+                _ => LlamaSampler::dist(seed),
+            });
+            LlamaSampler::chain(samplers, true)
+        });
+        Self { bias, first, follows_tokens, chain, seed }
+    }
+
+    /// The seed in use: the request's, or the one drawn for it.
+    pub(crate) fn seed(&self) -> u32 {
+        self.seed
+    }
+
+    /// Tells the prompt to the samplers that penalise repetition.
+    pub(crate) fn read_prompt(&mut self, prompt: &[Token]) {
+        if self.follows_tokens
+            && let Some(chain) = &mut self.chain
+        {
+            chain.accept_many(prompt.iter().map(|&t| LlamaToken(t)));
+        }
+    }
+
+    /// Chooses the next token from a row of logits.
+    pub(crate) fn sample(&mut self, row: &[f32], candidates: &mut Candidates) -> Token {
+        let Candidates { array, top, row: copy } = candidates;
+        let row = if self.bias.is_empty() {
+            row
+        } else {
+            copy.clear();
+            copy.extend_from_slice(row);
+            for &(token, bias) in &self.bias {
+                if let Some(logit) = copy.get_mut(token as usize) {
+                    *logit += bias;
+                }
+            }
+            copy
+        };
+        let Some(chain) = &mut self.chain else {
+            return logits::argmax(row);
+        };
+        array.data.clear();
+        array.selected = None;
+        let candidate = |token, logit| LlamaTokenData::new(LlamaToken(token), logit, 0.0);
+        match self.first {
+            First::TopK(k) => {
+                logits::top_k(row, k, top);
+                array.data.extend(top.iter().map(|&(t, x)| candidate(t, x)));
+                array.sorted = true;
+            }
+            First::All | First::Argmax => {
+                array.data.extend((0..).zip(row).map(|(t, &x)| candidate(t, x)));
+                array.sorted = false;
+            }
+        }
+        if array.data.is_empty() {
+            return logits::argmax(row);
+        }
+        chain.apply(array);
+        let token = array.selected_token().map_or_else(|| logits::argmax(row), |t| t.0);
+        // Mirostat learns in `apply`; only these two need to hear of the choice.
+        if self.follows_tokens {
+            chain.accept(LlamaToken(token));
+        }
+        token
+    }
+}
+
+/// Whether a sampler changes anything with these parameters.
+fn is_active(p: &SamplingParams, kind: SamplerKind) -> bool {
+    match kind {
+        SamplerKind::Penalties => {
+            p.repeat_last_n != 0
+                && (p.repeat_penalty != 1.0
+                    || p.frequency_penalty != 0.0
+                    || p.presence_penalty != 0.0)
+        }
+        SamplerKind::Dry => {
+            p.dry_multiplier > 0.0 && p.dry_base >= 1.0 && p.dry_penalty_last_n != 0
+        }
+        SamplerKind::TopNSigma => p.top_n_sigma > 0.0,
+        SamplerKind::TopK => p.top_k > 0,
+        SamplerKind::TypP => p.typical_p < 1.0,
+        SamplerKind::TopP => p.top_p < 1.0,
+        SamplerKind::MinP => p.min_p > 0.0,
+        SamplerKind::Xtc => p.xtc_probability > 0.0 && p.xtc_threshold <= 0.5,
+        SamplerKind::Temperature => true,
+    }
+}
+
+fn build(
+    p: &SamplingParams,
+    kind: SamplerKind,
+    model: &LlamaModel,
+    n_ctx: u32,
+    seed: u32,
+) -> LlamaSampler {
+    let min_keep = p.min_keep as usize;
+    let n_ctx = n_ctx.min(i32::MAX as u32) as i32;
+    // llama.cpp allocates what it looks back on.
+    let look_back = |n: i32| if n < 0 { n_ctx } else { n.min(n_ctx) };
+    match kind {
+        SamplerKind::Penalties => LlamaSampler::penalties(
+            model.n_vocab(),
+            look_back(p.repeat_last_n),
+            p.repeat_penalty,
+            p.frequency_penalty,
+            p.presence_penalty,
+        ),
+        SamplerKind::Dry => LlamaSampler::dry(
+            model,
+            p.dry_multiplier,
+            p.dry_base,
+            p.dry_allowed_length,
+            look_back(p.dry_penalty_last_n),
+            // A C string ends at its first NUL.
+            p.dry_sequence_breakers.iter().filter(|s| !s.is_empty() && !s.contains('\0')),
+        ),
+        SamplerKind::TopNSigma => LlamaSampler::top_n_sigma(p.top_n_sigma),
+        SamplerKind::TopK => LlamaSampler::top_k(i32::try_from(p.top_k).unwrap_or(i32::MAX)),
+        SamplerKind::TypP => LlamaSampler::typical(p.typical_p, min_keep),
+        SamplerKind::TopP => LlamaSampler::top_p(p.top_p, min_keep),
+        SamplerKind::MinP => LlamaSampler::min_p(p.min_p, min_keep),
+        SamplerKind::Xtc => LlamaSampler::xtc(p.xtc_probability, p.xtc_threshold, min_keep, seed),
+        SamplerKind::Temperature => {
+            LlamaSampler::temp_ext(p.temperature, p.dynatemp_range, p.dynatemp_exponent)
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The scheduler's decisions, apart from their effects: which slot takes a request, what goes
+//! into the next step.
+
+use super::Token;
+
+/// What the choice of a slot depends on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SlotView<'a> {
+    pub(crate) busy: bool,
+    /// Tokens that the slot's sequence holds.
+    pub(crate) tokens: &'a [Token],
+    /// A prompt that agrees with `tokens` at least up to here goes on with the same conversation
+    /// (see [`anchor`]).
+    pub(crate) anchor: usize,
+    /// Grows with every use.
+    pub(crate) last_used: u64,
+}
+
+/// Length of the common prefix of two token sequences.
+pub(crate) fn common_prefix(a: &[Token], b: &[Token]) -> usize {
+    a.iter().zip(b).take_while(|(x, y)| x == y).count()
+}
+
+/// How far a prompt must agree with an earlier one to be taken for the same conversation.
+///
+/// From the second user message on, up to the last one: it may be edited, or its answer generated
+/// anew. The first one cannot be told from another conversation's, so all of it must agree, but
+/// for the opening of the answer, which is not always repeated in the history.
+pub(crate) fn anchor(prompt_len: usize, message_starts: &[usize]) -> usize {
+    /// `<|im_start|>assistant\n<think>\n\n</think>\n\n`, with one to spare.
+    const ANSWER_OPENING: usize = 8;
+    match message_starts {
+        [_, .., last] => *last,
+        _ => prompt_len.saturating_sub(ANSWER_OPENING).max(prompt_len / 2 + 1).min(prompt_len),
+    }
+}
+
+/// The idle slot that takes a prompt; `None`: all are busy.
+///
+/// A slot whose history the prompt continues comes first. Any other history is left alone while an
+/// empty slot exists, however long the common prefix: agents share a system prompt of 10,000
+/// tokens and differ after it. With none empty, the longest prefix wins, then the slot that was
+/// not used for the longest time.
+pub(crate) fn choose_slot(slots: &[SlotView<'_>], prompt: &[Token]) -> Option<usize> {
+    let idle = || slots.iter().enumerate().filter(|(_, s)| !s.busy);
+    let prefix = |s: &SlotView<'_>| common_prefix(s.tokens, prompt);
+    let continued = idle()
+        .filter(|(_, s)| !s.tokens.is_empty() && prefix(s) >= s.anchor)
+        .max_by_key(|(_, s)| (prefix(s), std::cmp::Reverse(s.last_used)));
+    let empty = || idle().find(|(_, s)| s.tokens.is_empty());
+    let longest = || {
+        idle()
+            .map(|(i, s)| {
+                // A few tokens in common (`<|im_start|>system`) are no reason to prefer a slot.
+                let prefix = prefix(s);
+                let worth = if prefix * 10 >= prompt.len() { prefix } else { 0 };
+                (i, s, worth)
+            })
+            .max_by_key(|(_, s, worth)| (*worth, std::cmp::Reverse(s.last_used)))
+            .map(|(i, s, _)| (i, s))
+    };
+    continued.or_else(empty).or_else(longest).map(|(i, _)| i)
+}
+
+/// What one slot wants of the next step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Nothing: idle, or its reader is slow.
+    Nothing,
+    /// One token, to sample the next.
+    Decode,
+    /// Prompt tokens that have not been read yet, at most `most` of them in a step.
+    Prompt {
+        remaining: usize,
+        most: usize,
+        /// Requests are numbered as they arrive.
+        arrival: u64,
+    },
+}
+
+/// Tokens of each slot in the next step.
+///
+/// Decoding slots come first. The prompt budget goes half to the oldest prompt, so that a long
+/// one always moves, and the rest to the one with the fewest tokens left, so that a short prompt
+/// need not wait for a long one; what neither takes goes to the others in order of arrival.
+pub(crate) fn plan(wants: &[Want], prompt_budget: usize, n_batch: usize) -> Vec<usize> {
+    let mut share = vec![0; wants.len()];
+    let mut room = n_batch;
+    for (slot, want) in wants.iter().enumerate() {
+        if *want == Want::Decode && room > 0 {
+            share[slot] = 1;
+            room -= 1;
+        }
+    }
+    let mut budget = prompt_budget.min(room);
+    let mut prompts: Vec<(u64, usize, usize)> = wants
+        .iter()
+        .enumerate()
+        .filter_map(|(slot, want)| match *want {
+            Want::Prompt { remaining, most, arrival } => Some((arrival, remaining.min(most), slot)),
+            _ => None,
+        })
+        .collect();
+    prompts.sort_unstable();
+    let mut give = |slot: usize, want: usize, cap: usize, budget: &mut usize| {
+        let n = want.saturating_sub(share[slot]).min(cap).min(*budget);
+        share[slot] += n;
+        *budget -= n;
+    };
+    if let Some(&(_, want, slot)) = prompts.first() {
+        let half = if prompts.len() > 1 { budget.div_ceil(2) } else { budget };
+        give(slot, want, half, &mut budget);
+    }
+    if let Some(&(_, want, slot)) = prompts.iter().min_by_key(|p| (p.1, p.0)) {
+        give(slot, want, usize::MAX, &mut budget);
+    }
+    for &(_, want, slot) in &prompts {
+        give(slot, want, usize::MAX, &mut budget);
+    }
+    share
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn idle(tokens: &[Token], anchor: usize, last_used: u64) -> SlotView<'_> {
+        SlotView { busy: false, tokens, anchor, last_used }
+    }
+
+    #[test]
+    fn a_conversation_returns_to_its_slot() {
+        let slots = [idle(&[], 0, 0), idle(&[1, 2, 3, 4], 2, 1), idle(&[9, 9], 0, 2)];
+        assert_eq!(choose_slot(&slots, &[1, 2, 3, 4, 5]), Some(1));
+    }
+
+    #[test]
+    fn an_edited_last_message_stays_in_its_slot() {
+        let slots = [idle(&[], 0, 0), idle(&[1, 2, 3, 4], 2, 1)];
+        assert_eq!(choose_slot(&slots, &[1, 2, 7, 8]), Some(1));
+    }
+
+    #[test]
+    fn the_first_message_of_a_conversation_must_agree_whole() {
+        assert_eq!(anchor(100, &[40]), 92);
+        assert_eq!(anchor(9, &[0]), 5);
+        assert_eq!(anchor(1, &[]), 1);
+        assert_eq!(anchor(100, &[0, 40]), 40);
+    }
+
+    #[test]
+    fn a_shared_system_prompt_does_not_take_over_a_history_while_a_slot_is_empty() {
+        let slots = [idle(&[1, 2, 3, 4, 5, 6], 4, 1), idle(&[], 0, 0)];
+        assert_eq!(choose_slot(&slots, &[1, 2, 3, 7, 8]), Some(1));
+    }
+
+    #[test]
+    fn without_an_empty_slot_the_longest_prefix_wins_then_the_oldest() {
+        let slots = [idle(&[1, 2, 9], 3, 5), idle(&[1, 9, 9], 3, 1), idle(&[4], 1, 3)];
+        assert_eq!(choose_slot(&slots, &[1, 2, 3]), Some(0));
+        assert_eq!(choose_slot(&slots, &[7, 7, 7]), Some(1));
+    }
+
+    #[test]
+    fn busy_slots_are_never_chosen() {
+        let busy = SlotView { busy: true, ..idle(&[1, 2], 1, 0) };
+        assert_eq!(choose_slot(&[busy], &[1, 2]), None);
+        assert_eq!(choose_slot(&[busy, idle(&[5], 1, 9)], &[1, 2]), Some(1));
+    }
+
+    fn prompt(remaining: usize, arrival: u64) -> Want {
+        Want::Prompt { remaining, most: usize::MAX, arrival }
+    }
+
+    #[test]
+    fn decoding_slots_come_first() {
+        let wants = [prompt(100, 1), Want::Decode, Want::Nothing, Want::Decode];
+        assert_eq!(plan(&wants, 50, 2048), [50, 1, 0, 1]);
+        assert_eq!(plan(&wants, 50, 10), [8, 1, 0, 1]);
+    }
+
+    #[test]
+    fn a_short_prompt_overtakes_a_long_one_which_still_moves() {
+        assert_eq!(plan(&[prompt(8000, 1), prompt(20, 2)], 100, 2048), [80, 20]);
+        assert_eq!(plan(&[prompt(8000, 1), prompt(90, 2)], 100, 2048), [50, 50]);
+    }
+
+    #[test]
+    fn a_prompt_with_log_probabilities_takes_small_chunks() {
+        let want = Want::Prompt { remaining: 500, most: 32, arrival: 1 };
+        assert_eq!(plan(&[want, prompt(500, 2)], 400, 2048), [32, 368]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_never_exceeds_batch_budget_or_what_is_wanted(
+            wants in proptest::collection::vec((0usize..3, 1usize..5000, 1usize..3000), 1..20),
+            budget in 1usize..4096,
+            batch in 1usize..2048,
+        ) {
+            let wants: Vec<_> = wants.iter().enumerate().map(|(i, &(kind, remaining, most))| match kind {
+                0 => Want::Nothing,
+                1 => Want::Decode,
+                _ => Want::Prompt { remaining, most, arrival: i as u64 },
+            }).collect();
+            let shares = plan(&wants, budget, batch);
+            let mut prompt = 0;
+            for (share, want) in shares.iter().zip(&wants) {
+                match *want {
+                    Want::Nothing => prop_assert_eq!(*share, 0),
+                    Want::Decode => prop_assert!(*share <= 1),
+                    Want::Prompt { remaining, most, .. } => {
+                        prop_assert!(*share <= remaining.min(most));
+                        prompt += share;
+                    }
+                }
+            }
+            prop_assert!(prompt <= budget);
+            prop_assert!(shares.iter().sum::<usize>() <= batch);
+            if wants.iter().any(|w| *w != Want::Nothing) {
+                prop_assert!(shares.iter().any(|&s| s > 0), "something always moves");
+            }
+        }
+    }
+}

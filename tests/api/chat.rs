@@ -1,0 +1,196 @@
+use serde_json::{Value, json};
+
+use crate::harness::{Server, shared};
+
+fn content(answer: &Value, choice: usize) -> &str {
+    answer["choices"][choice]["message"]["content"].as_str().expect("content is text")
+}
+
+#[test]
+fn an_answer_has_openais_shape_with_llama_servers_timings() {
+    let reply = shared().chat("Hello!", json!({"model": "any"}));
+    let answer = &reply.json;
+    assert_eq!(reply.status, 200, "{answer}");
+    assert!(answer["id"].as_str().unwrap().starts_with("chatcmpl-"));
+    assert_eq!(answer["id"].as_str().unwrap().len(), 9 + 32);
+    assert_eq!(answer["object"], "chat.completion");
+    assert_ne!(answer["model"], "any");
+    assert!(answer["created"].as_u64().unwrap() > 1_700_000_000);
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["index"], 0);
+    assert_eq!(choice["message"]["role"], "assistant");
+    assert!(!content(answer, 0).is_empty());
+    assert!(["stop", "length"].contains(&choice["finish_reason"].as_str().unwrap()));
+    let usage = &answer["usage"];
+    let count = |name: &str| usage[name].as_u64().unwrap();
+    assert_eq!(count("total_tokens"), count("prompt_tokens") + count("completion_tokens"));
+    assert!(usage["prompt_tokens_details"]["cached_tokens"].is_u64());
+    for name in ["cache_n", "prompt_n", "prompt_ms", "predicted_n", "predicted_per_second"] {
+        assert!(answer["timings"][name].is_number(), "{name}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_text() {
+    let server = shared();
+    let ask = |seed: u64| {
+        let reply = server.chat("Hello!", json!({"seed": seed, "temperature": 1.5}));
+        content(&reply.json, 0).to_owned()
+    };
+    assert_eq!(ask(7), ask(7));
+    assert!((0..8).map(ask).collect::<std::collections::HashSet<_>>().len() > 1);
+}
+
+#[test]
+fn several_choices_count_the_prompt_once_and_differ() {
+    let server = shared();
+    let one = server.chat("Hello!", json!({"seed": 5, "temperature": 1.5})).json;
+    let three = server.chat("Hello!", json!({"n": 3, "seed": 5, "temperature": 1.5})).json;
+    assert_eq!(three["choices"].as_array().unwrap().len(), 3);
+    assert_eq!(three["usage"]["prompt_tokens"], one["usage"]["prompt_tokens"]);
+    assert!(
+        three["usage"]["completion_tokens"].as_u64().unwrap()
+            >= one["usage"]["completion_tokens"].as_u64().unwrap() + 2
+    );
+    let indices: Vec<_> =
+        three["choices"].as_array().unwrap().iter().map(|c| c["index"].as_u64()).collect();
+    assert_eq!(indices, [Some(0), Some(1), Some(2)]);
+    assert_eq!(content(&three, 0), content(&one, 0), "the first choice has the request's seed");
+}
+
+#[test]
+fn more_choices_than_slots_are_all_answered() {
+    let answer = shared().chat("Hello!", json!({"n": 9, "max_tokens": 4})).json;
+    assert_eq!(answer["choices"].as_array().unwrap().len(), 9);
+}
+
+#[test]
+fn a_token_limit_of_zero_reads_the_prompt_only() {
+    let answer = shared().chat("Hello!", json!({"max_tokens": 0})).json;
+    assert_eq!(content(&answer, 0), "");
+    assert_eq!(answer["choices"][0]["finish_reason"], "length");
+    assert_eq!(answer["usage"]["completion_tokens"], 0);
+}
+
+#[test]
+fn a_token_limit_beyond_the_context_is_no_error() {
+    let reply = shared().chat("Hello!", json!({"max_tokens": 32_000}));
+    assert_eq!(reply.status, 200);
+}
+
+#[test]
+fn a_stop_string_ends_the_text_before_it() {
+    let server = shared();
+    let whole = server.chat("Hello!", json!({})).json;
+    let whole = content(&whole, 0);
+    let (middle, _) = whole.char_indices().nth(whole.chars().count() / 2).unwrap();
+    let stop = &whole[middle..];
+    let cut = server.chat("Hello!", json!({"stop": [stop, "never to be seen"]})).json;
+    assert_eq!(content(&cut, 0), &whole[..whole.find(stop).unwrap()]);
+    assert_eq!(cut["choices"][0]["finish_reason"], "stop");
+}
+
+#[test]
+fn text_that_might_become_a_stop_string_is_not_lost_at_the_limit() {
+    let server = shared();
+    let whole = server.chat("Hello!", json!({"max_tokens": 3})).json;
+    let whole = content(&whole, 0);
+    let stop = format!("{}\u{1}", &whole[whole.len() - 1..]);
+    let cut = server.chat("Hello!", json!({"max_tokens": 3, "stop": stop})).json;
+    assert_eq!(content(&cut, 0), whole);
+    assert_eq!(cut["choices"][0]["finish_reason"], "length");
+}
+
+#[test]
+fn log_probabilities_have_an_entry_for_every_token_and_as_many_alternatives_as_asked() {
+    let server = shared();
+    let answer = server.chat("Hello!", json!({"logprobs": true, "top_logprobs": 3})).json;
+    let entries = answer["choices"][0]["logprobs"]["content"].as_array().unwrap();
+    assert!(!entries.is_empty());
+    let mut bytes = Vec::new();
+    for entry in entries {
+        assert!(entry["logprob"].as_f64().unwrap() <= 0.0);
+        assert_eq!(entry["top_logprobs"].as_array().unwrap().len(), 3);
+        assert_eq!(entry["top_logprobs"][0]["id"], entry["id"], "greedy takes the best");
+        bytes.extend(entry["bytes"].as_array().unwrap().iter().map(|b| b.as_u64().unwrap() as u8));
+    }
+    assert!(bytes.starts_with(content(&answer, 0).as_bytes()));
+    let none = server.chat("Hello!", json!({"logprobs": true})).json;
+    let entry = &none["choices"][0]["logprobs"]["content"][0];
+    assert_eq!(entry["top_logprobs"], json!([]));
+    let off = server.chat("Hello!", json!({})).json;
+    assert_eq!(off["choices"][0]["logprobs"], Value::Null);
+}
+
+#[test]
+fn a_bias_can_forbid_and_force_tokens() {
+    let server = shared();
+    let ask = |fields: Value| server.chat("Hello!", fields).json;
+    let first = |answer: &Value| answer["choices"][0]["logprobs"]["content"][0]["id"].clone();
+    let free = first(&ask(json!({"logprobs": true})));
+    let banned = ask(json!({"logprobs": true, "logit_bias": {free.to_string(): false}}));
+    assert_ne!(first(&banned), free);
+    let forced = ask(json!({"logit_bias": [["x", 100]], "max_tokens": 4}));
+    assert_eq!(content(&forced, 0), "xxxx");
+}
+
+#[test]
+fn a_repeated_prompt_comes_from_the_cache() {
+    let server = shared();
+    let text = "This is a message that nobody else sends. ".repeat(4);
+    server.chat(&text, json!({"id_slot": 1}));
+    let again = server.chat(&text, json!({"id_slot": 1})).json;
+    let usage = &again["usage"];
+    assert!(usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap() > 20, "{usage}");
+    let fresh = server.chat(&text, json!({"id_slot": 1, "cache_prompt": false})).json;
+    assert_eq!(fresh["usage"]["prompt_tokens_details"]["cached_tokens"], 0);
+}
+
+#[test]
+fn an_assistant_message_at_the_end_is_continued() {
+    let server = shared();
+    let messages = json!([
+        {"role": "user", "content": "Hello!"}, {"role": "assistant", "content": "Hel"},
+    ]);
+    let prompt = server.post("/apply-template", json!({"messages": messages})).json;
+    assert!(prompt["prompt"].as_str().unwrap().ends_with("Hel"), "{prompt}");
+    let body = json!({"messages": messages, "max_tokens": 4, "echo": true});
+    let answer = server.post("/v1/chat/completions", body).json;
+    assert!(content(&answer, 0).starts_with("Hel"));
+}
+
+#[test]
+fn the_template_is_applied_with_tools() {
+    let reply = shared().post(
+        "/apply-template",
+        json!({
+            "messages": [{"role": "user", "content": "Hi <there> & co"}],
+            "tools": [{"type": "function", "function": {"name": "get_weather",
+                       "parameters": {"type": "object", "properties": {}}}}],
+        }),
+    );
+    let prompt = reply.json["prompt"].as_str().unwrap();
+    assert!(prompt.contains("Hi <there> & co") && prompt.contains("get_weather"), "{prompt}");
+}
+
+#[test]
+fn both_paths_and_any_content_type_are_answered() {
+    let server = shared();
+    let body = json!({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2});
+    assert_eq!(server.post("/chat/completions", body.clone()).status, 200);
+    let form = "application/x-www-form-urlencoded";
+    let text = body.to_string();
+    assert_eq!(server.post_bytes("/v1/chat/completions", text.as_bytes(), form).status, 200);
+}
+
+#[test]
+fn a_foreign_model_name_is_refused_only_under_strict_model_names() {
+    let server = Server::start(&["--alias", "tiny,small", "--strict-model-names", "true"]);
+    let ask = |model: &str| server.chat("Hello!", json!({"model": model, "max_tokens": 1}));
+    assert_eq!(ask("small").json["model"], "tiny");
+    let reply = ask("gpt-4");
+    assert_eq!(reply.status, 404);
+    assert_eq!(reply.json["error"]["code"], "model_not_found");
+    assert_eq!(reply.json["error"]["param"], "model");
+    assert!(reply.json["error"]["message"].as_str().unwrap().contains("tiny, small"));
+}

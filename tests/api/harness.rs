@@ -1,0 +1,213 @@
+//! Starts the binary on a free port with the built-in model, and talks HTTP to it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    /// `http://127.0.0.1:PORT`.
+    pub base: String,
+    agent: ureq::Agent,
+}
+
+/// An answer with its body as JSON (`Null` if it is none).
+pub struct Reply {
+    pub status: u16,
+    pub headers: ureq::http::HeaderMap,
+    pub json: Value,
+}
+
+/// One thing that a stream said.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    Data(Value),
+    Done,
+    Comment,
+}
+
+/// Settings that all tests share: 4 slots of 512 tokens, one thread, no settings of the machine.
+const COMMON: [&str; 11] = [
+    "serve",
+    "--host",
+    "127.0.0.1",
+    "--port",
+    "0",
+    "--ctx-size",
+    "2048",
+    "--parallel",
+    "4",
+    "--threads",
+    "1",
+];
+
+/// The server that tests without special settings share. It ends with the last test that holds
+/// it: a static one would outlive the test process.
+pub fn shared() -> Arc<Server> {
+    static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(|e| e.into_inner());
+    shared.upgrade().unwrap_or_else(|| {
+        let server = Arc::new(Server::start(&[]));
+        *shared = Arc::downgrade(&server);
+        server
+    })
+}
+
+impl Server {
+    /// Starts a server with further flags, and waits until its model is loaded.
+    pub fn start(flags: &[&str]) -> Self {
+        let server = Self::start_loading(flags);
+        for _ in 0..600 {
+            if server.get("/health").status == 200 {
+                return server;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the model was not loaded within 30 s");
+    }
+
+    /// As `start`, without the wait.
+    pub fn start_loading(flags: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_strixhalo"))
+            .args(COMMON)
+            .args(flags)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut log = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let mut seen = String::new();
+        let base = loop {
+            let mut line = String::new();
+            if log.read_line(&mut line).unwrap_or(0) == 0 {
+                panic!("the server ended before it listened:\n{seen}");
+            }
+            if let Some((_, rest)) = line.split_once("listening on ") {
+                break rest.split_whitespace().next().unwrap_or_default().to_owned();
+            }
+            seen.push_str(&line);
+        };
+        // A full pipe would stop the server.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        Self { child, base, agent: agent() }
+    }
+
+    pub fn get(&self, path: &str) -> Reply {
+        reply(self.agent.get(format!("{}{path}", self.base)).call().expect("an answer"))
+    }
+
+    pub fn post(&self, path: &str, body: Value) -> Reply {
+        self.post_bytes(path, body.to_string().as_bytes(), "application/json")
+    }
+
+    pub fn post_bytes(&self, path: &str, body: &[u8], content_type: &str) -> Reply {
+        let request =
+            self.agent.post(format!("{}{path}", self.base)).header("content-type", content_type);
+        reply(request.send(body).expect("an answer"))
+    }
+
+    /// A chat with one user message and further fields.
+    pub fn chat(&self, text: &str, fields: Value) -> Reply {
+        self.post("/v1/chat/completions", chat_body(text, fields))
+    }
+
+    /// Posts and reads the stream to its end.
+    pub fn stream(&self, path: &str, body: Value) -> Vec<Event> {
+        let response = self
+            .agent
+            .post(format!("{}{path}", self.base))
+            .header("content-type", "application/json")
+            .send(body.to_string().as_bytes())
+            .expect("an answer");
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert_eq!(response.headers()["cache-control"], "no-cache");
+        events(&mut BufReader::new(response.into_body().into_reader()))
+    }
+
+    /// Slots that are at work.
+    pub fn busy_slots(&self) -> usize {
+        let slots = self.get("/slots").json;
+        let busy = |slot: &&Value| slot["is_processing"] == true;
+        slots.as_array().expect("/slots is a list").iter().filter(busy).count()
+    }
+
+    /// Waits until `n` slots are at work; panics after some seconds.
+    pub fn wait_for_busy_slots(&self, n: usize) {
+        for _ in 0..500 {
+            if self.busy_slots() == n {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{} slots are busy, not {n}", self.busy_slots());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(60)))
+        .build()
+        .into()
+}
+
+fn reply(mut response: ureq::http::Response<ureq::Body>) -> Reply {
+    let mut body = String::new();
+    response.body_mut().as_reader().read_to_string(&mut body).expect("a body in UTF-8");
+    Reply {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        json: serde_json::from_str(&body).unwrap_or(Value::Null),
+    }
+}
+
+fn events(reader: &mut impl BufRead) -> Vec<Event> {
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("a stream in UTF-8");
+    assert!(text.ends_with("\n\n"), "events end with an empty line: {text:?}");
+    text.split_terminator("\n\n")
+        .map(|event| match event.strip_prefix("data: ") {
+            Some("[DONE]") => Event::Done,
+            Some(json) => Event::Data(serde_json::from_str(json).expect("data is JSON")),
+            None if event.starts_with(':') => Event::Comment,
+            None => panic!("not an event: {event:?}"),
+        })
+        .collect()
+}
+
+/// The JSON chunks of a stream that ended as it should.
+pub fn chunks(events: Vec<Event>) -> Vec<Value> {
+    assert_eq!(events.last(), Some(&Event::Done));
+    let data = events.into_iter().filter_map(|event| match event {
+        Event::Data(value) => Some(value),
+        _ => None,
+    });
+    data.collect()
+}
+
+/// The body of a chat with one user message and further fields; greedy and short unless told
+/// otherwise.
+pub fn chat_body(text: &str, fields: Value) -> Value {
+    let mut body = serde_json::json!({
+        "messages": [{"role": "user", "content": text}], "temperature": 0, "max_tokens": 24,
+    });
+    for (name, value) in fields.as_object().expect("fields are an object") {
+        body[name] = value.clone();
+    }
+    body
+}

@@ -1,0 +1,10 @@
+//! The HTTP API of the real binary, on the built-in model.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cancel;
+mod chat;
+mod completions;
+mod harness;
+mod refusals;
+mod streams;

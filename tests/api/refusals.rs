@@ -1,0 +1,75 @@
+use serde_json::json;
+
+use crate::harness::{Server, shared};
+
+#[test]
+fn bad_bodies_name_the_field_and_the_server_goes_on() {
+    let server = shared();
+    let user = json!([{"role": "user", "content": "hi"}]);
+    for (body, param, code) in [
+        (json!({}), "messages", "missing_field"),
+        (json!({"messages": []}), "messages", "invalid_value"),
+        (json!({"messages": [{"content": "x"}]}), "messages[0].role", "missing_field"),
+        (json!({"messages": user, "model": 5}), "model", "invalid_type"),
+        (json!({"messages": user, "stop": 5}), "stop", "invalid_type"),
+        (json!({"messages": user, "stop": vec!["x"; 200]}), "stop", "invalid_value"),
+        (json!({"messages": user, "logit_bias": "x"}), "logit_bias", "invalid_type"),
+        (json!({"messages": user, "logit_bias": {"99999999": 1}}), "logit_bias", "invalid_value"),
+        (json!({"messages": user, "response_format": "json"}), "response_format", "invalid_type"),
+        (json!({"messages": user, "max_tokens": -5}), "max_tokens", "invalid_value"),
+        (json!({"messages": user, "temperature": 1e9}), "temperature", "invalid_value"),
+        (json!({"messages": user, "n": 500}), "n", "invalid_value"),
+        (json!({"messages": user, "tools": [{"type": "function"}]}), "tools", "unsupported_value"),
+        (json!({"messages": user, "grammar": "root ::= \"a\""}), "grammar", "unsupported_value"),
+        (
+            json!({"messages": [{"role": "user", "content": [
+                {"type": "image_url", "image_url": {"url": "data:"}}]}]}),
+            "messages[0].content[0]",
+            "unsupported_value",
+        ),
+    ] {
+        let reply = server.post("/v1/chat/completions", body.clone());
+        let error = &reply.json["error"];
+        assert_eq!(reply.status, 400, "{body}");
+        assert_eq!((&error["param"], &error["code"]), (&json!(param), &json!(code)), "{body}");
+        assert_eq!(error["type"], "invalid_request_error");
+    }
+    assert_eq!(server.chat("Hello!", json!({"max_tokens": 1})).status, 200);
+}
+
+#[test]
+fn bodies_that_are_no_json_are_refused() {
+    let server = shared();
+    let post = |body: &[u8], kind: &str| {
+        let reply = server.post_bytes("/v1/chat/completions", body, kind);
+        (reply.status, reply.json["error"]["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let json = "application/json";
+    for body in [&b""[..], b"{", b"{\"messages\": [\xff]}", b"hello", b"{} {}"] {
+        assert_eq!(post(body, json), (400, "invalid_json".to_owned()), "{body:?}");
+    }
+    assert_eq!(post(b"[]", json), (400, "invalid_type".to_owned()));
+    assert_eq!(post(b"{}", "multipart/form-data; boundary=x").0, 415);
+}
+
+#[test]
+fn too_large_a_body_is_413() {
+    let server = Server::start(&["--body-bytes", "1000"]);
+    let reply = server.chat(&"x".repeat(2000), json!({}));
+    assert_eq!((reply.status, &reply.json["error"]["code"]), (413, &json!("body_too_large")));
+}
+
+#[test]
+fn too_long_a_prompt_is_refused_with_both_numbers() {
+    let server = shared();
+    for stream in [false, true] {
+        let reply = server.chat(&"word ".repeat(2000), json!({"stream": stream}));
+        let error = &reply.json["error"];
+        assert_eq!(reply.status, 400);
+        assert_eq!(error["code"], "context_length_exceeded");
+        assert_eq!(error["param"], "messages");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.starts_with("prompt is too long: "), "{message}");
+        assert!(message.contains(" tokens > 511 maximum"), "{message}");
+    }
+}

@@ -1,0 +1,9 @@
+//! The command line, by running the real binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "cli/binary.rs"]
+mod binary;
+#[path = "cli/config.rs"]
+mod config;
+#[path = "cli/usage.rs"]
+mod usage;

@@ -1,0 +1,332 @@
+//! The engine itself, on the built-in model: what the HTTP tests cannot time precisely.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use strixhalo::config::{CacheType, SamplingSettings};
+use strixhalo::engine::{
+    Engine, FinishReason, GenerationEvent, GenerationRequest, GenerationStream, LoadParams,
+    OutputToken, SamplingParams, SubmitError, Summary,
+};
+
+fn params(slots: u32, n_ctx: u32) -> LoadParams {
+    LoadParams {
+        path: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/tiny-chat-q8_0.gguf")),
+        shown_path: None,
+        ftype: "Q8_0".to_owned(),
+        n_gpu_layers: None,
+        mmap: false,
+        mlock: false,
+        n_ctx,
+        slots,
+        batch: 256,
+        ubatch: 64,
+        flash_attn: true,
+        cache_type_k: CacheType::F16,
+        cache_type_v: CacheType::F16,
+        threads: 1,
+        threads_batch: 1,
+        warmup: true,
+        chat_template: None,
+        step_target: Duration::from_millis(100),
+        queue: 16,
+        stream_buffer_bytes: 1 << 20,
+        stream_stall_timeout: Duration::from_secs(30),
+    }
+}
+
+fn load(params: LoadParams) -> Engine {
+    strixhalo::engine::load(params, |_| {}, || {}).expect("the built-in model loads")
+}
+
+fn chat(engine: &Engine, text: &str) -> GenerationRequest {
+    let prompt = format!("<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n");
+    request(engine, &prompt)
+}
+
+fn request(engine: &Engine, prompt: &str) -> GenerationRequest {
+    let sampling =
+        SamplingParams { temperature: 0.0, ..SamplingParams::from(&SamplingSettings::default()) };
+    GenerationRequest {
+        id: "test".to_owned(),
+        prompt: engine.vocabulary().tokenize(prompt, true, true),
+        message_starts: vec![0],
+        max_tokens: Some(40),
+        sampling,
+        stop: Vec::new(),
+        top_logprobs: None,
+        prompt_logprobs: None,
+        cache_prompt: true,
+        progress: false,
+        id_slot: None,
+        max_predict_ms: None,
+    }
+}
+
+struct Answer {
+    text: String,
+    tokens: Vec<OutputToken>,
+    slot: u32,
+    cached: u32,
+    prompt_logprobs: usize,
+    end: Summary,
+}
+
+fn submit(engine: &Engine, request: GenerationRequest) -> GenerationStream {
+    engine.submit(vec![request]).expect("taken").pop().expect("one stream")
+}
+
+fn collect(mut stream: GenerationStream) -> Answer {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+    runtime.block_on(async move {
+        let (mut text, mut tokens, mut prompt_logprobs) = (String::new(), Vec::new(), 0);
+        let (mut slot, mut cached) = (0, 0);
+        loop {
+            match stream.next().await.expect("an end") {
+                GenerationEvent::Started { slot: s, cached_tokens } => {
+                    (slot, cached) = (s, cached_tokens);
+                }
+                GenerationEvent::Output { text: t, tokens: n, .. } => {
+                    text += &t;
+                    tokens.extend(n);
+                }
+                GenerationEvent::PromptLogprobs(all) => prompt_logprobs = all.len(),
+                GenerationEvent::Done(end) => {
+                    return Answer { text, tokens, slot, cached, prompt_logprobs, end };
+                }
+                GenerationEvent::Failed(error) => panic!("{error}"),
+                _ => {}
+            }
+        }
+    })
+}
+
+fn ask(engine: &Engine, text: &str) -> Answer {
+    collect(submit(engine, chat(engine, text)))
+}
+
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(20), "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_question_is_answered_the_same_alone_and_among_others() {
+    let engine = load(params(4, 4096));
+    let alone = ask(&engine, "Hello!");
+    assert!(!alone.text.is_empty());
+    assert_eq!(alone.end.finish, FinishReason::EndOfGeneration);
+    let others: Vec<_> = ["Count to ten.", "What is 2 + 3?", "Say: cat", "Hi", "Count to 20."]
+        .map(|text| submit(&engine, chat(&engine, text)))
+        .into_iter()
+        .collect();
+    let among = ask(&engine, "Hello!");
+    assert_eq!(alone.text, among.text);
+    others.into_iter().for_each(|s| {
+        collect(s);
+    });
+}
+
+#[test]
+fn a_conversation_is_continued_from_its_slot_and_a_new_one_takes_an_empty_slot() {
+    let engine = load(params(3, 3072));
+    let first = ask(&engine, "Hello!");
+    let other = ask(&engine, "Count to five.");
+    assert_ne!(first.slot, other.slot);
+    let history = format!(
+        "<|im_start|>user\nHello!<|im_end|>\n<|im_start|>assistant\n{}<|im_end|>\n<|im_start|>user\nHow are you?<|im_end|>\n<|im_start|>assistant\n",
+        first.text
+    );
+    let second = collect(submit(&engine, request(&engine, &history)));
+    assert_eq!(second.slot, first.slot);
+    assert!(second.cached > 8, "{} tokens were reused", second.cached);
+    let cold = GenerationRequest { cache_prompt: false, ..request(&engine, &history) };
+    assert_eq!(collect(submit(&engine, cold)).text, second.text);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_text_and_another_seed_another() {
+    let engine = load(params(1, 1024));
+    let sample = |seed| {
+        let mut request = request(&engine, "Once");
+        request.sampling.temperature = 1.5;
+        request.sampling.top_k = 0;
+        request.sampling.min_p = 0.0;
+        request.sampling.top_p = 1.0;
+        request.sampling.ignore_eos = true;
+        request.sampling.seed = Some(seed);
+        collect(submit(&engine, request)).text
+    };
+    let first = sample(1);
+    assert_eq!(first, sample(1));
+    assert_ne!(first, sample(2));
+}
+
+#[test]
+fn every_sampler_of_the_chain_can_be_switched_on() {
+    let engine = load(params(1, 1024));
+    let base = request(&engine, "Count to five: 1 2 3");
+    for change in [
+        |s: &mut SamplingParams| s.typical_p = 0.5,
+        |s: &mut SamplingParams| s.top_n_sigma = 1.0,
+        |s: &mut SamplingParams| (s.xtc_probability, s.xtc_threshold) = (1.0, 0.1),
+        |s: &mut SamplingParams| (s.dry_multiplier, s.dry_penalty_last_n) = (0.8, -1),
+        |s: &mut SamplingParams| (s.repeat_penalty, s.repeat_last_n) = (1.3, i32::MAX),
+        |s: &mut SamplingParams| s.mirostat = 1,
+        |s: &mut SamplingParams| s.mirostat = 2,
+        |s: &mut SamplingParams| s.dynatemp_range = 0.5,
+        |s: &mut SamplingParams| s.samplers.clear(),
+        |s: &mut SamplingParams| s.samplers.reverse(),
+        |s: &mut SamplingParams| s.logit_bias = vec![(5, f32::NEG_INFINITY), (6, 100.0)],
+    ] {
+        let mut request = base.clone();
+        request.sampling.temperature = 0.8;
+        request.sampling.seed = Some(7);
+        change(&mut request.sampling);
+        let answer = collect(submit(&engine, request));
+        assert!(answer.end.timings.predicted_tokens > 0);
+    }
+}
+
+#[test]
+fn greedy_means_the_best_token_whatever_the_other_samplers_say() {
+    let engine = load(params(1, 1024));
+    let greedy = ask(&engine, "What is 2 + 3?").text;
+    let mut request = chat(&engine, "What is 2 + 3?");
+    request.sampling.top_k = 3;
+    request.sampling.min_p = 0.2;
+    request.sampling.top_p = 0.5;
+    assert_eq!(collect(submit(&engine, request)).text, greedy);
+    let mut general = chat(&engine, "What is 2 + 3?");
+    // Typical sampling takes the general path; at 0.9999 it removes next to nothing.
+    general.sampling.typical_p = 0.9999;
+    assert_eq!(collect(submit(&engine, general)).text, greedy);
+}
+
+#[test]
+fn log_probabilities_come_with_every_token_and_sum_to_one() {
+    let engine = load(params(1, 1024));
+    let mut request = chat(&engine, "Hello!");
+    request.top_logprobs = Some(engine.vocabulary().len() as u32);
+    request.max_tokens = Some(3);
+    let answer = collect(submit(&engine, request));
+    for token in &answer.tokens {
+        let logprobs = token.logprobs.as_ref().expect("asked for");
+        let sum: f32 = logprobs.top.iter().map(|t| t.1.exp()).sum();
+        assert!((sum - 1.0).abs() < 1e-3);
+        assert_eq!(logprobs.top[0].0, token.id, "greedy takes the best");
+    }
+    assert_eq!(answer.tokens.len(), 3);
+}
+
+#[test]
+fn prompt_log_probabilities_cover_the_whole_prompt() {
+    let engine = load(params(2, 2048));
+    let mut request = chat(&engine, &"word ".repeat(60));
+    let n = request.prompt.len();
+    request.prompt_logprobs = Some(2);
+    request.max_tokens = Some(0);
+    let answer = collect(submit(&engine, request));
+    assert_eq!(answer.prompt_logprobs, n);
+    assert_eq!(answer.end.finish, FinishReason::Length);
+    assert!(answer.text.is_empty());
+}
+
+#[test]
+fn a_stop_string_ends_the_text_before_it() {
+    let engine = load(params(1, 1024));
+    let whole = ask(&engine, "Count to nine.").text;
+    let stop: String = whole.chars().skip(3).take(4).collect();
+    let mut request = chat(&engine, "Count to nine.");
+    request.stop = vec![stop.clone()];
+    let answer = collect(submit(&engine, request));
+    assert_eq!(answer.end.finish, FinishReason::StopString(stop.clone()));
+    assert_eq!(answer.text, whole.split(&stop).next().expect("before"));
+}
+
+#[test]
+fn a_full_context_ends_the_text_with_length() {
+    let engine = load(params(1, 256));
+    let mut request = chat(&engine, "Hello!");
+    request.sampling.ignore_eos = true;
+    request.max_tokens = None;
+    let n = request.prompt.len();
+    let answer = collect(submit(&engine, request));
+    assert_eq!(answer.end.finish, FinishReason::ContextFull);
+    let slot = engine.facts().n_ctx_slot as usize;
+    assert_eq!(n + answer.end.timings.predicted_tokens as usize, slot + 1);
+}
+
+#[test]
+fn dropping_a_stream_frees_its_slot_also_while_the_prompt_is_read() {
+    let engine = load(params(1, 4096));
+    let mut long = chat(&engine, &"word ".repeat(900));
+    long.sampling.ignore_eos = true;
+    long.max_tokens = None;
+    let stream = submit(&engine, long.clone());
+    wait_until("the slot is taken", || engine.slots()[0].processing);
+    drop(stream);
+    wait_until("the slot is free", || !engine.slots()[0].processing);
+    let mut stream = submit(&engine, GenerationRequest { cache_prompt: false, ..long });
+    wait_until("it generates", || engine.slots()[0].decoded > 0);
+    while stream.try_next().is_some() {}
+    drop(stream);
+    wait_until("the slot is free", || !engine.slots()[0].processing);
+    assert!(!ask(&engine, "Hello!").text.is_empty());
+}
+
+#[test]
+fn a_full_queue_refuses_and_says_how_many_wait() {
+    let engine = load(LoadParams { queue: 2, ..params(1, 4096) });
+    let mut endless = chat(&engine, "Hello!");
+    endless.sampling.ignore_eos = true;
+    endless.max_tokens = None;
+    let running = submit(&engine, endless.clone());
+    wait_until("the slot is taken", || engine.waiting() == 0);
+    let waiting = [submit(&engine, endless.clone()), submit(&engine, endless.clone())];
+    let refused = engine.submit(vec![endless]).expect_err("the queue is full");
+    assert_eq!(refused, SubmitError::QueueFull { waiting: 2 });
+    drop(waiting);
+    wait_until("the queue is empty", || engine.waiting() == 0);
+    drop(running);
+}
+
+#[test]
+fn a_slow_reader_pauses_itself_alone_and_is_dropped_in_the_end() {
+    let engine = load(LoadParams {
+        stream_buffer_bytes: 400,
+        stream_stall_timeout: Duration::from_millis(300),
+        ..params(2, 4096)
+    });
+    let mut endless = chat(&engine, "Hello!");
+    endless.sampling.ignore_eos = true;
+    endless.max_tokens = None;
+    let unread = submit(&engine, endless);
+    let stalled = |engine: &Engine| {
+        let before = engine.slots()[0].decoded;
+        before > 0 && before < 50
+    };
+    wait_until("it runs", || stalled(&engine));
+    assert!(!ask(&engine, "Hello!").text.is_empty(), "others go on");
+    wait_until("the slow one is dropped", || !engine.slots()[0].processing);
+    assert!(engine.slots()[0].decoded < 50, "it was paused, not computed to its end");
+    drop(unread);
+}
+
+#[test]
+fn a_drain_ends_running_streams_properly_and_refuses_new_ones() {
+    let engine = load(params(1, 4096));
+    let mut endless = chat(&engine, "Hello!");
+    endless.sampling.ignore_eos = true;
+    endless.max_tokens = None;
+    let running = submit(&engine, endless.clone());
+    wait_until("it generates", || engine.slots()[0].decoded > 0);
+    engine.drain(Instant::now());
+    assert_eq!(collect(running).end.finish, FinishReason::Shutdown);
+    wait_until("the engine is gone", || {
+        matches!(engine.submit(vec![endless.clone()]), Err(SubmitError::Stopped))
+    });
+}

@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""Trains the built-in model, a tiny Qwen3, on the corpus and writes it as GGUF.
+
+    train_tiny.py --out tiny-chat        # tiny-chat-q8_0.gguf, tiny-chat-f16.gguf, tiny-chat.pt
+
+The defaults (seed 1, 5,200 steps of 2,048 tokens) are those of the committed file and take about
+18 minutes on two idle cores. Retraining gives an equally good model but not the same bytes:
+sums in PyTorch depend on the CPU and on the number of threads. The hash in src/model/builtin.rs
+pins the file that is committed; whoever replaces the file replaces the hash and looks again at
+the answers that tests expect.
+"""
+import argparse
+import time
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import gguf_file
+import tokenizer
+from batches import Data, template_pieces
+from qwen3 import D, EPS, Model
+
+
+def train(model, tok, args):
+    """Muon for the matrices, AdamW for the rest; every other, later every eighth step is copying."""
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and n != "token_embd"]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2 or n == "token_embd"]
+    opts = [torch.optim.Muon(matrices, lr=args.lr, weight_decay=0.01, momentum=0.95),
+            torch.optim.AdamW(others, lr=args.lr / 4, betas=(0.9, 0.98), weight_decay=0.0)]
+    for o in opts:
+        for g in o.param_groups:
+            g["base"] = g["lr"]
+    data = Data(tok, args.seed, 0.1)
+    batches = data.batches(args.batch, args.long)
+    start, seen, log = time.time(), 0, []
+    for step in range(args.steps):
+        rate = min(1, (step + 1) / 30) * min(1, 1.02 - step / args.steps)
+        for o in opts:
+            for g in o.param_groups:
+                g["lr"] = g["base"] * rate
+        copying = step % (2 if step < args.steps // 8 else 8) == 0
+        x, y, w = data.repeats(args.batch) if copying else next(batches)
+        loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten(), reduction="none")
+        answer = (w == 1).flatten()
+        total = (loss * w.flatten()).sum() / w.sum()
+        for o in opts:
+            o.zero_grad(set_to_none=True)
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(others, 1.0)
+        for o in opts:
+            o.step()
+        seen += x.numel()
+        if not copying:
+            log.append(loss[answer].mean().item())
+        if (step + 1) % 50 == 0 or step + 1 == args.steps:
+            print(f"step {step + 1}: answer loss {np.mean(log[-50:]):.4f}, "
+                  f"{seen / 1e6:.2f} M tokens, {seen / (time.time() - start):.0f} tok/s, "
+                  f"{time.time() - start:.0f} s", flush=True)
+
+
+@torch.no_grad()
+def exact(model, tok, n, seed=99):
+    """How many held-out answers would be written without a fault, and the mean loss."""
+    losses, right, wrong = [], 0, []
+    for ids, weights in Data(tok, seed, 0.0).samples(n):
+        x = torch.tensor(ids)[None]
+        logits = model(x[:, :-1])[0]
+        learn = torch.tensor(weights[1:]) == 1
+        target = x[0, 1:][learn]
+        losses.append(F.cross_entropy(logits[learn], target).item())
+        best = logits[learn].argmax(-1)
+        if (best == target).all():
+            right += 1
+        elif len(wrong) < 8:
+            at = int((best != target).nonzero()[0])
+            wrong.append((tok.decode(ids, skip_special_tokens=False)[-160:],
+                          tok.decode(target[:at + 1].tolist()), tok.decode([int(best[at])])))
+    return right / n, float(np.mean(losses)), wrong
+
+
+def save(model, tok, path, ftype, name):
+    """Writes the model as GGUF."""
+    w = gguf_file.create(path, "qwen3")
+    gguf_file.add_hparams(w, ftype, name=name, n_ctx=D["n_ctx"], n_embd=D["n_embd"], n_layer=D["n_layer"],
+                          n_head=D["n_head"], n_head_kv=D["n_head_kv"], head_dim=D["head_dim"],
+                          n_ff=D["n_ff"], rope_base=D["rope_base"], eps=EPS)
+    gguf_file.add_tokenizer(w, tok)
+    for key, p in model.named_parameters():
+        gguf_file.add_tensor(w, key + ".weight", p.detach().float().numpy(), ftype)
+    gguf_file.finish(w, path)
+    print(path)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--out", required=True, help="path without -q8_0.gguf")
+    ap.add_argument("--steps", type=int, default=5200)
+    ap.add_argument("--batch", type=int, default=2048, help="tokens a step")
+    ap.add_argument("--long", type=float, default=0.03, help="share of long conversations")
+    ap.add_argument("--lr", type=float, default=0.02)
+    ap.add_argument("--seed", type=int, default=1)
+    ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--held-out", type=int, default=600, help="samples to judge the model by")
+    args = ap.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    tok = tokenizer.for_corpus(args.seed, D["vocab"], template_pieces())
+    model = Model()
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
+    train(model, tok, args)
+    torch.save(model.state_dict(), args.out + ".pt")
+    for ftype in ("F16", "Q8_0"):
+        save(model, tok, f"{args.out}-{ftype.lower()}.gguf", ftype, "tiny chat")
+    share, loss, wrong = exact(model, tok, args.held_out)
+    print(f"held out: {share:.1%} of the answers exact, answer loss {loss:.4f}")
+    for context, target, got in wrong:
+        print(f"  wrong: {context!r}\n    wanted {target!r}, got {got!r} at the end")
+
+
+if __name__ == "__main__":
+    main()
