@@ -58,7 +58,8 @@ pub fn shared() -> Arc<Server> {
 }
 
 impl Server {
-    /// Starts a server with further flags, and waits until its model is loaded.
+    /// Starts a server with further flags and `NAME=VALUE` variables, and waits until its model
+    /// is loaded.
     pub fn start(flags: &[&str]) -> Self {
         let server = Self::start_loading(flags);
         for _ in 0..600 {
@@ -72,10 +73,13 @@ impl Server {
 
     /// As `start`, without the wait.
     pub fn start_loading(flags: &[&str]) -> Self {
+        let variables =
+            flags.iter().filter(|f| !f.starts_with('-')).filter_map(|f| f.split_once('='));
         let mut child = Command::new(env!("CARGO_BIN_EXE_strixhalo"))
             .args(COMMON)
-            .args(flags)
+            .args(flags.iter().filter(|f| f.starts_with('-') || !f.contains('=')))
             .env_clear()
+            .envs(variables)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
