@@ -29,7 +29,8 @@ class BadRequests(unittest.TestCase):
         self.refused("max_tokens", max_tokens=-5)
         self.refused("n", n=0)
         self.refused("n", n=129)
-        self.refused("top_logprobs", logprobs=True, top_logprobs=1000)
+        self.refused("top_logprobs", logprobs=True, top_logprobs=-1)
+        self.refused("top_logprobs", top_logprobs=2)
         self.refused("stop", stop=["x"] * 200)
 
     def test_wrong_types_name_their_parameter(self):
