@@ -5,6 +5,9 @@
 mod cancel;
 mod chat;
 mod completions;
+mod connections;
 mod harness;
+mod inspection;
+mod listening;
 mod refusals;
 mod streams;
