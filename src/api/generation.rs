@@ -87,3 +87,6 @@ fn check_model(state: &AppState, asked: Option<&str>) -> Result<(), ApiError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,10 +58,13 @@ impl<T> TextAssembler<T> {
         Assembled { text, tokens: self.complete_tokens(), stop: None }
     }
 
-    /// The end of generation: what was held back can no longer become a stop string. Bytes of a
-    /// character that was never completed are dropped.
+    /// The end of generation: what was held back can no longer become a stop string. A character
+    /// that was never completed comes out as one U+FFFD, as llama-server gives it: it was
+    /// generated and counted.
     pub(crate) fn finish(&mut self) -> Assembled<T> {
-        self.partial.clear();
+        if !std::mem::take(&mut self.partial).is_empty() {
+            self.held.push(char::REPLACEMENT_CHARACTER);
+        }
         let text = self.release(self.held.len());
         let tokens = self.tokens.drain(..).map(|t| t.0).collect();
         Assembled { text, tokens, stop: None }
@@ -187,8 +190,9 @@ mod tests {
     }
 
     #[test]
-    fn an_incomplete_character_at_the_end_is_dropped_but_its_token_is_told() {
-        assert_eq!(run(&[], &[b"a", b"\xf0\x9f"]), ("a".to_owned(), vec![0, 1], None));
+    fn a_character_that_is_never_completed_comes_out_as_one_replacement() {
+        let want = ("a\u{fffd}".to_owned(), vec![0, 1, 2], None);
+        assert_eq!(run(&[], &[b"a", b"\xf0\x9f", b"\xa6"]), want);
     }
 
     #[test]

@@ -54,8 +54,8 @@ fn bodies_that_are_no_json_are_refused() {
 
 #[test]
 fn too_large_a_body_is_413() {
-    let server = Server::start(&["STRIXHALO_LIMITS__BODY_BYTES=1000"]);
-    let reply = server.chat(&"x".repeat(2000), json!({}));
+    let server = Server::start(&["STRIXHALO_LIMITS__BODY_BYTES=4096"]);
+    let reply = server.chat(&"x".repeat(5000), json!({}));
     assert_eq!((reply.status, &reply.json["error"]["code"]), (413, &json!("body_too_large")));
 }
 

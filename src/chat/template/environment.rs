@@ -47,6 +47,11 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
     env.add_test("sequence", |value: &Value| {
         matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map)
     });
+    // minijinja iterates over none and calls it iterable; templates ask to tell the two apart.
+    env.add_test("iterable", |value: &Value| {
+        !matches!(value.kind(), ValueKind::None | ValueKind::Number | ValueKind::Bool)
+            && value.try_iter().is_ok()
+    });
     env.add_filter("tojson", tojson);
     env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
@@ -245,8 +250,8 @@ pub(super) fn strftime(format: &str, now: OffsetDateTime) -> String {
                 write!(out, "{sign}{:02}{:02}", offset_hours.abs(), offset_minutes.abs())
             }
             Some('Z') => write!(out, "{}", if now.offset().is_utc() { "UTC" } else { "" }),
-            Some('n') => write!(out, "\n"),
-            Some('t') => write!(out, "\t"),
+            Some('n') => out.write_char('\n'),
+            Some('t') => out.write_char('\t'),
             Some('%') => write!(out, "%"),
             Some(other) => write!(out, "%{other}"),
             None => write!(out, "%"),

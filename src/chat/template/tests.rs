@@ -277,6 +277,7 @@ fn python_idioms_of_published_templates_work() {
             "{% if tools is none and tools is defined %}x{% endif %}{{ documents is defined }}",
             "xFalse",
         ),
+        ("{{ none is iterable }}{{ 5 is iterable }}{{ missing is iterable }}", "FalseFalseTrue"),
         ("{{ enable_thinking }}", "True"),
         ("{{ strftime_now('%Y') | length }}{{ date_string | length }}", "411"),
         (
