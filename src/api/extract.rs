@@ -5,6 +5,7 @@ use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, header};
 
 use super::ApiError;
+use super::blocking::off_the_reactor;
 use super::wire::{BodyError, FromJson};
 
 /// The request body, read as JSON; `upload` has bounded it.
@@ -26,13 +27,11 @@ impl<T: FromJson, S: Send + Sync> FromRequest<S> for JsonBody<T> {
             ApiError::InvalidRequest { message: e.body_text(), param: None, code: "invalid_body" }
         })?;
         let value = if body.len() < LARGE {
-            T::from_json(&body)
+            T::from_json(&body)?
         } else {
-            tokio::task::spawn_blocking(move || T::from_json(&body))
-                .await
-                .map_err(|_| ApiError::Internal("an internal error; the server's log says more"))?
+            off_the_reactor(move || Ok(T::from_json(&body)?)).await?
         };
-        Ok(Self(value?))
+        Ok(Self(value))
     }
 }
 

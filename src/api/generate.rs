@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream, SelectAll};
 
+use super::blocking::off_the_reactor;
 use super::logprobs::{self, TextColumns};
 use super::prompt::{self, Tokenised};
 use super::wire::{
@@ -104,12 +105,10 @@ where
     F: FnOnce(&Model) -> Result<Vec<Tokenised>, ApiError> + Send + 'static,
 {
     let model = state.model().await?;
-    let blocking = tokio::task::spawn_blocking(move || {
+    off_the_reactor(move || {
         start_blocking(&model, &options, id.as_str(), logprobs, echo_logprobs, tokenise)
-    });
-    blocking
-        .await
-        .map_err(|_| ApiError::Internal("an internal error; the server's log says more"))?
+    })
+    .await
 }
 
 fn start_blocking<F>(

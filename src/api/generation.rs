@@ -6,6 +6,7 @@ use axum::routing::post;
 use axum::{Extension, Json, Router};
 use serde::Serialize;
 
+use super::blocking::off_the_reactor;
 use super::extract::JsonBody;
 use super::generate::{Reply, Shape, respond, start};
 use super::prompt::{chat_prompt, render, text_prompt};
@@ -65,11 +66,8 @@ async fn apply_template(
 ) -> Result<Json<AppliedTemplate>, ApiError> {
     let conversation = body.check_conversation(state.settings())?;
     let model = state.model().await?;
-    let rendered = tokio::task::spawn_blocking(move || render(&model, &conversation)).await;
-    let prompt = rendered
-        .map_err(|_| ApiError::Internal("an internal error; the server's log says more"))??
-        .prompt;
-    Ok(Json(AppliedTemplate { prompt }))
+    let rendered = off_the_reactor(move || render(&model, &conversation)).await?;
+    Ok(Json(AppliedTemplate { prompt: rendered.prompt }))
 }
 
 /// Another model's name is an error only if the settings say so.

@@ -3,6 +3,7 @@
 mod absent;
 mod access;
 mod auth;
+mod blocking;
 mod chunks;
 mod connection;
 mod cors;

@@ -50,14 +50,11 @@ pub(super) fn chat_prompt(
     let bos = model.engine.facts().bos_token.as_deref().filter(|bos| !bos.is_empty());
     let has_bos = bos.is_some_and(|bos| rendered.prompt.starts_with(bos));
     let add_special = !(has_bos && vocabulary.adds_bos());
-    let tokens = vocabulary.tokenize(&rendered.prompt, add_special, true);
+    let tokens = bounded(model, &rendered.prompt, add_special, "messages")?;
     let added = usize::from(add_special && vocabulary.adds_bos() && !tokens.is_empty());
     let added_bytes = vocabulary.detokenize(&tokens[..added]).len();
-    let message_starts = rendered
-        .message_starts
-        .iter()
-        .map(|&start| vocabulary.token_at_byte(&tokens, start + added_bytes))
-        .collect();
+    let starts = rendered.message_starts.iter().map(|&start| start + added_bytes);
+    let message_starts = vocabulary.tokens_at_bytes(&tokens, starts);
     let prompt = Tokenised { tokens, message_starts, preface, added };
     check(model, prompt, "messages")
 }
@@ -76,7 +73,7 @@ pub(super) fn text_prompt(
         match piece {
             PromptPiece::Text(text) => {
                 let first = i == 0;
-                tokens.extend(vocabulary.tokenize(text, first, true));
+                tokens.extend(bounded(model, text, first, "prompt")?);
                 if first && vocabulary.adds_bos() && !tokens.is_empty() {
                     added = 1;
                 }
@@ -100,11 +97,44 @@ pub(super) fn text_prompt(
     check(model, prompt, "prompt")
 }
 
+/// Tokenises a text, unless it is sure to be too long: of such a text only the beginning is read,
+/// and the number of its tokens estimated from that.
+fn bounded(
+    model: &Model,
+    text: &str,
+    add_special: bool,
+    param: &'static str,
+) -> Result<Vec<Token>, ApiError> {
+    /// Bytes of the longest texts that have as few tokens as a slot holds; ordinary text has 3
+    /// to 5 bytes a token.
+    const BYTES_PER_TOKEN: usize = 32;
+    /// Shorter texts are always read whole, so that the number in the error is exact.
+    const ALWAYS_READ: usize = 1 << 20;
+    let vocabulary = model.engine.vocabulary();
+    let limit = slot_limit(model);
+    let enough = limit.saturating_mul(BYTES_PER_TOKEN).max(ALWAYS_READ);
+    if text.len() > enough {
+        let end = (0..=enough).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+        let begin = &text[..end];
+        let tokens = vocabulary.tokenize(begin, add_special, true).len();
+        if tokens > limit {
+            let tokens = (tokens as f64 * text.len() as f64 / begin.len() as f64) as usize;
+            return Err(ApiError::ContextLengthExceeded { tokens, limit, param });
+        }
+    }
+    Ok(vocabulary.tokenize(text, add_special, true))
+}
+
+/// Most tokens of a prompt: a slot's context, less one for the answer.
+fn slot_limit(model: &Model) -> usize {
+    (model.engine.facts().n_ctx_slot as usize).saturating_sub(1)
+}
+
 fn check(model: &Model, prompt: Tokenised, param: &'static str) -> Result<Tokenised, ApiError> {
     if prompt.tokens.is_empty() {
         return Err(ApiError::invalid(param, "the prompt is empty: it has no tokens"));
     }
-    let limit = (model.engine.facts().n_ctx_slot as usize).saturating_sub(1);
+    let limit = slot_limit(model);
     if prompt.tokens.len() > limit {
         return Err(ApiError::ContextLengthExceeded { tokens: prompt.tokens.len(), limit, param });
     }

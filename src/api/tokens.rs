@@ -5,6 +5,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use super::blocking::off_the_reactor;
 use super::extract::JsonBody;
 use super::wire::tokens::{DetokenizeRequest, TextOrToken, TokenizeContent, TokenizeRequest};
 use super::{ApiError, AppState};
@@ -32,6 +33,7 @@ async fn tokenize(
         Ok(json!({"tokens": tokens}))
     })
     .await
+    .map(Json)
 }
 
 /// `{"content"}`; bytes that are no text become U+FFFD.
@@ -48,16 +50,7 @@ async fn detokenize(
         Ok(json!({"content": String::from_utf8_lossy(&bytes)}))
     })
     .await
-}
-
-/// Megabytes of text take seconds.
-async fn off_the_reactor(
-    work: impl FnOnce() -> Result<Value, ApiError> + Send + 'static,
-) -> Result<Json<Value>, ApiError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map(Json),
-        Err(_) => Err(ApiError::Internal("an internal error; the server's log says more")),
-    }
+    .map(Json)
 }
 
 fn tokens_of(vocabulary: &Vocabulary, request: &TokenizeRequest) -> Result<Vec<Token>, ApiError> {

@@ -1,7 +1,7 @@
 //! The rest of the program's view of a running engine.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
@@ -40,6 +40,7 @@ pub(crate) struct Job {
 /// State that the engine thread writes and others read.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
+    pub(crate) stopped: AtomicBool,
     pub(crate) waiting: AtomicUsize,
     pub(crate) counters: EngineCounters,
     pub(crate) slots: Mutex<Vec<SlotSnapshot>>,
@@ -136,6 +137,9 @@ impl Engine {
         &self,
         requests: Vec<GenerationRequest>,
     ) -> Result<Vec<GenerationStream>, SubmitError> {
+        if self.shared.stopped.load(Ordering::Acquire) {
+            return Err(SubmitError::Stopped);
+        }
         let n = requests.len();
         // A request with several choices is let in whole as long as the queue is not full yet.
         let reserve = |waiting: usize| (waiting < self.queue_limit).then_some(waiting + n);

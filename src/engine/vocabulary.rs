@@ -89,15 +89,26 @@ impl Vocabulary {
         self.model.vocab().should_add_bos()
     }
 
-    /// The index in `tokens` of the token that holds byte `offset` of their text.
-    pub fn token_at_byte(&self, tokens: &[Token], offset: usize) -> usize {
-        let mut end = 0;
-        tokens
-            .iter()
-            .position(|&t| {
-                end += self.piece_bytes.get(t as usize).map_or(0, |&n| usize::from(n));
-                end > offset
+    /// The indices in `tokens` of the tokens that hold the bytes at `offsets` of their text;
+    /// `offsets` must ascend.
+    pub fn tokens_at_bytes(
+        &self,
+        tokens: &[Token],
+        offsets: impl IntoIterator<Item = usize>,
+    ) -> Vec<usize> {
+        let bytes = |t: Token| self.piece_bytes.get(t as usize).map_or(0, |&n| usize::from(n));
+        let (mut index, mut begin) = (0, 0);
+        offsets
+            .into_iter()
+            .map(|offset| {
+                while let Some(&token) = tokens.get(index)
+                    && begin + bytes(token) <= offset
+                {
+                    begin += bytes(token);
+                    index += 1;
+                }
+                index
             })
-            .unwrap_or(tokens.len())
+            .collect()
     }
 }

@@ -73,6 +73,7 @@ impl Worker<'_> {
             self.admit();
             let idle = self.queue.is_empty() && self.slots.iter().all(|s| s.work.is_none());
             if idle && (matches!(drained, Drained::Disconnected) || self.draining.is_some()) {
+                self.shared.stopped.store(true, Ordering::Release);
                 return;
             }
             let parts = self.plan();

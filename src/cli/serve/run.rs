@@ -44,7 +44,7 @@ pub(super) fn serve(loaded: Loaded) -> Result<Exit, Failure> {
     let names = source.names(&settings.model.alias);
     let runtime = runtime(settings)
         .map_err(|error| Failure::new(Exit::System, format!("cannot start threads: {error}")))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let listeners = api::bind(settings).await.map_err(|error| Failure {
             exit_code: error.exit_code(),
             message: error.to_string(),
@@ -54,7 +54,10 @@ pub(super) fn serve(loaded: Loaded) -> Result<Exit, Failure> {
         let state = AppState::new(settings.clone(), keys, names, started, loading);
         let address = listeners.first().map(|l| l.address().to_owned()).unwrap_or_default();
         live(listeners, state, decision, source, load, &address).await
-    })
+    });
+    // A text that is being tokenised for nobody must not hold up the end.
+    runtime.shutdown_background();
+    ended
 }
 
 /// From bound listeners to the last closed connection.
