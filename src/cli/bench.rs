@@ -117,8 +117,9 @@ pub struct BenchArgs {
     json: bool,
 }
 
-/// Runs the command. 0: all requests were answered; 64: the URL is none; 69: the server cannot be
-/// reached; 70: some requests failed (the result is printed all the same).
+/// Runs the command. 0: all requests were answered; 64: the URL is none, or no load fits the
+/// server's context; 69: the server cannot be reached; 70: some requests failed (the result is
+/// printed all the same).
 pub fn run(args: BenchArgs) -> ExitCode {
     match measure(&args) {
         Ok(report) => {
@@ -170,6 +171,9 @@ fn measure(args: &BenchArgs) -> Result<Report, (u8, String)> {
         notes,
     };
     run_scenarios(args, &target, context_size(props.as_ref()), &mut report);
+    if report.is_empty() {
+        return Err((EX_USAGE, format!("nothing to measure: {}", report.notes.join("; "))));
+    }
     Ok(report)
 }
 
@@ -278,6 +282,7 @@ fn progress(what: &str, repeat: u32) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use clap::Parser;
 

@@ -56,7 +56,9 @@ fn command() -> Command {
                 .args(crate::config::arguments()),
         )
         .subcommand(config::command())
-        .subcommand(bench::BenchArgs::augment_args(Command::new("bench")))
+        .subcommand(bench::BenchArgs::augment_args(
+            Command::new("bench").about("Measure an OpenAI-compatible server"),
+        ))
 }
 
 fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
@@ -75,7 +77,7 @@ fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
 }
 
 /// The version and the backends that are built in.
-static VERSION: LazyLock<String> = LazyLock::new(|| {
+pub(crate) static VERSION: LazyLock<String> = LazyLock::new(|| {
     let features: Vec<&str> = [
         ("engine", cfg!(feature = "engine")),
         ("hip", cfg!(feature = "hip")),

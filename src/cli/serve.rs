@@ -1,5 +1,14 @@
 //! `strixhalo serve`.
 
+#[cfg(feature = "engine")]
+mod decide;
+#[cfg(feature = "engine")]
+mod load;
+#[cfg(feature = "engine")]
+mod run;
+#[cfg(feature = "engine")]
+mod source;
+
 use std::process::ExitCode;
 
 use super::Exit;
@@ -10,14 +19,28 @@ use crate::service::logging;
 pub(super) fn run(loaded: Loaded) -> ExitCode {
     if let Err(error) = logging::init(&loaded.settings.log) {
         eprintln!("strixhalo: {error}");
-        return Exit::Internal.into();
+        return Exit::Config.into();
     }
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    for entry in loaded.changed() {
-        tracing::info!("setting {} = {} ({})", entry.key, entry.value, entry.origin);
+    serve(loaded)
+}
+
+#[cfg(feature = "engine")]
+fn serve(loaded: Loaded) -> ExitCode {
+    match run::serve(loaded) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            // Not through the log: this is the command's last word, whatever the log level.
+            eprintln!("strixhalo: {}", failure.message);
+            ExitCode::from(failure.exit_code)
+        }
     }
+}
+
+#[cfg(not(feature = "engine"))]
+fn serve(_: Loaded) -> ExitCode {
     eprintln!("strixhalo: this build has no server; build one with the `engine` feature");
     Exit::Internal.into()
 }

@@ -17,6 +17,8 @@ pub struct Device {
     pub description: String,
     /// Whether it is a GPU, integrated ones included.
     pub is_gpu: bool,
+    /// Whether it is a GPU that shares its memory with the CPU.
+    pub is_integrated: bool,
     /// Bytes of memory.
     pub memory_total: u64,
     /// Bytes of memory that are free now.
@@ -48,6 +50,7 @@ pub fn devices() -> Vec<Device> {
                 d.device_type,
                 LlamaBackendDeviceType::Gpu | LlamaBackendDeviceType::IntegratedGpu
             ),
+            is_integrated: d.device_type == LlamaBackendDeviceType::IntegratedGpu,
             name: d.name,
             description: d.description,
             memory_total: d.memory_total as u64,

@@ -183,7 +183,7 @@ def server_command(options, program, slots, context):
     kv = options.kv
     command = program + ["-m", options.model, "-c", str(slots * context), "-np", str(slots),
                          "-ctk", kv, "-ctv", kv, "-fa", options.flash_attention,
-                         "-b", "2048", "-ub", "512", "--no-mmap"]
+                         "-b", "2048", "-ub", "512"]
     return command + (["-t", str(options.threads)] if options.threads else [])
 
 
@@ -303,8 +303,10 @@ def arguments():
     parser.add_argument("--flash-attention", default="on", choices=["on", "off", "auto"])
     parser.add_argument("--rps-seconds", type=int, default=5)
     parser.add_argument("--idle-seconds", type=float, default=5)
+    # A mapped model is not all counted as resident: both read it, as ours does by default.
     parser.add_argument("--ours-args", default="", help="more arguments for our server")
-    parser.add_argument("--peer-args", default="", help="more arguments for the peer")
+    parser.add_argument("--peer-args", default="--load-mode none",
+                        help="more arguments for the peer [%(default)s; older ones: --no-mmap]")
     parser.add_argument("--bench", metavar="COMMAND", help="load generator [the --ours binary]")
     parser.add_argument("--json", metavar="FILE", help="write everything measured here")
     parser.add_argument("--logs", metavar="DIR", help="keep the servers' logs here")

@@ -214,6 +214,7 @@ pub(super) fn milliseconds(duration: Duration) -> f64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -87,6 +87,14 @@ fn cpu_model() -> Option<String> {
 }
 
 impl Report {
+    /// Whether nothing was measured: no load fitted the server's context.
+    pub(super) fn is_empty(&self) -> bool {
+        self.decode.is_empty()
+            && self.prefill.is_empty()
+            && self.stall.is_none()
+            && self.rps.is_none()
+    }
+
     /// Requests that failed.
     pub(super) fn errors(&self) -> usize {
         let loads = self.decode.iter().chain(&self.prefill).map(|result| result.errors);

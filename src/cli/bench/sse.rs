@@ -113,6 +113,7 @@ pub(super) fn error_message(error: &serde_json::Value) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -1,0 +1,128 @@
+//! From settings and facts to what the engine loads: GPU, threads, KV types, context.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::run::Failure;
+use super::source::Source;
+use crate::cli::Exit;
+use crate::config::{CacheType, FlashAttn, Gpu, Loaded};
+use crate::engine::{Device, LoadParams};
+use crate::host::{Memory, physical_cores};
+use crate::model::{CacheShape, PlanError, decide_cache_types, decide_context};
+
+/// Memory left to the rest of the machine when the default context is chosen.
+const RESERVE: u64 = 1 << 30;
+
+/// What the engine shall load, with what people should be told about it.
+#[derive(Debug)]
+pub(super) struct Decision {
+    pub(super) params: LoadParams,
+    pub(super) notices: Vec<String>,
+}
+
+pub(super) fn decide(
+    loaded: &Loaded,
+    source: &Source,
+    chat_template: Option<String>,
+    devices: &[Device],
+) -> Result<Decision, Failure> {
+    let settings = &loaded.settings;
+    let (model, context) = (&settings.model, &settings.context);
+    let is_set = |key: &str| loaded.origins.is_set(key);
+    let gpus: Vec<&Device> = devices.iter().filter(|d| d.is_gpu).collect();
+    let on_gpu = match model.gpu {
+        Gpu::Required if gpus.is_empty() => return Err(no_gpu()),
+        Gpu::Required | Gpu::Auto => !gpus.is_empty(),
+        Gpu::Off => false,
+    };
+    let quantised = |kind| !matches!(kind, CacheType::F32 | CacheType::F16 | CacheType::Bf16);
+    let v_set = is_set("context.cache_type_v");
+    let flash_attn = match context.flash_attn {
+        FlashAttn::On => true,
+        FlashAttn::Off => false,
+        // On a CPU flash attention is slower at depth, but quantised values need it.
+        FlashAttn::Auto => on_gpu || (v_set && quantised(context.cache_type_v)),
+    };
+    let (cache_type_k, cache_type_v, mut notices) = decide_cache_types(
+        &source.facts,
+        context.cache_type_k,
+        is_set("context.cache_type_k"),
+        context.cache_type_v,
+        v_set,
+        flash_attn,
+    )
+    .map_err(plan_failure)?;
+    let shape = CacheShape {
+        parallel: context.parallel,
+        cache_type_k,
+        cache_type_v,
+        ubatch: context.ubatch,
+        flash_attn,
+    };
+    let user_set = is_set("context.ctx_size").then_some(context.ctx_size);
+    let budget = budget(on_gpu, &gpus);
+    let decided = decide_context(&source.facts, user_set, context.ctx_size, &shape, budget)
+        .map_err(plan_failure)?;
+    notices.extend(decided.notices);
+    let threads = match context.threads {
+        0 => physical_cores(Path::new("/")),
+        n => n,
+    };
+    let params = LoadParams {
+        path: source.path.clone(),
+        shown_path: source.shown.clone(),
+        ftype: source.facts.quantization.unwrap_or("unknown").to_owned(),
+        n_gpu_layers: on_gpu.then_some(model.n_gpu_layers),
+        mmap: model.mmap,
+        mlock: model.mlock,
+        n_ctx: decided.ctx_total,
+        slots: context.parallel,
+        batch: context.batch,
+        ubatch: context.ubatch,
+        flash_attn,
+        cache_type_k,
+        cache_type_v,
+        threads,
+        threads_batch: if context.threads_batch == 0 { threads } else { context.threads_batch },
+        warmup: model.warmup,
+        chat_template,
+        step_target: Duration::from_millis(context.step_target_ms.into()),
+        queue: settings.limits.queue as usize,
+        stream_buffer_bytes: usize::try_from(settings.limits.stream_buffer_bytes)
+            .unwrap_or(usize::MAX),
+        stream_stall_timeout: Duration::from_secs(settings.limits.stream_stall_timeout),
+    };
+    Ok(Decision { params, notices })
+}
+
+/// Bytes that the model and its context may take. GPU and host share one memory on the machines
+/// this is for, so the smaller of what both have free counts.
+fn budget(on_gpu: bool, gpus: &[&Device]) -> Option<u64> {
+    let host = Memory::read(Path::new("/")).map(|m| m.available.saturating_sub(RESERVE));
+    if !on_gpu {
+        return host;
+    }
+    let gpu: u64 = gpus.iter().map(|d| d.memory_free).sum();
+    let shared = gpus.iter().all(|d| d.is_integrated);
+    match host {
+        Some(host) if shared => Some(gpu.min(host)),
+        _ => Some(gpu),
+    }
+}
+
+fn plan_failure(error: PlanError) -> Failure {
+    Failure { exit_code: error.exit_code(), message: error.to_string() }
+}
+
+fn no_gpu() -> Failure {
+    let cause = if cfg!(any(feature = "hip", feature = "vulkan")) {
+        "no GPU can be used: check that /dev/kfd and /dev/dri/renderD128 exist and that this user is in the groups render and video"
+    } else {
+        "this build has no GPU backend (cargo features `hip` or `vulkan`)"
+    };
+    Failure::new(
+        Exit::NoGpu,
+        format!("model.gpu is \"required\", but {cause}; or set model.gpu to \"auto\" or \"off\""),
+    )
+}

@@ -1,0 +1,129 @@
+//! Loading beside the listener: progress on a terminal, in the log, and for `/health`.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::{mpsc, watch};
+
+use super::decide::Decision;
+use super::source::Source;
+use crate::api::{LoadState, Model};
+use crate::chat::Template;
+use crate::engine::{self, Engine};
+
+/// What the loading thread tells the rest of the process.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// The model is served.
+    Ready(Arc<Model>),
+    /// It cannot be loaded.
+    Failed(String),
+    /// The engine died of a defect.
+    Died,
+}
+
+/// Loads on a thread of its own. `state` is what the API answers with meanwhile.
+pub(super) fn spawn(
+    decision: Decision,
+    source: Source,
+    state: watch::Sender<LoadState>,
+    told: mpsc::UnboundedSender<Told>,
+) -> std::io::Result<()> {
+    let body = move || {
+        let state = Arc::new(state);
+        let bytes = source.facts.tensor_bytes;
+        let mut progress = Progress::new(bytes, state.clone());
+        let finish = progress.finish();
+        let died = told.clone();
+        // The receiver is the main task; if it is gone, so is the process.
+        let loaded = engine::load(
+            decision.params,
+            move |share| progress.to(share),
+            move || drop(died.send(Told::Died)),
+        );
+        finish();
+        drop(source);
+        match loaded {
+            Ok(engine) => {
+                let model = Arc::new(Model { template: template(&engine), engine });
+                state.send_replace(LoadState::Ready(model.clone()));
+                let _ = told.send(Told::Ready(model));
+            }
+            Err(error) => {
+                state.send_replace(LoadState::Failed("the model could not be loaded".to_owned()));
+                let _ = told.send(Told::Failed(error.to_string()));
+            }
+        }
+    };
+    std::thread::Builder::new().name("load".to_owned()).spawn(body).map(drop)
+}
+
+/// The chat template, or what to do about its absence.
+fn template(engine: &Engine) -> Result<Template, String> {
+    const WAY_OUT: &str = "set `model.chat_template_file` (--chat-template-file) to a Jinja template for this model, or use /v1/completions";
+    let facts = engine.facts();
+    let Some(source) = &facts.chat_template else {
+        tracing::warn!(
+            "the model has no chat template: /v1/completions works, chat does not; {WAY_OUT}"
+        );
+        return Err(format!("the model has no chat template: {WAY_OUT}"));
+    };
+    Template::new(source, facts.bos_token.as_deref(), facts.eos_token.as_deref()).map_err(|error| {
+        tracing::warn!("the chat template cannot be used: {error}; {WAY_OUT}");
+        format!("the model's chat template cannot be used: {error}; {WAY_OUT}")
+    })
+}
+
+struct Progress {
+    state: Arc<watch::Sender<LoadState>>,
+    bar: Option<ProgressBar>,
+    bytes: u64,
+    /// The last tenth that was logged.
+    logged: u32,
+}
+
+impl Progress {
+    fn new(bytes: u64, state: Arc<watch::Sender<LoadState>>) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = "loading {bar:40} {percent} % {bytes}/{total_bytes} {eta}";
+            let style = ProgressStyle::with_template(style)
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(bytes).with_style(style)
+        });
+        Self { state, bar, bytes, logged: 0 }
+    }
+
+    fn to(&mut self, share: f32) {
+        let share = share.clamp(0.0, 1.0);
+        self.state.send_replace(LoadState::Loading { progress: share });
+        let read = (f64::from(share) * self.bytes as f64) as u64;
+        match &self.bar {
+            Some(bar) => bar.set_position(read),
+            None => {
+                let tenth = (share * 10.0) as u32;
+                // Small models are there before anybody reads the line.
+                if tenth > self.logged && self.bytes > 1 << 30 {
+                    self.logged = tenth;
+                    let gb = |bytes: u64| bytes as f64 / 1e9;
+                    tracing::info!(
+                        "loading {} %, {:.0}/{:.0} GB",
+                        tenth * 10,
+                        gb(read),
+                        gb(self.bytes)
+                    );
+                }
+            }
+        }
+    }
+
+    /// Removes the bar, when called.
+    fn finish(&self) -> impl FnOnce() + use<> {
+        let bar = self.bar.clone();
+        move || {
+            if let Some(bar) = bar {
+                bar.finish_and_clear();
+            }
+        }
+    }
+}
