@@ -56,7 +56,9 @@ fn command() -> Command {
                 .args(crate::config::arguments()),
         )
         .subcommand(config::command())
-        .subcommand(bench::BenchArgs::augment_args(Command::new("bench")))
+        .subcommand(bench::BenchArgs::augment_args(
+            Command::new("bench").about("Measure an OpenAI-compatible server"),
+        ))
 }
 
 fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {

@@ -4,9 +4,7 @@ use super::catalogue::{Key, Kind, key, keys};
 use super::error::ConfigError;
 use super::lacking::{self, LACKING, Policy};
 use super::layers::Assignment;
-use super::names::{
-    BINDINGS, CONFIG_VARIABLE, MODEL_ALIAS, MODEL_FILE, binding_of_flag, negative_variable,
-};
+use super::names::{BINDINGS, CONFIG_VARIABLE, MODEL_ALIAS, MODEL_FILE, negative_variable};
 use super::nearest::suggestion;
 use super::origin::Origin;
 use super::syntax::{Syntax, parse};
@@ -143,7 +141,11 @@ impl<'a> Layer<'a> {
         };
         // Compose files pass unset values on as empty ones.
         if text.trim().is_empty() {
-            if key.is_secret() {
+            // Falling back to the demo model would hide that the name is missing.
+            if key.path == "model.path" {
+                return Err(wrong("it is empty; set it to a GGUF file, or unset it"));
+            }
+            if key.path.starts_with("server.api_key") {
                 self.warnings.push(format!("{named} is empty and therefore asks for no key"));
             }
             return Ok(());
@@ -158,11 +160,8 @@ impl<'a> Layer<'a> {
 /// How our own variable for a key is written: like its flag where that is more than the key's
 /// kind, so that `all` or `-1` work there as well.
 fn syntax_of(key: &Key) -> Syntax {
-    let of_flag = |binding: &&super::names::Binding| {
-        binding.key == key.path
-            && binding.flags.first().is_some_and(|flag| binding_of_flag(flag).is_some())
-    };
-    let special = BINDINGS.iter().filter(of_flag).map(|binding| binding.syntax).find(|syntax| {
+    let of_key = BINDINGS.iter().filter(|binding| binding.key == key.path);
+    let special = of_key.map(|binding| binding.syntax).find(|syntax| {
         matches!(
             syntax,
             Syntax::GpuLayers
@@ -195,9 +194,10 @@ mod tests {
 
     use super::*;
 
-    fn read(
-        variables: &[(&str, &str)],
-    ) -> (Result<Vec<(String, Value)>, ConfigError>, Vec<String>) {
+    type Set = Result<Vec<(String, Value)>, ConfigError>;
+
+    /// What the variables set, and the warnings.
+    fn read(variables: &[(&str, &str)]) -> (Set, Vec<String>) {
         let variables: Vec<Variable> = variables
             .iter()
             .map(|(name, value)| Variable {
@@ -292,6 +292,7 @@ mod tests {
         let error = read(&[("LLAMA_ARG_CTX_SIZE", "4k")]).0.unwrap_err();
         assert_eq!(error.exit_code(), 78);
         assert!(error.to_string().starts_with("LLAMA_ARG_CTX_SIZE (context.ctx_size): expected"));
+        assert_eq!(read(&[("LLAMA_ARG_MODEL", "")]).0.unwrap_err().exit_code(), 78);
         assert!(read(&[("LLAMA_API_KEY", " ")]).1[0].contains("asks for no key"));
     }
 }

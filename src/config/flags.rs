@@ -91,7 +91,10 @@ pub fn translate(arguments: &[OsString]) -> Result<Translated, ConfigError> {
                     };
                     out.arguments.push(format!("{long}={given}").into());
                 }
-                (Takes::Value(_), _) => out.arguments.push(joined(long, value(true))),
+                (Takes::Value(name), _) => match value(true) {
+                    Some(value) => out.arguments.push(joined(long, Some(value))),
+                    None => return Err(usage(format!("{flag} needs a value: {flag} {name}"))),
+                },
             }
         } else if let Some((own, takes_value)) = OWN.iter().find(|(own, _)| *own == flag) {
             out.arguments.push(joined(own, value(*takes_value)));

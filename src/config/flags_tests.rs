@@ -60,7 +60,8 @@ fn a_value_that_may_be_left_out_is_taken_only_when_it_is_one() {
 
 #[test]
 fn a_flag_is_never_taken_for_a_value() {
-    assert_eq!(translated(&["-c", "--port", "1"]), ["--ctx-size", "--port=1"]);
+    assert_eq!(refused(&["-c", "--port", "1"]), "-c needs a value: -c N");
+    assert_eq!(refused(&["-m"]), "-m needs a value: -m FILE");
 }
 
 #[test]

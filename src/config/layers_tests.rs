@@ -125,9 +125,11 @@ fn values_are_checked_against_each_other() {
     assert!(error(&["-fa", "off", "-ctv", "q4_0"]).contains("flash attention"));
     assert!(error(&["--api-prefix", "llm"]).contains("must start with /"));
     assert!(error(&["--log-level", "infos"]).contains("did you mean info?"));
+    assert!(error(&["--chat-template", "chatml"]).contains("no Jinja text"));
     assert!(error(&["--host", "http://a"]).contains("scheme"));
     assert!(
-        error(&["--chat-template", "a", "--chat-template-file", "b"]).contains("one of the two")
+        error(&["--chat-template", "{{ a }}", "--chat-template-file", "b"])
+            .contains("one of the two")
     );
     assert!(error(&["-np", "257"]).contains("from 1 to 256, found 257"));
 }
@@ -165,7 +167,7 @@ fn unset_values_that_cannot_be_are_replaced_with_a_notice() {
 #[test]
 fn the_stronger_layer_chooses_the_template() {
     let sources = Sources {
-        environment: environment(&[("LLAMA_ARG_CHAT_TEMPLATE", "x")]),
+        environment: environment(&[("LLAMA_ARG_CHAT_TEMPLATE", "{{ x }}")]),
         flags: line(&["--chat-template-file", "f"]),
         ..Sources::default()
     };

@@ -75,6 +75,14 @@ fn context(loaded: &mut Loaded) -> Result<(), ConfigError> {
 fn template(loaded: &mut Loaded) -> Result<(), ConfigError> {
     const TEXT: &str = "model.chat_template";
     const FILE: &str = "model.chat_template_file";
+    if let Some(text) = &loaded.settings.model.chat_template
+        && !text.contains("{{")
+        && !text.contains("{%")
+    {
+        let problem = "this is no Jinja text, and llama-server's built-in names for templates are \
+                       not known here; give the text, or a file with chat_template_file";
+        return Err(wrong(loaded, TEXT, problem));
+    }
     let model = &mut loaded.settings.model;
     if model.chat_template.is_none() || model.chat_template_file.is_none() {
         return Ok(());

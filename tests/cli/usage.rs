@@ -35,7 +35,7 @@ fn wrong_command_lines_end_with_64_and_the_nearest_name() {
     assert!(refused(64, &["--modle", "a"], &[]).contains("did you mean --model?"));
     assert!(refused(64, &["-c", "many"], &[]).contains("--ctx-size (context.ctx_size): expected"));
     assert!(refused(64, &["-ctk", "q8"], &[]).contains("did you mean q8_0?"));
-    assert_eq!(run(&["-c"], &[]).code, 64);
+    assert_eq!(refused(64, &["-c"], &[]), "strixhalo: -c needs a value: -c N");
     assert_eq!(run(&["serv"], &[]).code, 64);
     assert_eq!(run(&["serve", "stray"], &[]).code, 64);
     assert_eq!(run(&["config"], &[]).code, 64);

@@ -49,8 +49,9 @@ pub struct ServerSettings {
     pub api_key_file: Option<PathBuf>,
     /// API keys given directly. A file is safer: command lines and environments can be read.
     pub api_keys: Vec<String>,
-    /// Origins that browsers may call from, such as `https://chat.example`; `*` allows all.
-    /// Empty turns CORS off, so that no web page can use the server behind its user's back.
+    /// Origins that browsers may call from, such as `https://chat.example`; `*` allows all,
+    /// `localhost` any page of this machine. Empty turns CORS off, so that no web page can use
+    /// the server behind its user's back.
     pub cors_origins: Vec<String>,
     /// Refuse requests for a model name that is not served, instead of answering them with the
     /// model there is. Off by default: many clients come with a fixed name.
