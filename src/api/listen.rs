@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::connection::Stream;
+use super::socket::Stream;
 use crate::config::Settings;
 
 /// Connections that the kernel holds until they are accepted.

@@ -19,6 +19,7 @@ mod prompt;
 mod props;
 mod router;
 mod server;
+mod socket;
 mod sse;
 mod state;
 mod tokens;

@@ -184,6 +184,7 @@ fn validate_parts(at: &str, parts: &[ContentPart]) -> Result<(), InvalidMessage>
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

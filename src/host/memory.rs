@@ -65,6 +65,7 @@ fn limited(group: &Path) -> Option<Memory> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

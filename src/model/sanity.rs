@@ -37,13 +37,13 @@ fn check_vocabulary(keys: &Keys<'_>, n_vocab: u32) -> Result<(), GgufError> {
     for (key, kinds) in lists {
         match keys.gguf.meta.get(key) {
             None => {}
+            Some(Entry { value: MetaValue::Array(array), .. })
+                if kinds.contains(&array.kind) && array.len >= n_vocab.into() => {}
             Some(Entry { value: MetaValue::Array(array), .. }) if kinds.contains(&array.kind) => {
-                if array.len < u64::from(n_vocab) {
-                    return Err(GgufError(format!(
-                        "{key} has {} values for {n_vocab} tokens: the file is damaged",
-                        array.len
-                    )));
-                }
+                return Err(GgufError(format!(
+                    "{key} has {} values for {n_vocab} tokens: the file is damaged",
+                    array.len
+                )));
             }
             Some(entry) => return Err(wrong_type(key, entry, "a list of numbers")),
         }
@@ -73,13 +73,14 @@ fn check_vocabulary(keys: &Keys<'_>, n_vocab: u32) -> Result<(), GgufError> {
         };
         match keys.gguf.meta.get(id) {
             None => {}
-            Some(Entry { kind: ValueType::U32, value: MetaValue::Unsigned(token) }) => {
-                if is_added && *token >= u64::from(n_vocab) {
-                    return Err(GgufError(format!(
-                        "{id} is {token}, but {TOKENS} has only {n_vocab} tokens: the file is damaged"
-                    )));
-                }
+            Some(Entry { kind: ValueType::U32, value: MetaValue::Unsigned(token) })
+                if is_added && *token >= n_vocab.into() =>
+            {
+                return Err(GgufError(format!(
+                    "{id} is {token}, but {TOKENS} has only {n_vocab} tokens: the file is damaged"
+                )));
             }
+            Some(Entry { kind: ValueType::U32, .. }) => {}
             Some(entry) => return Err(wrong_type(id, entry, "u32")),
         }
     }

@@ -18,7 +18,7 @@ pub struct Server {
 /// An answer with its body as JSON (`Null` if it is none).
 pub struct Reply {
     pub status: u16,
-    pub headers: ureq::http::HeaderMap,
+    pub headers: http::HeaderMap,
     pub json: Value,
 }
 
@@ -170,7 +170,7 @@ fn agent() -> ureq::Agent {
         .into()
 }
 
-fn reply(mut response: ureq::http::Response<ureq::Body>) -> Reply {
+fn reply(mut response: http::Response<ureq::Body>) -> Reply {
     let mut body = String::new();
     response.body_mut().as_reader().read_to_string(&mut body).expect("a body in UTF-8");
     Reply {

@@ -6,6 +6,9 @@
 mod cancel;
 mod chat;
 mod completions;
+mod connections;
 mod harness;
+mod inspection;
+mod listening;
 mod refusals;
 mod streams;

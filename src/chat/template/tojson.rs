@@ -207,6 +207,7 @@ fn write_text(out: &mut String, text: &str, style: &Style) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
