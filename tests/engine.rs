@@ -1,6 +1,7 @@
 //! The engine itself, on the built-in model: what the HTTP tests cannot time precisely.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // a failed expectation is a failed test
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
