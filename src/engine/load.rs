@@ -155,7 +155,7 @@ fn serve(
         shared,
         slots: (0..params.slots).map(|_| Slot::default()).collect(),
         queue: Default::default(),
-        pace: Pace::new(params.step_target),
+        pace: Pace::new(params.step_target, params.ubatch as usize),
         candidates: Candidates::new(),
         end_tokens: end_tokens(&model),
         arrivals: 0,

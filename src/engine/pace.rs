@@ -4,29 +4,40 @@ use std::time::Duration;
 
 /// No step is planned longer than this: nothing can interrupt a decode, so it bounds how late a
 /// cancel or a new request is noticed.
-const LONGEST_STEP: Duration = Duration::from_secs(1);
+const LONGEST_STEP: f64 = 1.0;
 
 /// Tokens in the first prompt step, before any speed is known.
 const FIRST_CHUNK: usize = 64;
 
-/// Fewer prompt tokens than this in a step cost more in repeated reading of the weights than
-/// they save in latency.
-const SMALLEST_CHUNK: usize = 16;
+/// The chunk sizes that are planned: few, so that compute graphs are reused.
+const CHUNKS: [usize; 14] = [16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096];
+
+/// Beside running streams a prompt is read at this share of its best speed at least. Small
+/// chunks of a mixture of experts read nearly all weights for few tokens; without this bound the
+/// measured speed and the chunk would make each other smaller.
+const LEAST_SPEED: f64 = 0.5;
 
 /// Measured speeds of the running model.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// Time a step may take while streams decode.
-    target: Duration,
+    /// Seconds a step may take while streams decode.
+    target: f64,
+    /// llama.cpp computes this many tokens of a step at once.
+    n_ubatch: usize,
     /// Seconds of a step that only decodes.
     decode: Average,
-    /// Prompt tokens per second.
-    prompt: Average,
+    /// Seconds per prompt token, for chunks of about the sizes in [`CHUNKS`].
+    prompt: [Average; CHUNKS.len()],
 }
 
 impl Pace {
-    pub(crate) fn new(target: Duration) -> Self {
-        Self { target, decode: Average::default(), prompt: Average::default() }
+    pub(crate) fn new(target: Duration, n_ubatch: usize) -> Self {
+        Self {
+            target: target.as_secs_f64(),
+            n_ubatch: n_ubatch.max(1),
+            decode: Average::default(),
+            prompt: Default::default(),
+        }
     }
 
     /// Learns from a step of `decoding` sequences and `prompt` prompt tokens.
@@ -34,28 +45,49 @@ impl Pace {
         let seconds = took.as_secs_f64();
         if prompt == 0 {
             self.decode.add(seconds);
-        } else if prompt >= SMALLEST_CHUNK {
-            let own = if decoding > 0 { self.decode.value.unwrap_or(0.0) } else { 0.0 };
-            // Most of a step may be the decoding streams' share; what remains is a lower bound.
-            let own = own.min(seconds * 0.75);
-            self.prompt.add(prompt as f64 / (seconds - own).max(1e-6));
+            return;
         }
+        // Tiny rests of prompts say little about speed.
+        let Some(bucket) = CHUNKS.iter().rposition(|&size| size <= prompt) else { return };
+        let own = if decoding > 0 { self.decode.value.unwrap_or(0.0) } else { 0.0 };
+        // The decoding streams' share can be most of a step, but not all of it.
+        let own = own.min(seconds * 0.75);
+        self.prompt[bucket].add((seconds - own) / prompt as f64);
     }
 
     /// Prompt tokens that the next step may take beside `decoding` running streams.
     pub(crate) fn prompt_budget(&self, decoding: usize, n_batch: usize) -> usize {
-        let Some(speed) = self.prompt.value else {
-            return FIRST_CHUNK.min(n_batch);
+        let room = n_batch.saturating_sub(decoding).max(1);
+        let speeds = self.prompt.iter().filter_map(|a| a.value).map(|seconds| 1.0 / seconds);
+        let Some(best) = speeds.reduce(f64::max) else {
+            return FIRST_CHUNK.min(room);
         };
-        let seconds = if decoding > 0 {
-            (self.target.as_secs_f64() - self.decode.value.unwrap_or(0.0)).max(0.0)
+        let seconds = |size: usize| self.seconds_per_token(size) * size as f64;
+        let fits = |limit: f64| {
+            let largest = CHUNKS.into_iter().rev().find(|&size| seconds(size) <= limit);
+            largest.unwrap_or(CHUNKS[0])
+        };
+        let longest = fits(LONGEST_STEP);
+        let chunk = if decoding == 0 {
+            longest
         } else {
-            LONGEST_STEP.as_secs_f64()
+            let left = self.target - self.decode.value.unwrap_or(0.0);
+            let fast = |size: &usize| self.seconds_per_token(*size) * best * LEAST_SPEED <= 1.0;
+            let efficient = CHUNKS.into_iter().find(fast).unwrap_or(CHUNKS[0]);
+            fits(left).max(efficient).min(longest)
         };
-        let tokens = (speed * seconds) as usize;
-        // Whole multiples keep the shapes of the compute graph few.
-        let tokens = if tokens >= 64 { tokens / 32 * 32 } else { tokens };
-        tokens.max(SMALLEST_CHUNK).min(n_batch.saturating_sub(decoding).max(1))
+        // What is left over after whole ubatches would read all weights once more for little.
+        let chunk = chunk.min(room);
+        if chunk > self.n_ubatch { chunk / self.n_ubatch * self.n_ubatch } else { chunk }
+    }
+
+    /// As measured for chunks of this size, else of the next larger (which is too optimistic,
+    /// but will be measured), else of the next smaller size.
+    fn seconds_per_token(&self, size: usize) -> f64 {
+        let at = CHUNKS.iter().rposition(|&chunk| chunk <= size).unwrap_or(0);
+        let (below, above) = self.prompt.split_at(at);
+        let known = above.iter().chain(below.iter().rev()).find_map(|average| average.value);
+        known.unwrap_or(f64::INFINITY)
     }
 }
 
@@ -67,6 +99,8 @@ struct Average {
 
 impl Average {
     fn add(&mut self, sample: f64) {
+        // Zero would make the speed infinite.
+        let sample = sample.max(1e-9);
         self.value = Some(match self.value {
             None => sample,
             Some(old) => old + (sample - old) * 0.3,
@@ -78,31 +112,68 @@ impl Average {
 mod tests {
     use super::*;
 
-    fn pace(speed: usize, decode_ms: u64) -> Pace {
-        let mut pace = Pace::new(Duration::from_millis(200));
+    /// Steps take `fixed_ms` and 1 s for every `speed` prompt tokens.
+    fn seen(pace: &mut Pace, fixed_ms: u64, speed: usize, chunk: usize) {
+        let took = fixed_ms as f64 / 1e3 + chunk as f64 / speed as f64;
+        pace.observe(0, chunk, Duration::from_secs_f64(took));
+    }
+
+    fn pace(fixed_ms: u64, speed: usize, decode_ms: u64) -> Pace {
+        let mut pace = Pace::new(Duration::from_millis(250), 512);
         pace.observe(1, 0, Duration::from_millis(decode_ms));
-        pace.observe(0, speed, Duration::from_secs(1));
+        for chunk in CHUNKS {
+            seen(&mut pace, fixed_ms, speed, chunk);
+        }
         pace
     }
 
     #[test]
     fn the_first_prompt_step_is_small() {
-        assert_eq!(Pace::new(Duration::from_millis(200)).prompt_budget(0, 2048), 64);
+        assert_eq!(Pace::new(Duration::from_millis(250), 512).prompt_budget(0, 2048), 64);
     }
 
     #[test]
     fn beside_streams_a_step_stays_near_the_target() {
-        assert_eq!(pace(1000, 40).prompt_budget(1, 2048), 160);
+        assert_eq!(pace(0, 1000, 40).prompt_budget(1, 2048), 192);
+        assert_eq!(pace(0, 380, 30).prompt_budget(1, 2048), 64);
     }
 
     #[test]
-    fn alone_a_prompt_takes_whole_batches_but_no_step_longer_than_a_second() {
-        assert_eq!(pace(10_000, 40).prompt_budget(0, 2048), 2048);
-        assert_eq!(pace(400, 40).prompt_budget(0, 2048), 384);
+    fn alone_a_prompt_takes_whole_ubatches_but_no_step_longer_than_a_second() {
+        assert_eq!(pace(0, 10_000, 40).prompt_budget(0, 2048), 2048);
+        assert_eq!(pace(0, 800, 40).prompt_budget(0, 2048), 512);
+        assert_eq!(pace(0, 400, 40).prompt_budget(0, 2048), 384);
+    }
+
+    #[test]
+    fn where_small_chunks_are_slow_a_prompt_keeps_half_of_its_speed() {
+        // Every chunk costs 300 ms more: 64 tokens take 364 ms, 1024 take 1.3 s.
+        let mut pace = pace(300, 1000, 40);
+        let chunk = pace.prompt_budget(1, 2048);
+        assert!((256..=512).contains(&chunk), "{chunk}");
+        for _ in 0..50 {
+            let chunk = pace.prompt_budget(1, 2048);
+            seen(&mut pace, 300, 1000, chunk);
+        }
+        assert_eq!(pace.prompt_budget(1, 2048), chunk, "it does not shrink by and by");
     }
 
     #[test]
     fn a_prompt_goes_on_even_where_decoding_alone_misses_the_target() {
-        assert_eq!(pace(100, 500).prompt_budget(4, 2048), SMALLEST_CHUNK);
+        assert_eq!(pace(0, 100, 500).prompt_budget(4, 2048), CHUNKS[0]);
+        assert_eq!(pace(0, 100, 500).prompt_budget(4, 10), 6);
+    }
+
+    #[test]
+    fn any_measurement_leaves_a_budget_between_one_and_the_batch() {
+        for took in [0, 1, 1_000_000, 3_600_000_000] {
+            let mut pace = Pace::new(Duration::from_millis(1), 512);
+            pace.observe(3, 100, Duration::from_micros(took));
+            pace.observe(1, 0, Duration::from_micros(took));
+            for decoding in [0, 5, 5000] {
+                let budget = pace.prompt_budget(decoding, 2048);
+                assert!((1..=2048).contains(&budget), "{budget}");
+            }
+        }
     }
 }

@@ -39,7 +39,12 @@ pub(super) fn serve(loaded: Loaded) -> Result<Exit, Failure> {
     log_start(&loaded, &devices);
     let decision = decide(&loaded, &source, chat_template, &devices)?;
     for notice in &decision.notices {
-        tracing::warn!("{notice}");
+        // What was chosen for the user is news; what the user chose against advice is a warning.
+        if loaded.origins.is_set("context.ctx_size") {
+            tracing::warn!("{notice}");
+        } else {
+            tracing::info!("{notice}");
+        }
     }
     let names = source.names(&settings.model.alias);
     let runtime = runtime(settings)

@@ -114,8 +114,8 @@ pub struct ContextSettings {
     /// and not again at every turn.
     pub cache_prompt: bool,
     /// While streams run, the time in milliseconds a step may take, so that a long prompt does
-    /// not stall them; shorter is smoother for them and slower for prompts. 100 ms is about the
-    /// pace at which text still seems to flow.
+    /// not stall them; shorter is smoother for them and slower for prompts. 250 ms still
+    /// flows, and costs a prompt beside streams little of its speed.
     #[schemars(range(min = 1, max = 60_000))]
     pub step_target_ms: u32,
 }
@@ -133,7 +133,7 @@ impl Default for ContextSettings {
             threads: 0,
             threads_batch: 0,
             cache_prompt: true,
-            step_target_ms: 100,
+            step_target_ms: 250,
         }
     }
 }
