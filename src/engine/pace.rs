@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// No step is planned longer than this: nothing can interrupt a decode, so it bounds how late a
-/// cancel or a new request is noticed.
+/// Seconds that a step should not exceed: nothing can interrupt a decode, so this bounds how late
+/// a cancel or a new request is noticed.
 const LONGEST_STEP: f64 = 1.0;
 
 /// Tokens in the first prompt step, before any speed is known.
@@ -16,6 +16,12 @@ const CHUNKS: [usize; 14] = [16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024,
 /// chunks of a mixture of experts read nearly all weights for few tokens; without this bound the
 /// measured speed and the chunk would make each other smaller.
 const LEAST_SPEED: f64 = 0.5;
+
+/// The same for a prompt that runs alone, even if a step takes longer than a second.
+const LEAST_SPEED_ALONE: f64 = 0.95;
+
+/// A larger chunk is tried, up to a ubatch, while the last size gained at least this.
+const WORTH_TRYING: f64 = 1.05;
 
 /// Measured speeds of the running model.
 #[derive(Debug)]
@@ -67,18 +73,34 @@ impl Pace {
             let largest = CHUNKS.into_iter().rev().find(|&size| seconds(size) <= limit);
             largest.unwrap_or(CHUNKS[0])
         };
-        let longest = fits(LONGEST_STEP);
+        let at_speed = |share: f64| {
+            let fast = |&size: &usize| self.seconds_per_token(size) * best * share <= 1.0;
+            CHUNKS.into_iter().find(fast).unwrap_or(CHUNKS[0])
+        };
         let chunk = if decoding == 0 {
-            longest
+            // llama.cpp computes whole ubatches, so nothing is gained by more than one.
+            let efficient = at_speed(LEAST_SPEED_ALONE).max(self.worth_trying());
+            fits(LONGEST_STEP).max(efficient.min(self.n_ubatch))
         } else {
             let left = self.target - self.decode.value.unwrap_or(0.0);
-            let fast = |size: &usize| self.seconds_per_token(*size) * best * LEAST_SPEED <= 1.0;
-            let efficient = CHUNKS.into_iter().find(fast).unwrap_or(CHUNKS[0]);
-            fits(left).max(efficient).min(longest)
+            fits(left).max(at_speed(LEAST_SPEED).min(fits(LONGEST_STEP)))
         };
         // What is left over after whole ubatches would read all weights once more for little.
         let chunk = chunk.min(room);
         if chunk > self.n_ubatch { chunk / self.n_ubatch * self.n_ubatch } else { chunk }
+    }
+
+    /// The size after the largest one measured, if that one was faster than the one before it.
+    fn worth_trying(&self) -> usize {
+        let mut known = (0..CHUNKS.len()).rev().filter_map(|i| Some((i, self.prompt[i].value?)));
+        match (known.next(), known.next()) {
+            (Some((largest, now)), before)
+                if before.is_none_or(|(_, before)| now * WORTH_TRYING <= before) =>
+            {
+                CHUNKS[(largest + 1).min(CHUNKS.len() - 1)]
+            }
+            _ => CHUNKS[0],
+        }
     }
 
     /// As measured for chunks of this size, else of the next larger (which is too optimistic,
@@ -143,6 +165,18 @@ mod tests {
         assert_eq!(pace(0, 10_000, 40).prompt_budget(0, 2048), 2048);
         assert_eq!(pace(0, 800, 40).prompt_budget(0, 2048), 512);
         assert_eq!(pace(0, 400, 40).prompt_budget(0, 2048), 384);
+        assert_eq!(pace(0, 20, 40).prompt_budget(0, 2048), 16);
+    }
+
+    #[test]
+    fn alone_a_prompt_keeps_nearly_all_of_its_speed_even_if_a_step_takes_longer() {
+        let mut pace = Pace::new(Duration::from_millis(250), 512);
+        for _ in 0..20 {
+            let chunk = pace.prompt_budget(0, 2048);
+            assert!(chunk <= 512);
+            seen(&mut pace, 2000, 1000, chunk);
+        }
+        assert_eq!(pace.prompt_budget(0, 2048), 512);
     }
 
     #[test]
