@@ -38,7 +38,7 @@ fn params(slots: u32, n_ctx: u32) -> LoadParams {
 }
 
 fn load(params: LoadParams) -> Engine {
-    strixhalo::engine::load(params, |_| {}, || {}).expect("the built-in model loads")
+    strixhalo::engine::load(params, |_| true, || {}).expect("the built-in model loads")
 }
 
 fn chat(engine: &Engine, text: &str) -> GenerationRequest {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::stream::{self, EventSender, GenerationStream};
@@ -18,6 +19,7 @@ pub struct Engine {
     pub(crate) facts: ModelFacts,
     pub(crate) stream_buffer_bytes: usize,
     pub(crate) queue_limit: usize,
+    pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What the engine thread receives.
@@ -168,6 +170,16 @@ impl Engine {
     pub fn drain(&self, deadline: Instant) {
         // An engine that is gone has nothing to drain.
         let _ = self.commands.send(Command::Drain(deadline));
+    }
+
+    /// Blocks until a drained engine has given its memory back. Leaving the process earlier would
+    /// tear llama.cpp down under a running thread.
+    pub fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic was reported by `on_panic`.
+            let _ = thread.join();
+        }
     }
 
     /// Text to tokens and back; callable from any thread.

@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -81,11 +81,11 @@ pub enum LoadError {
 }
 
 /// Loads a model and starts its engine thread. Blocks until the model is warm. `progress` is
-/// told the share that has been read, 0 to 1. `on_panic` runs if the engine dies of a defect;
+/// told the share that has been read, 0 to 1; its `false` gives up. `on_panic` runs if the engine dies of a defect;
 /// requests in flight are lost then.
 pub fn load(
     params: LoadParams,
-    progress: impl FnMut(f32) + Send + 'static,
+    progress: impl FnMut(f32) -> bool + Send + 'static,
     on_panic: impl FnOnce() + Send + 'static,
 ) -> Result<Engine, LoadError> {
     let started = Instant::now();
@@ -104,13 +104,14 @@ pub fn load(
             on_panic();
         }
     };
-    thread::Builder::new()
+    let thread = thread::Builder::new()
         .name("engine".to_owned())
         .spawn(body)
         .map_err(|error| LoadError::Start(error.to_string()))?;
     let (vocabulary, facts) =
         loaded.recv().map_err(|_| LoadError::Start("it ended while loading".to_owned()))??;
-    Ok(Engine { commands, shared, vocabulary, facts, stream_buffer_bytes, queue_limit })
+    let thread = Mutex::new(Some(thread));
+    Ok(Engine { commands, shared, vocabulary, facts, stream_buffer_bytes, queue_limit, thread })
 }
 
 type Loaded = Result<(Vocabulary, ModelFacts), LoadError>;
@@ -119,7 +120,7 @@ type Loaded = Result<(Vocabulary, ModelFacts), LoadError>;
 fn serve(
     params: &LoadParams,
     started: Instant,
-    progress: impl FnMut(f32) + 'static,
+    progress: impl FnMut(f32) -> bool + 'static,
     ready: &mpsc::Sender<Loaded>,
     commands: mpsc::Receiver<super::handle::Command>,
     shared: Arc<Shared>,
@@ -180,15 +181,15 @@ fn shown(params: &LoadParams) -> String {
     }
 }
 
-fn model_params(params: &LoadParams, mut progress: impl FnMut(f32) + 'static) -> LlamaModelParams {
+fn model_params(
+    params: &LoadParams,
+    progress: impl FnMut(f32) -> bool + 'static,
+) -> LlamaModelParams {
     LlamaModelParams::default()
         .with_n_gpu_layers(params.n_gpu_layers.unwrap_or(0))
         .with_use_mmap(params.mmap)
         .with_use_mlock(params.mlock)
-        .with_progress_callback(move |share| {
-            progress(share);
-            true
-        })
+        .with_progress_callback(progress)
 }
 
 fn context_params(params: &LoadParams) -> LlamaContextParams {

@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::{mpsc, watch};
@@ -23,13 +25,15 @@ pub(super) enum Told {
     Died,
 }
 
-/// Loads on a thread of its own. `state` is what the API answers with meanwhile.
+/// Loads on a thread of its own. `state` is what the API answers with meanwhile; `give_up` ends
+/// the loading early.
 pub(super) fn spawn(
     decision: Decision,
     source: Source,
     state: watch::Sender<LoadState>,
     told: mpsc::UnboundedSender<Told>,
-) -> std::io::Result<()> {
+    give_up: Arc<AtomicBool>,
+) -> std::io::Result<JoinHandle<()>> {
     let body = move || {
         let state = Arc::new(state);
         let bytes = source.facts.tensor_bytes;
@@ -39,7 +43,10 @@ pub(super) fn spawn(
         // The receiver is the main task; if it is gone, so is the process.
         let loaded = engine::load(
             decision.params,
-            move |share| progress.to(share),
+            move |share| {
+                progress.to(share);
+                !give_up.load(Ordering::Relaxed)
+            },
             move || drop(died.send(Told::Died)),
         );
         finish();
@@ -56,7 +63,7 @@ pub(super) fn spawn(
             }
         }
     };
-    std::thread::Builder::new().name("load".to_owned()).spawn(body).map(drop)
+    std::thread::Builder::new().name("load".to_owned()).spawn(body)
 }
 
 /// The chat template, or what to do about its absence.

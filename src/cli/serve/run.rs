@@ -1,6 +1,8 @@
 //! The server's life: check, bind, load, serve, drain.
 
 use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -84,7 +86,8 @@ async fn live(
     };
     let (tell, mut told) = mpsc::unbounded_channel();
     let demo = source.shown.is_none();
-    spawn(decision, source, load, tell)
+    let give_up = Arc::new(AtomicBool::new(false));
+    let loader = spawn(decision, source, load, tell, give_up.clone())
         .map_err(|error| Failure::new(Exit::System, format!("cannot start a thread: {error}")))?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = tokio::spawn(api::serve(listeners, state.clone(), async {
@@ -115,14 +118,22 @@ async fn live(
         tracing::info!("stopping: running requests get up to {} s to finish", drain.as_secs());
     }
     drop(stop);
-    if let Ok(model) = state.model_now() {
+    give_up.store(true, Ordering::Relaxed);
+    let model = state.model_now().ok();
+    if let Some(model) = &model {
         model.engine.drain(Instant::now() + drain);
     }
+    let threads = tokio::task::spawn_blocking(move || {
+        // Its panic, if any, is in the log.
+        let _ = loader.join();
+        if let Some(model) = model {
+            model.engine.join();
+        }
+    });
     tokio::select! {
-        _ = server => {}
+        _ = async { tokio::join!(server, threads) } => {}
         () = signals.next() => {
             tracing::warn!("told to stop a second time: ending at once");
-            // A model that is still loading cannot be interrupted; leaving is all that helps.
             process::exit(Exit::Terminated as i32);
         }
     }
@@ -169,7 +180,14 @@ fn log_start(loaded: &Loaded, devices: &[engine::Device]) {
             device.memory_total as f64 / (1_u64 << 30) as f64,
         );
     }
-    tracing::info!("llama.cpp: {}", engine::system_info());
+    let compiled_for = engine::system_info();
+    tracing::info!("llama.cpp: {compiled_for}");
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") && !compiled_for.contains("AVX2 = 1") {
+        tracing::warn!(
+            "llama.cpp was compiled without AVX2, which this CPU has: it is many times slower than it could be; build it with ./dev build"
+        );
+    }
     for entry in loaded.changed() {
         tracing::info!("setting {} = {} ({})", entry.key, entry.value, entry.origin);
     }
