@@ -156,6 +156,17 @@ fn values_with_several_forms_are_brought_into_one() {
 }
 
 #[test]
+fn a_batch_has_room_for_a_token_of_every_slot() {
+    let flags = line(&["-b", "2", "-np", "4"]);
+    let loaded = load(Sources { flags, ..Sources::default() }).unwrap();
+    assert_eq!((loaded.settings.context.batch, loaded.settings.context.ubatch), (4, 4));
+    assert_eq!(
+        loaded.warnings,
+        ["context.batch: 2 is raised to 4, a token for each of context.parallel's slots"]
+    );
+}
+
+#[test]
 fn unset_values_that_cannot_be_are_replaced_with_a_notice() {
     let flags = line(&["-fa", "off"]);
     let loaded = load(Sources { flags, ..Sources::default() }).unwrap();

@@ -36,6 +36,14 @@ fn wrong(loaded: &Loaded, key: &str, problem: &str) -> ConfigError {
 
 fn context(loaded: &mut Loaded) -> Result<(), ConfigError> {
     let context = &mut loaded.settings.context;
+    if context.batch < context.parallel {
+        // llama.cpp aborts the process when a batch has no room for a token of every slot.
+        loaded.warnings.push(format!(
+            "context.batch: {} is raised to {}, a token for each of context.parallel's slots",
+            context.batch, context.parallel
+        ));
+        context.batch = context.parallel;
+    }
     if context.ubatch > context.batch {
         if loaded.origins.is_set("context.ubatch") {
             loaded.warnings.push(format!(

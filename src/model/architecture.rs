@@ -159,6 +159,35 @@ const KNOWN: &[&str] = &[
     "xverse",
 ];
 
+/// Known, but no server of text: encoders whose graphs have no logits, T5 (its decoder wants the
+/// encoder's output), models that denoise a text as a whole, and the drafters, voices and
+/// scorers that only work beside another model.
+const NO_TEXT: &[&str] = &[
+    "bert",
+    "clef",
+    "dflash",
+    "dream",
+    "eagle3",
+    "eurobert",
+    "gemma-embedding",
+    "gemma4-assistant",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "llada",
+    "llada-moe",
+    "llama-embed",
+    "modern-bert",
+    "neo-bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "pockettts",
+    "qwen3tts",
+    "rnd1",
+    "t5",
+    "t5encoder",
+    "wavtokenizer-dec",
+];
+
 /// Recurrent in every layer (`llm_arch_is_recurrent`).
 const RECURRENT: &[&str] = &["arwkv7", "mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7"];
 
@@ -168,6 +197,11 @@ const INTERVAL: &[&str] = &["minimax-01", "qwen35", "qwen35moe", "qwen3next", "q
 /// Whether llama.cpp can load `name`.
 pub(super) fn is_known(name: &str) -> bool {
     KNOWN.binary_search(&name).is_ok()
+}
+
+/// Whether `name` continues a text token by token.
+pub(super) fn generates_text(name: &str) -> bool {
+    NO_TEXT.binary_search(&name).is_err()
 }
 
 /// Whether no layer of `name` has a KV cache.
@@ -196,7 +230,8 @@ mod tests {
 
     #[test]
     fn the_list_is_sorted_so_that_the_search_finds_every_name() {
-        assert!(KNOWN.is_sorted());
+        assert!(KNOWN.is_sorted() && NO_TEXT.is_sorted());
+        assert!(NO_TEXT.iter().all(|name| is_known(name)));
         assert!(is_known("qwen3") && is_known("qwen3next") && !is_known("nosucharch"));
         assert_eq!(nearest("qwen3_next"), Some("qwen3next"));
     }

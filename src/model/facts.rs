@@ -259,6 +259,18 @@ impl<'a> Keys<'a> {
                 keys.architecture
             )));
         }
+        let causal = keys.key("attention.causal");
+        let causal = match keys.gguf.meta.get(&causal) {
+            None => true,
+            Some(Entry { value: MetaValue::Bool(causal), .. }) => *causal,
+            Some(entry) => return Err(wrong_type(&causal, entry, "bool")),
+        };
+        if !causal || !architecture::generates_text(keys.architecture) {
+            return Err(GgufError(format!(
+                "a model of the architecture `{}` does not generate text token by token (it embeds, drafts, speaks or denoises): serve a chat or completion model",
+                keys.architecture
+            )));
+        }
         Ok(keys)
     }
 

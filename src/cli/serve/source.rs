@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::run::Failure;
+use crate::chat::Template;
 use crate::cli::Exit;
 use crate::config::{ModelSettings, Settings};
 use crate::model::builtin::{BUILTIN, BUILTIN_NAME};
@@ -87,13 +88,26 @@ fn without_part(stem: &str) -> &str {
         .map_or(stem, |(name, _)| name)
 }
 
-/// The chat template that the settings give in place of the model's own.
+/// The chat template that the settings give in place of the model's own. One that cannot be parsed
+/// ends the start: unlike a template in a model file, it can be mended or left out.
 pub(super) fn template_override(settings: &Settings) -> Result<Option<String>, Failure> {
     let model = &settings.model;
-    let Some(path) = &model.chat_template_file else {
-        return Ok(model.chat_template.clone());
+    let (key, source) = match (&model.chat_template_file, &model.chat_template) {
+        (Some(path), _) => ("model.chat_template_file", read_template(path)?),
+        (None, Some(text)) => ("model.chat_template", text.clone()),
+        (None, None) => return Ok(None),
     };
-    fs::read_to_string(path).map(Some).map_err(|error| {
+    match Template::new(&source, None, None) {
+        Ok(_) => Ok(Some(source)),
+        Err(error) => Err(Failure::new(
+            Exit::Config,
+            format!("{error}; fix `{key}`, or unset it to use the model's own template"),
+        )),
+    }
+}
+
+fn read_template(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| {
         let exit = match error.kind() {
             std::io::ErrorKind::NotFound => Exit::Missing,
             std::io::ErrorKind::PermissionDenied => Exit::Permission,
@@ -108,6 +122,7 @@ pub(super) fn template_override(settings: &Settings) -> Result<Option<String>, F
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -116,6 +131,19 @@ mod tests {
         assert_eq!(without_part("Qwen3-Coder-Next-Q8_0-00001-of-00003"), "Qwen3-Coder-Next-Q8_0");
         assert_eq!(without_part("one-of-a-kind"), "one-of-a-kind");
         assert_eq!(without_part("model-00001-of-3"), "model-00001-of-3");
+    }
+
+    #[test]
+    fn a_template_that_cannot_be_parsed_ends_the_start() {
+        let mut settings = Settings::default();
+        assert_eq!(template_override(&settings).unwrap(), None);
+        settings.model.chat_template = Some("{{ messages }}".to_owned());
+        assert!(template_override(&settings).unwrap().is_some());
+        settings.model.chat_template = Some("{% if %}".to_owned());
+        let failure = template_override(&settings).unwrap_err();
+        assert_eq!(failure.exit_code, Exit::Config as u8);
+        assert!(failure.message.contains("`model.chat_template`"), "{}", failure.message);
+        assert!(!failure.message.contains('\n'));
     }
 
     #[test]

@@ -114,6 +114,16 @@ fn a_file_cut_short_anywhere_is_refused() {
 }
 
 #[test]
+fn models_that_do_not_generate_text_are_refused() {
+    for name in ["bert", "t5", "t5encoder", "gemma-embedding", "llada", "eagle3"] {
+        assert!(refused(&Writer::model(name)).contains("does not generate text"), "{name}");
+    }
+    let encoder = Writer::model("qwen2").bool("qwen2.attention.causal", false);
+    assert!(refused(&encoder).contains("does not generate text"));
+    facts_of(&Writer::model("qwen2").bool("qwen2.attention.causal", true)).unwrap();
+}
+
+#[test]
 fn what_llama_cpp_would_abort_on_is_refused() {
     let model = || Writer::model("qwen3");
     let tokens = "tokenizer.ggml.tokens";
