@@ -38,7 +38,13 @@ fn params(slots: u32, n_ctx: u32) -> LoadParams {
 }
 
 fn load(params: LoadParams) -> Engine {
-    strixhalo::engine::load(params, |_| true, || {}).expect("the built-in model loads")
+    strixhalo::engine::load(params, |_| true, || {}).expect("the model loads")
+}
+
+/// A tiny random model of one of the architectures that the appliance runs.
+fn load_random(name: &str) -> Engine {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    load(LoadParams { path: root.join("tests/models").join(name), ..params(4, 4096) })
 }
 
 fn chat(engine: &Engine, text: &str) -> GenerationRequest {
@@ -147,6 +153,59 @@ fn a_conversation_is_continued_from_its_slot_and_a_new_one_takes_an_empty_slot()
     assert!(second.cached > 8, "{} tokens were reused", second.cached);
     let cold = GenerationRequest { cache_prompt: false, ..request(&engine, &history) };
     assert_eq!(collect(submit(&engine, cold)).text, second.text);
+}
+
+/// Text generated for exactly these tokens, and how many of them were cached.
+fn complete(engine: &Engine, prompt: &[i32], cache_prompt: bool) -> Answer {
+    let request = GenerationRequest {
+        prompt: prompt.to_vec(),
+        message_starts: Vec::new(),
+        max_tokens: Some(24),
+        cache_prompt,
+        ..request(engine, "x")
+    };
+    collect(submit(engine, request))
+}
+
+#[test]
+fn moe_and_hybrid_models_generate_the_same_from_a_cached_history_as_from_a_cold_start() {
+    for (name, can_cut) in [("tiny-qwen3moe.gguf", true), ("tiny-qwen3next.gguf", false)] {
+        let engine = load_random(name);
+        assert_eq!(engine.facts().recurrent, !can_cut);
+        let prompt = engine.vocabulary().tokenize(&"alpha beta gamma ".repeat(20), true, true);
+        let first = complete(&engine, &prompt, true);
+        let answer = first.tokens.iter().map(|t| t.id);
+        let longer: Vec<i32> =
+            prompt.iter().copied().chain(answer).chain([100, 101, 102]).collect();
+        let warm = complete(&engine, &longer, true);
+        assert_eq!(warm.slot, first.slot, "{name}");
+        assert!(warm.cached as usize >= prompt.len(), "{name}: the whole history is reused");
+        assert_eq!(warm.text, complete(&engine, &longer, false).text, "{name}: continued");
+
+        let mut edited = longer[..longer.len() - 6].to_vec();
+        edited.extend([200, 201, 202]);
+        let warm = complete(&engine, &edited, true);
+        assert_eq!(warm.cached > 0, can_cut, "{name}: a recurrent state cannot be rewound");
+        assert_eq!(warm.text, complete(&engine, &edited, false).text, "{name}: edited");
+    }
+}
+
+#[test]
+fn moe_and_hybrid_models_generate_the_same_alone_and_among_others() {
+    for name in ["tiny-qwen3moe.gguf", "tiny-qwen3next.gguf"] {
+        let engine = load_random(name);
+        let prompt = engine.vocabulary().tokenize("Once upon a time", true, true);
+        let alone = complete(&engine, &prompt, false).text;
+        let others: Vec<_> = (0..8)
+            .map(|i| {
+                let text = format!("{i} other words ").repeat(10 * (i + 1));
+                submit(&engine, request(&engine, &text))
+            })
+            .collect();
+        let among = complete(&engine, &prompt, false).text;
+        assert_eq!(alone, among, "{name}");
+        others.into_iter().for_each(|s| drop(collect(s)));
+    }
 }
 
 #[test]
