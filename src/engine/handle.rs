@@ -65,6 +65,11 @@ pub struct EngineCounters {
     pub longest_sequence: AtomicU64,
 }
 
+/// Adds to a counter; nothing is ordered by it.
+pub(crate) fn add(counter: &AtomicU64, n: usize) {
+    counter.fetch_add(n as u64, Ordering::Relaxed);
+}
+
 /// What one slot does.
 #[derive(Debug, Clone, Default)]
 #[allow(missing_docs)]

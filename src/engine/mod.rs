@@ -2,6 +2,8 @@
 //! sequences on it. The only part of the crate that names `llama_cpp_2`.
 
 #[cfg(feature = "engine")]
+mod admit;
+#[cfg(feature = "engine")]
 mod backend;
 mod event;
 #[cfg(feature = "engine")]
@@ -19,6 +21,8 @@ mod sampler;
 mod schedule;
 #[cfg(feature = "engine")]
 mod slot;
+#[cfg(feature = "engine")]
+mod step;
 #[cfg(feature = "engine")]
 mod stream;
 #[cfg(feature = "engine")]

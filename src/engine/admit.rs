@@ -1,0 +1,120 @@
+//! The loop's second phase: waiting requests go to idle slots.
+
+use std::time::Instant;
+
+use super::handle::{Job, add};
+use super::sampler::Sampler;
+use super::schedule;
+use super::slot::{Phase, Slot, Work};
+use super::text::TextAssembler;
+use super::worker::Worker;
+use super::{GenerationEvent, SlotSnapshot};
+
+impl Worker<'_> {
+    /// Gives waiting requests to idle slots, oldest first. One that wants a certain slot waits
+    /// for it without holding up the others.
+    pub(super) fn admit(&mut self) {
+        let mut at = 0;
+        while at < self.queue.len() {
+            let request = &self.queue[at].request;
+            let views: Vec<_> = self.slots.iter().map(Slot::view).collect();
+            let chosen = match request.id_slot {
+                // llama-server takes any number modulo its slots.
+                Some(id) => {
+                    let id = id as usize % views.len();
+                    (!views[id].busy).then_some(id)
+                }
+                None => schedule::choose_slot(&views, &request.prompt),
+            };
+            let any = request.id_slot.is_none();
+            match chosen {
+                Some(slot) => {
+                    if let Some(job) = self.queue.remove(at) {
+                        self.dequeued();
+                        self.start(slot, job);
+                    }
+                }
+                None if any => return,
+                None => at += 1,
+            }
+        }
+    }
+
+    /// Puts a request into a slot, keeping what the slot already holds of its prompt.
+    fn start(&mut self, slot: usize, job: Job) {
+        let Job { request, events, submitted } = job;
+        self.arrivals += 1;
+        let reusable = if request.cache_prompt && request.prompt_logprobs.is_none() {
+            let common = schedule::common_prefix(&self.slots[slot].tokens, &request.prompt);
+            // The last token's logits are needed, so it is computed in any case.
+            common.min(request.prompt.len() - 1)
+        } else {
+            0
+        };
+        let cached = self.truncate(slot, reusable);
+        let mut sampler = Sampler::new(
+            &request.sampling,
+            self.model,
+            self.limits.n_ctx_slot as u32,
+            &self.end_tokens,
+        );
+        sampler.read_prompt(&request.prompt);
+        let counters = &self.shared.counters;
+        add(&counters.prompt_tokens_cached, cached);
+        events.send(GenerationEvent::Started { slot: slot as u32, cached_tokens: cached as u32 });
+        self.shared.slots()[slot] = SlotSnapshot {
+            id: slot as u32,
+            processing: true,
+            request_id: Some(request.id.clone()),
+            prompt_tokens: request.prompt.len() as u32,
+            prompt_processed: cached as u32,
+            prompt_cached: cached as u32,
+            decoded: 0,
+            remaining: request.max_tokens,
+            cached_tokens: cached as u32,
+            sampling: Some(request.sampling.clone()),
+        };
+        let state = &mut self.slots[slot];
+        state.last_used = self.arrivals;
+        state.anchor = schedule::anchor(request.prompt.len(), &request.message_starts);
+        state.work = Some(Work {
+            text: TextAssembler::new(request.stop.clone()),
+            phase: Phase::Prompt { read: cached },
+            events,
+            sampler,
+            arrival: self.arrivals,
+            prompt_logprobs: Vec::new(),
+            cached,
+            queued_for: submitted.elapsed(),
+            started: Instant::now(),
+            prompt_done: None,
+            last_token: None,
+            generated: 0,
+            has_new_line: false,
+            stalled: None,
+            request,
+        });
+    }
+
+    /// Shortens a slot's sequence to its first `keep` tokens and says how many it really kept:
+    /// memory that cannot be cut is cleared.
+    pub(super) fn truncate(&mut self, slot: usize, keep: usize) -> usize {
+        let held = self.slots[slot].tokens.len();
+        if keep == held && held > 0 {
+            return keep;
+        }
+        let cut = keep > 0
+            && self.limits.can_truncate
+            && matches!(
+                self.context.clear_kv_cache_seq(Some(slot as u32), Some(keep as u32), None),
+                Ok(true)
+            );
+        let kept = if cut { keep } else { 0 };
+        if !cut {
+            // Removing a whole sequence always succeeds.
+            let _ = self.context.clear_kv_cache_seq(Some(slot as u32), None, None);
+        }
+        self.slots[slot].tokens.truncate(kept);
+        kept
+    }
+}
