@@ -86,6 +86,8 @@ impl Worker<'_> {
 
     /// Takes what has arrived; waits if there is nothing to compute.
     fn drain_commands(&mut self) -> Drained {
+        // The last step may have freed a slot that the queue has work for.
+        self.admit();
         let working = |s: &Slot| s.want() != Want::Nothing;
         if !self.slots.iter().any(working) {
             let waits = self.slots.iter().any(|s| s.work.is_some()) || !self.queue.is_empty();
@@ -470,7 +472,8 @@ impl Worker<'_> {
             Some(FinishReason::StopString(stop))
         } else if work.request.max_tokens.is_some_and(|max| work.generated >= max) || out_of_time {
             Some(FinishReason::Length)
-        } else if held + 1 > self.limits.n_ctx_slot {
+        } else if held + 1 >= self.limits.n_ctx_slot {
+            // As llama-server counts: prompt and answer together are never more than the context.
             Some(FinishReason::ContextFull)
         } else {
             None
