@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use strixhalo::config::{CacheType, SamplingSettings};
+use strixhalo::config::{CacheType, SamplerKind, SamplingSettings};
 use strixhalo::engine::{
     Engine, FinishReason, GenerationEvent, GenerationRequest, GenerationStream, LoadParams,
     OutputToken, SamplingParams, SubmitError, Summary,
@@ -119,6 +119,20 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
         assert!(start.elapsed() < Duration::from_secs(20), "never: {what}");
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn a_freed_slot_takes_the_next_request_at_once() {
+    let engine = load(params(1, 1024));
+    let requests: Vec<_> = (0..100)
+        .map(|_| GenerationRequest { max_tokens: Some(1), ..request(&engine, "a") })
+        .collect();
+    let start = Instant::now();
+    for stream in engine.submit(requests).expect("taken") {
+        collect(stream);
+    }
+    // A hundred steps of a millisecond; a pause of 20 ms after each would take two seconds.
+    assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -318,7 +332,26 @@ fn a_full_context_ends_the_text_with_length() {
     let answer = collect(submit(&engine, request));
     assert_eq!(answer.end.finish, FinishReason::ContextFull);
     let slot = engine.facts().n_ctx_slot as usize;
-    assert_eq!(n + answer.end.timings.predicted_tokens as usize, slot + 1);
+    assert_eq!(n + answer.end.timings.predicted_tokens as usize, slot);
+}
+
+#[test]
+fn one_candidate_is_the_greedy_choice_whatever_comes_after_it() {
+    let engine = load(params(1, 1024));
+    let greedy = ask(&engine, "Count from 1 to 9").text;
+    let mut hot = chat(&engine, "Count from 1 to 9");
+    hot.sampling.temperature = 20.0;
+    hot.sampling.seed = Some(1);
+    hot.sampling.top_k = 1;
+    // llama-server's top_k knows no minimum.
+    hot.sampling.min_keep = 200;
+    assert_eq!(collect(submit(&engine, hot)).text, greedy);
+    let mut late = chat(&engine, "Count from 1 to 9");
+    late.sampling.top_k = 1;
+    late.sampling.repeat_penalty = 3.0;
+    late.sampling.samplers =
+        vec![SamplerKind::TopK, SamplerKind::Temperature, SamplerKind::Penalties];
+    assert_eq!(collect(submit(&engine, late)).text, greedy);
 }
 
 #[test]

@@ -226,7 +226,8 @@ impl From<GenerationError> for ApiError {
                 code: "no_kv_room",
             },
             GenerationError::SlowReader => Self::RequestTimeout,
-            GenerationError::Stopped => Self::Internal("the engine has stopped"),
+            // What still queued when the drain ended; another server can take it.
+            GenerationError::Stopped => SubmitError::Stopped.into(),
         }
     }
 }

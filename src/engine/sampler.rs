@@ -68,22 +68,24 @@ impl Sampler {
         } else {
             vec![SamplerKind::Temperature]
         };
+        let follows = |k: &SamplerKind| matches!(k, SamplerKind::Penalties | SamplerKind::Dry);
         let greedy = params.mirostat == 0
             && params.temperature <= 0.0
             && params.dynatemp_range <= 0.0
             && active.contains(&SamplerKind::Temperature)
-            && !active.iter().any(|k| matches!(k, SamplerKind::TypP | SamplerKind::Xtc));
+            && !active.iter().any(|k| matches!(k, SamplerKind::TypP | SamplerKind::Xtc))
+            // What was cut before penalties cannot come back through them.
+            && active.is_sorted_by_key(|k| !follows(k));
         if greedy {
             // None of the others can remove or overtake the best token.
-            active.retain(|k| matches!(k, SamplerKind::Penalties | SamplerKind::Dry));
+            active.retain(follows);
         }
-        let follows_tokens =
-            active.iter().any(|k| matches!(k, SamplerKind::Penalties | SamplerKind::Dry));
+        let follows_tokens = active.iter().any(follows);
         let first = match active.first() {
             None if greedy => First::Argmax,
             Some(SamplerKind::TopK) => {
                 active.remove(0);
-                First::TopK((params.top_k as usize).max(params.min_keep as usize))
+                First::TopK(params.top_k as usize)
             }
             _ => First::All,
         };

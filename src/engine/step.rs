@@ -214,7 +214,8 @@ impl Worker<'_> {
             Some(FinishReason::StopString(stop))
         } else if work.request.max_tokens.is_some_and(|max| work.generated >= max) || out_of_time {
             Some(FinishReason::Length)
-        } else if held + 1 > self.limits.n_ctx_slot {
+        } else if held + 1 >= self.limits.n_ctx_slot {
+            // As llama-server counts: prompt and answer together are never more than the context.
             Some(FinishReason::ContextFull)
         } else {
             None

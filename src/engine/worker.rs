@@ -75,6 +75,8 @@ impl Worker<'_> {
 
     /// Takes what has arrived; waits if there is nothing to compute.
     fn drain_commands(&mut self) -> Drained {
+        // The last step may have freed a slot that the queue has work for.
+        self.admit();
         let working = |s: &Slot| s.want() != Want::Nothing;
         if !self.slots.iter().any(working) {
             let waits = self.slots.iter().any(|s| s.work.is_some()) || !self.queue.is_empty();

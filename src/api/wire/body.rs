@@ -118,6 +118,19 @@ fn describe(error: serde_path_to_error::Error<serde_json::Error>, text: &str) ->
     } else if message == "expected value" {
         message = "wrong type".to_owned();
     }
+    for (rust, json) in [
+        ("expected f64", "expected a number"),
+        ("expected i32", "expected an integer"),
+        ("expected a sequence", "expected an array"),
+        ("expected a map", "expected an object"),
+    ] {
+        if let Some(wrong) = message.strip_suffix(rust) {
+            message = format!("{wrong}{json}");
+        }
+    }
+    if let Some((wrong, _)) = message.rsplit_once("expected struct ") {
+        message = format!("{wrong}expected an object");
+    }
     let message = shorten(&message);
     BodyError {
         message: match &field {
@@ -214,6 +227,19 @@ mod tests {
             (at("inner[0].flag"), "invalid_type")
         );
         assert_eq!(refusal(r#"{"name":"a","count":1.5}"#), (at("count"), "invalid_type"));
+    }
+
+    #[test]
+    fn errors_speak_of_json_and_not_of_rust() {
+        let message = |body: &str| read(body.as_bytes()).unwrap_err().message;
+        assert_eq!(
+            message(r#"{"name":"a","inner":5}"#),
+            "`inner`: invalid type: integer `5`, expected an array"
+        );
+        assert_eq!(
+            message(r#"{"name":"a","inner":["x"]}"#),
+            "`inner[0]`: invalid type: string \"x\", expected an object"
+        );
     }
 
     #[test]

@@ -253,6 +253,7 @@ mod tests {
         assert_eq!(limit(r#"{"max_tokens":5,"n_predict":null}"#), Some(5));
         assert_eq!(limit(r#"{"max_tokens":0}"#), Some(0));
         assert_eq!(limit(r#"{"max_tokens":-1}"#), None);
+        assert_eq!(limit(r#"{"max_tokens":9007199254740991}"#), Some(i32::MAX as u32));
         assert_eq!(refused(r#"{"max_tokens":-5}"#), ("max_tokens".to_owned(), "invalid_value"));
         assert_eq!(refused(r#"{"n_predict":-2}"#).0, "n_predict");
     }

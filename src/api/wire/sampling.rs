@@ -132,7 +132,7 @@ fn number(
     }
 }
 
-/// As `number`, for integers.
+/// As `number`, for integers. A bound of `i32::MAX` is none: what is larger counts as that.
 pub(super) fn integer<T: TryFrom<i128>>(
     field: &mut T,
     sent: Option<Integer>,
@@ -141,14 +141,16 @@ pub(super) fn integer<T: TryFrom<i128>>(
     most: i128,
 ) -> Result<(), BodyError> {
     let Some(Integer(value)) = sent else { return Ok(()) };
-    match T::try_from(value) {
-        Ok(value_in_type) if (least..=most).contains(&value) => {
-            *field = value_in_type;
+    let bounded = most < i128::from(i32::MAX);
+    let taken = if bounded { value } else { value.min(most) };
+    match T::try_from(taken) {
+        Ok(in_type) if (least..=most).contains(&taken) => {
+            *field = in_type;
             Ok(())
         }
         _ => Err(BodyError::value(
             name,
-            if most < i128::from(i32::MAX) {
+            if bounded {
                 format!("`{name}` must be between {least} and {most}, not {value}")
             } else {
                 format!("`{name}` must be at least {least}, not {value}")
@@ -270,6 +272,12 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_larger_than_any_is_none() {
+        let p = read(r#"{"top_k":99999999999,"repeat_last_n":1e30}"#).unwrap();
+        assert_eq!((i64::from(p.top_k), i64::from(p.repeat_last_n)), (2147483647, 2147483647));
+    }
+
+    #[test]
     fn values_out_of_range_are_refused_with_their_field() {
         for (json, field) in [
             (r#"{"temperature":1e9}"#, "temperature"),
@@ -278,7 +286,6 @@ mod tests {
             (r#"{"min_p":-1}"#, "min_p"),
             (r#"{"typical_p":2}"#, "typical_p"),
             (r#"{"top_k":-2}"#, "top_k"),
-            (r#"{"top_k":99999999999}"#, "top_k"),
             (r#"{"repeat_last_n":-2}"#, "repeat_last_n"),
             (r#"{"repeat_penalty":0}"#, "repeat_penalty"),
             (r#"{"frequency_penalty":2.1}"#, "frequency_penalty"),
