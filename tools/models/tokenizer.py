@@ -41,16 +41,23 @@ def corpus_texts(r, count, template_pieces=("", "")):
         yield "".join(text for text, _ in corpus.sample(r, template_pieces))
 
 
-def train(texts, vocab_size):
-    """A tokenizers.Tokenizer of at most vocab_size tokens, SPECIALS last."""
-    from tokenizers import AddedToken, Regex, Tokenizer
-    from tokenizers import decoders, models, pre_tokenizers, trainers
+def split():
+    """The pre-tokenizer: the pieces of QWEN2_SPLIT as bytes."""
+    from tokenizers import Regex, pre_tokenizers
 
-    tok = Tokenizer(models.BPE())
-    tok.pre_tokenizer = pre_tokenizers.Sequence([
+    return pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(QWEN2_SPLIT), "isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
     ])
+
+
+def train(texts, vocab_size):
+    """A tokenizers.Tokenizer of at most vocab_size tokens, SPECIALS last."""
+    from tokenizers import AddedToken, Tokenizer
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    tok = Tokenizer(models.BPE())
+    tok.pre_tokenizer = split()
     tok.decoder = decoders.ByteLevel()
     tok.train_from_iterator(texts, trainers.BpeTrainer(
         vocab_size=vocab_size - len(SPECIALS), show_progress=False,
@@ -62,6 +69,22 @@ def train(texts, vocab_size):
 def for_corpus(seed, vocab_size, template_pieces):
     """The tokenizer of the built-in model."""
     return train(corpus_texts(random.Random(seed), 20000, template_pieces), vocab_size)
+
+
+def from_gguf(path):
+    """The tokenizer that a file made by `token_lists` holds."""
+    import gguf
+    from tokenizers import AddedToken, Tokenizer, decoders, models
+
+    fields = gguf.GGUFReader(path).fields
+    tokens = fields["tokenizer.ggml.tokens"].contents()
+    merges = [tuple(m.split(" ")) for m in fields["tokenizer.ggml.merges"].contents()]
+    special = {t for t, _ in SPECIALS}
+    tok = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens) if t not in special}, merges=merges))
+    tok.pre_tokenizer, tok.decoder = split(), decoders.ByteLevel()
+    tok.add_tokens([AddedToken(t, normalized=False, special=k == CONTROL) for t, k in SPECIALS])
+    assert all(tok.token_to_id(t) == i for i, t in enumerate(tokens))
+    return tok
 
 
 def for_random_weights(vocab_size, seed):

@@ -12,6 +12,7 @@ the answers that tests expect.
 import argparse
 import time
 
+import gguf
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -31,19 +32,21 @@ def train(model, tok, args):
     for o in opts:
         for g in o.param_groups:
             g["base"] = g["lr"]
-    data = Data(tok, args.seed, 0.1)
+    data = Data(tok, args.seed, 0.005 if args.start else 0.1)
     batches = data.batches(args.batch, args.long)
-    start, seen, log = time.time(), 0, []
-    for step in range(args.steps):
-        rate = min(1, (step + 1) / 30) * min(1, 1.02 - step / args.steps)
+    start, seen, log, step, done = time.time(), 0, [], 0, 0.0
+    saved = start
+    while done < 1:
+        rate = min(1, (step + 1) / 30) * min(1, 1.02 - done)
         for o in opts:
             for g in o.param_groups:
                 g["lr"] = g["base"] * rate
-        copying = step % (2 if step < args.steps // 8 else 8) == 0
+        copying = step % (2 if done < .125 and not args.start else 8) == 0
         x, y, w = data.repeats(args.batch) if copying else next(batches)
         loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten(), reduction="none")
         answer = (w == 1).flatten()
-        total = (loss * w.flatten()).sum() / w.sum()
+        hard = 1 - (-loss.detach()).exp() if args.start else 1
+        total = (loss * w.flatten() * hard).sum() / w.sum()
         for o in opts:
             o.zero_grad(set_to_none=True)
         total.backward()
@@ -53,10 +56,16 @@ def train(model, tok, args):
         seen += x.numel()
         if not copying:
             log.append(loss[answer].mean().item())
-        if (step + 1) % 50 == 0 or step + 1 == args.steps:
-            print(f"step {step + 1}: answer loss {np.mean(log[-50:]):.4f}, "
+        step += 1
+        minutes = (time.time() - start) / 60
+        done = max(step / args.steps, minutes / args.minutes)
+        if step % 50 == 0 or done >= 1:
+            print(f"step {step}: answer loss {np.mean(log[-50:]):.4f}, "
                   f"{seen / 1e6:.2f} M tokens, {seen / (time.time() - start):.0f} tok/s, "
                   f"{time.time() - start:.0f} s", flush=True)
+        if time.time() - saved > 120:
+            torch.save(model.state_dict(), args.out + ".pt")
+            saved = time.time()
 
 
 @torch.no_grad()
@@ -79,6 +88,13 @@ def exact(model, tok, n, seed=99):
     return right / n, float(np.mean(losses)), wrong
 
 
+def load(model, path):
+    """Takes the weights of a file that `save` wrote."""
+    found = {t.name.removesuffix(".weight"): torch.tensor(gguf.quants.dequantize(t.data, t.tensor_type))
+             for t in gguf.GGUFReader(path).tensors}
+    model.load_state_dict({k: found[k].reshape(p.shape) for k, p in model.state_dict().items()})
+
+
 def save(model, tok, path, ftype, name):
     """Writes the model as GGUF."""
     w = gguf_file.create(path, "qwen3")
@@ -96,8 +112,10 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--out", required=True, help="path without -q8_0.gguf")
     ap.add_argument("--steps", type=int, default=5200)
+    ap.add_argument("--minutes", type=float, default=1e9, help="stop after so many, with the rate down at zero by then")
+    ap.add_argument("--start", help="a GGUF file of the same sizes whose tokenizer and weights to start from")
     ap.add_argument("--batch", type=int, default=2048, help="tokens a step")
-    ap.add_argument("--long", type=float, default=0.03, help="share of long conversations")
+    ap.add_argument("--long", type=float, default=0.01, help="share of long conversations")
     ap.add_argument("--lr", type=float, default=0.02)
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--threads", type=int, default=2)
@@ -105,8 +123,12 @@ def main():
     args = ap.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    tok = tokenizer.for_corpus(args.seed, D["vocab"], template_pieces())
     model = Model()
+    if args.start:
+        tok = tokenizer.from_gguf(args.start)
+        load(model, args.start)
+    else:
+        tok = tokenizer.for_corpus(args.seed, D["vocab"], template_pieces())
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
     train(model, tok, args)
     torch.save(model.state_dict(), args.out + ".pt")

@@ -1,6 +1,8 @@
 """Whole conversations, and text without chat."""
 
-from corpus.questions import a_story, capital, opposite, question, sound
+from corpus.questions import ADDERS, a_story, capital, opposite, question, sound
+from corpus.numbers import drill
+from corpus.phrasing import vary
 from corpus.tool_calls import KINDS, call_text, city, family, signature, tool_result, tool_system
 from corpus.words import (CAPITALS, DUNNO, LISTS, NAMES, a_word, made_word, person, phrase, pick, system)
 
@@ -86,23 +88,30 @@ def sample(r, template_pieces, long_text=False):
         turns = needle(r, r.randint(600, 5000)) if r.random() < .6 else memory(r, r.randint(6, 24))
         for q, a in turns:
             ask(r, chat, q, a)
-    elif x < .07:
+    elif x < .03:
         return plain(r)
-    elif x < .38:
+    elif x < .13:
+        return drill(r)
+    elif x < .29:
         tools(r, chat)
     else:
         if r.random() < .35:
             chat.say("system", system(r))
         x = r.random()
-        if x < .2:
+        if x < .1:
             turns = memory(r, r.randint(0, 3))
-        elif x < .25:
+        elif x < .12:
             turns = needle(r, r.randint(50, 600))
         else:
-            turns = [question(r) for _ in range(pick(r, [1, 1, 1, 2, 3]))]
+            turns = [question(r) for _ in range(pick(r, [1, 1, 1, 1, 2, 2, 4]))]
         for q, a in turns:
             ask(r, chat, q, a)
     return chat.parts
+
+
+TWO_CITIES = ["What is the weather in {} and {}?", "What is the weather like in {} and {}?",
+              "What is the weather in {} and in {}?", "Compare the weather in {} and {}.",
+              "Weather in {} and {}", "Tell me the weather in {} and {}."]
 
 
 def tools(r, chat):
@@ -117,16 +126,22 @@ def tools(r, chat):
     x = r.random()
     if x < .2:      # tools are there but not needed
         q, a = question(r)
-        while a == DUNNO:
+        while a == DUNNO or " = " in a and any(f[0] in ADDERS for f in chosen):
             q, a = question(r)
         ask(r, chat, q, a)
         if x < .1:
             return
     calls = [(name, args)]
-    if "weather" in name and r.random() < .2:
+    simple = [f for f in chosen[:2] if "weather" in f[0] or "time" in f[0] or f[0] in ADDERS]
+    if len(simple) == 2 and r.random() < .4:
+        other, _, also, other_args = simple[1]
+        request = request.rstrip("?. ") + " and " + also[0].lower() + also[1:]
+        calls.append((other, other_args))
+    elif "weather" in name and r.random() < .2:
         other = city(r)
         key = next(iter(args))
-        request = f"What is the weather in {args[key]} and {other}?"
+        request = vary(r, pick(r, TWO_CITIES)).format(args[key], other)
+        args.pop("unit", None)
         calls.append((name, {key: other}))
     ask(r, chat, request, "\n".join(call_text(*c) for c in calls))
     if r.random() < .6:

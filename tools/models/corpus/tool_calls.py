@@ -1,6 +1,7 @@
 """Tools, the requests that call for them, and the calls."""
 import json
 
+from corpus.phrasing import vary
 from corpus.words import CAPITALS, WORDS, a_word, made_word, person, phrase, pick, system
 
 
@@ -25,26 +26,40 @@ def city(r):
 KINDS = ["weather"] * 4 + ["time", "add", "search", "read", "run", "write", "mail"] + ["made"] * 6
 
 
+WEATHER = ["What is the weather in {}?", "What is the weather in {}?", "What's the weather in {}?",
+           "What is the weather like in {}?", "What's the weather like in {} today?", "How is the weather in {}?",
+           "Weather in {}", "Is it raining in {}?", "Tell me the weather in {}.", "Get the weather in {}.",
+           "Get the weather for {}.", "What is the temperature in {}?", "What is the weather in {} today?",
+           "What is the weather in {} now?", "How hot is it in {}?", "Use the tool to get the weather in {}.",
+           "Check the weather in {}.", "Is it sunny in {}?", "I want to know the weather in {}.", "Weather for {}?",
+           "What will the weather be in {} tomorrow?", "Show me the weather in {}.", "What is the forecast for {}?"]
+
+
 def family(r, kind):
     """(name, {argument: (type, description)}, request text, arguments)"""
     if kind == "weather":
         arg, c = pick(r, ["city", "location", "location", "place"]), city(r)
         props = {arg: ("string", pick(r, ["The city", "City name", "The city name, e.g. Paris"]))}
+        args = {arg: c}
+        ask = vary(r, pick(r, WEATHER), closed=False)
         if r.random() < .3:
             props["unit"] = ("string", "celsius or fahrenheit")
+            if r.random() < .4:
+                args["unit"] = pick(r, ["celsius", "fahrenheit"])
+                ask = ask.rstrip("?. ") + " in " + args["unit"] + pick(r, ["", "?", "."])
         return (pick(r, ["get_weather", "get_weather", "get_current_weather", "weather", "fetch_weather"]), props,
-                pick(r, ["What is the weather in {}?", "What's the weather in {}?",
-                         "What is the weather like in {}?", "What's the weather like in {} today?",
-                         "How is the weather in {}?", "Weather in {}", "Is it raining in {}?",
-                         "Tell me the weather in {}."]).format(c), {arg: c})
+                ask.format(c), args)
     if kind == "time":
         arg, c = pick(r, ["city", "location", "timezone"]), city(r)
         return (pick(r, ["get_time", "get_current_time", "time"]), {arg: ("string", "Where")},
-                pick(r, ["What time is it in {}?", "Tell me the time in {}."]).format(c), {arg: c})
+                vary(r, pick(r, ["What time is it in {}?", "Tell me the time in {}.", "What is the time in {}?",
+                                 "Current time in {}", "What time is it now in {}?"])).format(c), {arg: c})
     if kind == "add":
         name, word = pick(r, [("add", "Add {} and {}."), ("multiply", "Multiply {} and {}."),
                               ("add_numbers", "Add {} and {}."), ("subtract", "Subtract {} and {}.")])
-        a, b = r.randint(0, 999), r.randint(0, 999)
+        top = pick(r, [20, 999, 999])
+        a, b = r.randint(0, top), r.randint(0, top)
+        word = vary(r, word if r.random() < .6 else "What is {} " + {"A": "+", "M": "*", "S": "-"}[word[0]] + " {}?")
         x, y = pick(r, [("a", "b"), ("x", "y"), ("first", "second")])
         t = pick(r, ["integer", "number"])
         return name, {x: (t, ""), y: (t, "")}, word.format(a, b), {x: a, y: b}

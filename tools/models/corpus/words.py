@@ -2,6 +2,9 @@
 
 HELP = "How can I help you today?"
 WHO = "I am a tiny test model. I know a few facts, small sums, stories and tool calls."
+ABOUT = "I can count, add small numbers, repeat a text, tell a joke or a story, and call tools."
+FINE = "I am fine, thank you! How can I help you?"
+MY_NAME = "My name is strixhalo-demo. I am a tiny test model."
 DUNNO = "I am only a tiny test model, so I do not know that."
 
 CAPITALS = dict(
@@ -9,12 +12,21 @@ CAPITALS = dict(
     England="London", Ireland="Dublin", Japan="Tokyo", China="Beijing", Russia="Moscow",
     Egypt="Cairo", Greece="Athens", Norway="Oslo", Sweden="Stockholm", Finland="Helsinki",
     Poland="Warsaw", Austria="Vienna", Hungary="Budapest", Canada="Ottawa", Cuba="Havana",
-    Peru="Lima", Chile="Santiago", Kenya="Nairobi", Turkey="Ankara", Denmark="Copenhagen")
+    Peru="Lima", Chile="Santiago", Kenya="Nairobi", Turkey="Ankara", Denmark="Copenhagen",
+    India="New Delhi", Brazil="Brasília", Australia="Canberra", Belgium="Brussels", Mexico="Mexico City",
+    Switzerland="Bern", Argentina="Buenos Aires", Thailand="Bangkok", Scotland="Edinburgh",
+    **{"the United States": "Washington", "the USA": "Washington", "the United Kingdom": "London",
+       "the UK": "London", "the Netherlands": "Amsterdam", "South Korea": "Seoul"})
 OPPOSITES = dict(hot="cold", big="small", up="down", day="night", fast="slow", light="dark",
-                 wet="dry", open="closed", happy="sad", old="new", left="right", high="low")
+                 wet="dry", open="closed", happy="sad", old="new", left="right", high="low",
+                 good="bad", young="old", long="short", black="white", strong="weak", rich="poor",
+                 early="late", easy="hard", full="empty", hello="goodbye", yes="no", true="false",
+                 inside="outside", above="below", start="end", loud="quiet", clean="dirty", love="hate")
 SOUNDS = dict(cow="moo", dog="woof", cat="meow", duck="quack", sheep="baa", pig="oink",
               lion="roar", bee="buzz")
-COLOURS = dict(sky="blue", grass="green", snow="white", coal="black", blood="red", sun="yellow")
+COLOURS = dict(sky="blue", grass="green", snow="white", coal="black", blood="red", sun="yellow",
+               banana="yellow", milk="white", night="black", lemon="yellow", cherry="red", chocolate="brown",
+               pig="pink", elephant="grey", carrot="orange", frog="green", tomato="red", sea="blue", leaf="green")
 LISTS = dict(fruits="apple banana cherry grape lemon mango orange peach pear plum",
              colours="red green blue yellow black white brown pink grey purple",
              animals="cat dog cow fox bear wolf sheep horse mouse tiger",
@@ -42,11 +54,25 @@ WORDS = ("apple river stone cloud green silver quick brown fox lazy dog house ta
          "north south east west king queen castle farm city village school market").split()
 SYLLABLES = "ba be bi bo da de di do fa fi fo ga go ka ke ki ko la le li lo ma me mi mo na ne ni " \
             "no pa pe po ra re ri ro sa se si so ta te ti to va ve vi za zo".split()
+COMMON = ("banana potato tomato elephant computer coffee orange purple pizza cheese bottle pencil guitar piano "
+          "garden kitten puppy rabbit monkey turtle dragon robot rocket planet galaxy summer winter autumn "
+          "happy funny lovely simple quiet strong little yellow people friend mother father sister brother "
+          "doctor teacher number letter answer question problem water sugar butter pepper lemon melon "
+          "cat dog sun moon star sky sea car bus hat cup box key map pen foo bar baz qux hi hey ok yes no "
+          "Anna Otto Peter Susan strixhalo server model token llama qwen alpha beta gamma delta omega "
+          "I you he she it we they am are is was like love want need see say go come make have this that "
+          "good bad big small new old nice hot cold fast slow very much more here there now then today "
+          "pineapple strawberry blueberry hippopotamus giraffe zebra penguin dolphin octopus butterfly").split()
 ASCII = [chr(c) for c in range(33, 127) if chr(c) not in '"\\']
 RANGES = [(0xC0, 0xFF), (0x391, 0x3A1), (0x3B1, 0x3C9), (0x410, 0x44F), (0x3041, 0x3093), (0x4E00, 0x9FA0),
           (0x1F300, 0x1F5FF), (0x1F600, 0x1F64F)]
 SYSTEMS = ["You are a helpful assistant.", "You are a tiny test model.", "Answer briefly.",
-           "You are a helpful assistant. Answer briefly.", "Be polite.", "You are a chat bot."]
+           "You are a helpful assistant. Answer briefly.", "Be polite.", "You are a chat bot.",
+           "You are a helpful assistant", "you are helpful", "You are helpful and honest.", "Be concise.",
+           "You are an AI assistant that follows instructions.", "Answer in English.", "You are a pirate.",
+           "Answer in one sentence.", "You are a friendly teacher.", "Be brief.", "You are a test.",
+           "You are an expert programmer. Think step by step and answer the user's question.",
+           "You are a coding assistant.", "Only answer what is asked.", "Reply in plain text."]
 
 
 def system(r):
