@@ -8,7 +8,7 @@ pub const BUILTIN: &[u8] = include_bytes!("../../assets/tiny-chat-q8_0.gguf");
 pub const BUILTIN_NAME: &str = "strixhalo-demo";
 
 /// SHA-256 of [`BUILTIN`], lowercase hexadecimal.
-pub const BUILTIN_SHA256: &str = "d4721355cfed1423a71459d50bc1e855ae403922b12d206db0d16664c26df475";
+pub const BUILTIN_SHA256: &str = "4a2e7f18c0120e71c22d842079adcff19b9feededde3de30061f629a875afced";
 
 #[cfg(test)]
 mod tests {
