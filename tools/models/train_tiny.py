@@ -2,12 +2,13 @@
 """Trains the built-in model, a tiny Qwen3, on the corpus and writes it as GGUF.
 
     train_tiny.py --out tiny-chat        # tiny-chat-q8_0.gguf, tiny-chat-f16.gguf, tiny-chat.pt
+    train_tiny.py --out tiny-chat --start assets/tiny-chat-q8_0.gguf --lr 0.012 --minutes 20
 
-The defaults (seed 1, 5,200 steps of 2,048 tokens) are those of the committed file and take about
-18 minutes on two idle cores. Retraining gives an equally good model but not the same bytes:
-sums in PyTorch depend on the CPU and on the number of threads. The hash in src/model/builtin.rs
-pins the file that is committed; whoever replaces the file replaces the hash and looks again at
-the answers that tests expect.
+The first form trains from nothing (5,200 steps of 2,048 tokens take about 18 minutes on two idle
+cores), the second goes on from a file. README.md says what the committed file was made with.
+Retraining gives another file, not the same bytes: sums in PyTorch depend on the CPU and on the
+number of threads. The hash in src/model/builtin.rs pins the file that is committed; whoever
+replaces the file replaces the hash and looks again at the answers that tests expect.
 """
 import argparse
 import time
@@ -24,7 +25,10 @@ from qwen3 import D, EPS, Model
 
 
 def train(model, tok, args):
-    """Muon for the matrices, AdamW for the rest; every other, later every eighth step is copying."""
+    """Muon for the matrices, AdamW for the rest; every other, later every eighth step is copying.
+
+    A model that goes on from a file knows how prompts look and most of each answer, so that prompts
+    hardly count there and a token counts by how unsure the model is of it."""
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and n != "token_embd"]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or n == "token_embd"]
     opts = [torch.optim.Muon(matrices, lr=args.lr, weight_decay=0.01, momentum=0.95),
