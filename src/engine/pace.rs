@@ -15,7 +15,7 @@ const CHUNKS: [usize; 14] = [16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024,
 /// Beside running streams a prompt is read at this share of its best speed at least. Small
 /// chunks of a mixture of experts read nearly all weights for few tokens; without this bound the
 /// measured speed and the chunk would make each other smaller.
-const LEAST_SPEED: f64 = 0.5;
+const LEAST_SPEED: f64 = 0.7;
 
 /// The same for a prompt that runs alone, even if a step takes longer than a second.
 const LEAST_SPEED_ALONE: f64 = 0.95;
@@ -61,8 +61,10 @@ impl Pace {
         self.prompt[bucket].add((seconds - own) / prompt as f64);
     }
 
-    /// Prompt tokens that the next step may take beside `decoding` running streams.
-    pub(crate) fn prompt_budget(&self, decoding: usize, n_batch: usize) -> usize {
+    /// Prompt tokens that the next step may take for `waiting` prompts beside `decoding` running
+    /// streams. The more prompts wait for each stream, the longer a step may be: when many
+    /// requests arrive together, the first to decode must not hold up all others.
+    pub(crate) fn prompt_budget(&self, waiting: usize, decoding: usize, n_batch: usize) -> usize {
         let room = n_batch.saturating_sub(decoding).max(1);
         let speeds = self.prompt.iter().filter_map(|a| a.value).map(|seconds| 1.0 / seconds);
         let Some(best) = speeds.reduce(f64::max) else {
@@ -82,7 +84,10 @@ impl Pace {
             let efficient = at_speed(LEAST_SPEED_ALONE).max(self.worth_trying());
             fits(LONGEST_STEP).max(efficient.min(self.n_ubatch))
         } else {
-            let left = self.target - self.decode.value.unwrap_or(0.0);
+            // One prompt counts for nothing: then the target alone decides.
+            let crowd = waiting.saturating_sub(1) as f64 / decoding as f64;
+            let target = (self.target * (1.0 + crowd)).min(LONGEST_STEP.max(self.target));
+            let left = target - self.decode.value.unwrap_or(0.0);
             fits(left).max(at_speed(LEAST_SPEED).min(fits(LONGEST_STEP)))
         };
         // What is left over after whole ubatches would read all weights once more for little.
@@ -151,51 +156,58 @@ mod tests {
 
     #[test]
     fn the_first_prompt_step_is_small() {
-        assert_eq!(Pace::new(Duration::from_millis(250), 512).prompt_budget(0, 2048), 64);
+        assert_eq!(Pace::new(Duration::from_millis(250), 512).prompt_budget(1, 0, 2048), 64);
     }
 
     #[test]
     fn beside_streams_a_step_stays_near_the_target() {
-        assert_eq!(pace(0, 1000, 40).prompt_budget(1, 2048), 192);
-        assert_eq!(pace(0, 380, 30).prompt_budget(1, 2048), 64);
+        assert_eq!(pace(0, 1000, 40).prompt_budget(1, 1, 2048), 192);
+        assert_eq!(pace(0, 380, 30).prompt_budget(1, 1, 2048), 64);
+    }
+
+    #[test]
+    fn the_more_prompts_wait_for_each_stream_the_longer_a_step() {
+        let pace = pace(0, 1000, 50);
+        let budgets = [1, 2, 8].map(|waiting| pace.prompt_budget(waiting, 2, 2048));
+        assert_eq!(budgets, [192, 256, 768].map(|n| if n > 512 { n / 512 * 512 } else { n }));
     }
 
     #[test]
     fn alone_a_prompt_takes_whole_ubatches_but_no_step_longer_than_a_second() {
-        assert_eq!(pace(0, 10_000, 40).prompt_budget(0, 2048), 2048);
-        assert_eq!(pace(0, 800, 40).prompt_budget(0, 2048), 512);
-        assert_eq!(pace(0, 400, 40).prompt_budget(0, 2048), 384);
-        assert_eq!(pace(0, 20, 40).prompt_budget(0, 2048), 16);
+        assert_eq!(pace(0, 10_000, 40).prompt_budget(1, 0, 2048), 2048);
+        assert_eq!(pace(0, 800, 40).prompt_budget(1, 0, 2048), 512);
+        assert_eq!(pace(0, 400, 40).prompt_budget(1, 0, 2048), 384);
+        assert_eq!(pace(0, 20, 40).prompt_budget(1, 0, 2048), 16);
     }
 
     #[test]
     fn alone_a_prompt_keeps_nearly_all_of_its_speed_even_if_a_step_takes_longer() {
         let mut pace = Pace::new(Duration::from_millis(250), 512);
         for _ in 0..20 {
-            let chunk = pace.prompt_budget(0, 2048);
+            let chunk = pace.prompt_budget(1, 0, 2048);
             assert!(chunk <= 512);
             seen(&mut pace, 2000, 1000, chunk);
         }
-        assert_eq!(pace.prompt_budget(0, 2048), 512);
+        assert_eq!(pace.prompt_budget(1, 0, 2048), 512);
     }
 
     #[test]
     fn where_small_chunks_are_slow_a_prompt_keeps_half_of_its_speed() {
         // Every chunk costs 300 ms more: 64 tokens take 364 ms, 1024 take 1.3 s.
         let mut pace = pace(300, 1000, 40);
-        let chunk = pace.prompt_budget(1, 2048);
+        let chunk = pace.prompt_budget(1, 1, 2048);
         assert!((256..=512).contains(&chunk), "{chunk}");
         for _ in 0..50 {
-            let chunk = pace.prompt_budget(1, 2048);
+            let chunk = pace.prompt_budget(1, 1, 2048);
             seen(&mut pace, 300, 1000, chunk);
         }
-        assert_eq!(pace.prompt_budget(1, 2048), chunk, "it does not shrink by and by");
+        assert_eq!(pace.prompt_budget(1, 1, 2048), chunk, "it does not shrink by and by");
     }
 
     #[test]
     fn a_prompt_goes_on_even_where_decoding_alone_misses_the_target() {
-        assert_eq!(pace(0, 100, 500).prompt_budget(4, 2048), CHUNKS[0]);
-        assert_eq!(pace(0, 100, 500).prompt_budget(4, 10), 6);
+        assert_eq!(pace(0, 100, 500).prompt_budget(1, 4, 2048), CHUNKS[0]);
+        assert_eq!(pace(0, 100, 500).prompt_budget(1, 4, 10), 6);
     }
 
     #[test]
@@ -205,7 +217,7 @@ mod tests {
             pace.observe(3, 100, Duration::from_micros(took));
             pace.observe(1, 0, Duration::from_micros(took));
             for decoding in [0, 5, 5000] {
-                let budget = pace.prompt_budget(decoding, 2048);
+                let budget = pace.prompt_budget(1, decoding, 2048);
                 assert!((1..=2048).contains(&budget), "{budget}");
             }
         }

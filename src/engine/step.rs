@@ -22,7 +22,8 @@ impl Worker<'_> {
     pub(super) fn plan(&self) -> Vec<Part> {
         let wants: Vec<_> = self.slots.iter().map(Slot::want).collect();
         let decoding = wants.iter().filter(|w| **w == Want::Decode).count();
-        let budget = self.pace.prompt_budget(decoding, self.limits.n_batch);
+        let waiting = wants.iter().filter(|w| matches!(w, Want::Prompt { .. })).count();
+        let budget = self.pace.prompt_budget(waiting, decoding, self.limits.n_batch);
         schedule::plan(&wants, budget, self.limits.n_batch)
             .into_iter()
             .enumerate()

@@ -7,6 +7,7 @@ mod cancel;
 mod chat;
 mod completions;
 mod connections;
+mod demo;
 mod harness;
 mod inspection;
 mod listening;
