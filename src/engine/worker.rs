@@ -75,7 +75,9 @@ impl Worker<'_> {
 
     /// Takes what has arrived; waits if there is nothing to compute.
     fn drain_commands(&mut self) -> Drained {
-        // The last step may have freed a slot that the queue has work for.
+        // The last step may have freed a slot that the queue has work for; a request that nobody
+        // waits for must not take it, with the history that it holds.
+        self.drop_cancelled();
         self.admit();
         let working = |s: &Slot| s.want() != Want::Nothing;
         if !self.slots.iter().any(working) {
