@@ -85,7 +85,7 @@ impl Pace {
             fits(LONGEST_STEP).max(efficient.min(self.n_ubatch))
         } else {
             // One prompt counts for nothing: then the target alone decides.
-            let crowd = waiting.saturating_sub(1) as f64 / decoding as f64;
+            let crowd = if waiting > 1 { waiting as f64 / decoding as f64 } else { 0.0 };
             let target = (self.target * (1.0 + crowd)).min(LONGEST_STEP.max(self.target));
             let left = target - self.decode.value.unwrap_or(0.0);
             fits(left).max(at_speed(LEAST_SPEED).min(fits(LONGEST_STEP)))
@@ -169,7 +169,7 @@ mod tests {
     fn the_more_prompts_wait_for_each_stream_the_longer_a_step() {
         let pace = pace(0, 1000, 50);
         let budgets = [1, 2, 8].map(|waiting| pace.prompt_budget(waiting, 2, 2048));
-        assert_eq!(budgets, [192, 256, 512]);
+        assert_eq!(budgets, [192, 384, 512]);
     }
 
     #[test]

@@ -39,27 +39,50 @@ pub(crate) fn anchor(prompt_len: usize, message_starts: &[usize]) -> usize {
 ///
 /// A slot whose history the prompt continues comes first. Any other history is left alone while an
 /// empty slot exists, however long the common prefix: agents share a system prompt of 10,000
-/// tokens and differ after it. With none empty, the longest prefix wins, then the slot that was
-/// not used for the longest time.
+/// tokens and differ after it. With none empty, the longest prefix wins, then a slot that was not
+/// used for long.
+///
+/// Slots that are equally good are chosen side by side: llama.cpp computes the sequences of a step
+/// together only while their numbers follow one another, and reads all weights anew at each gap.
 pub(crate) fn choose_slot(slots: &[SlotView<'_>], prompt: &[Token]) -> Option<usize> {
-    let idle = || slots.iter().enumerate().filter(|(_, s)| !s.busy);
-    let prefix = |s: &SlotView<'_>| common_prefix(s.tokens, prompt);
-    let continued = idle()
-        .filter(|(_, s)| !s.tokens.is_empty() && prefix(s) >= s.anchor)
-        .max_by_key(|(_, s)| (prefix(s), std::cmp::Reverse(s.last_used)));
-    let empty = || idle().find(|(_, s)| s.tokens.is_empty());
-    let longest = || {
-        idle()
-            .map(|(i, s)| {
-                // A few tokens in common (`<|im_start|>system`) are no reason to prefer a slot.
-                let prefix = prefix(s);
-                let worth = if prefix * 10 >= prompt.len() { prefix } else { 0 };
-                (i, s, worth)
-            })
-            .max_by_key(|(_, s, worth)| (*worth, std::cmp::Reverse(s.last_used)))
-            .map(|(i, s, _)| (i, s))
+    let idle: Vec<usize> = (0..slots.len()).filter(|&i| !slots[i].busy).collect();
+    let prefix = |i: usize| common_prefix(slots[i].tokens, prompt);
+    let continued = idle
+        .iter()
+        .copied()
+        .filter(|&i| !slots[i].tokens.is_empty() && prefix(i) >= slots[i].anchor)
+        .max_by_key(|&i| (prefix(i), std::cmp::Reverse(slots[i].last_used)));
+    if continued.is_some() {
+        return continued;
+    }
+    let empty: Vec<usize> = idle.iter().copied().filter(|&i| slots[i].tokens.is_empty()).collect();
+    if !empty.is_empty() {
+        return side_by_side(slots, &empty);
+    }
+    // A few tokens in common (`<|im_start|>system`) are no reason to prefer a slot.
+    let worth = |i: usize| Some(prefix(i)).filter(|p| p * 10 >= prompt.len()).unwrap_or(0);
+    let best = idle.iter().map(|&i| worth(i)).max()?;
+    let longest: Vec<usize> = idle.into_iter().filter(|&i| worth(i) == best).collect();
+    side_by_side(slots, &not_used_for_long(slots, &longest))
+}
+
+/// Those of `candidates` that were last used at least half as long ago as the oldest: between
+/// them, age says little about which conversation will come back.
+fn not_used_for_long(slots: &[SlotView<'_>], candidates: &[usize]) -> Vec<usize> {
+    let newest = slots.iter().map(|s| s.last_used).max().unwrap_or(0);
+    let age = |i: usize| newest - slots[i].last_used;
+    let oldest = candidates.iter().map(|&i| age(i)).max().unwrap_or(0);
+    candidates.iter().copied().filter(|&i| age(i) * 2 >= oldest).collect()
+}
+
+/// The candidate that lies nearest to a busy slot; of equals, the one that was not used for the
+/// longest time.
+fn side_by_side(slots: &[SlotView<'_>], candidates: &[usize]) -> Option<usize> {
+    let distance = |i: usize| {
+        let busy = slots.iter().enumerate().filter(|(_, s)| s.busy);
+        busy.map(|(b, _)| b.abs_diff(i)).min().unwrap_or(0)
     };
-    continued.or_else(empty).or_else(longest).map(|(i, _)| i)
+    candidates.iter().copied().min_by_key(|&i| (distance(i), slots[i].last_used))
 }
 
 /// What one slot wants of the next step.
@@ -120,6 +143,17 @@ pub(crate) fn plan(wants: &[Want], prompt_budget: usize, n_batch: usize) -> Vec<
     share
 }
 
+/// The slots between those of a step (in rising order) that should take part in it with a token
+/// of no use, so that llama.cpp computes the step in one pass.
+///
+/// Sequences whose numbers do not follow one another are computed apart, and each pass reads all
+/// weights. A token more is cheaper than a pass, but many are not.
+pub(crate) fn fillers(slots: &[usize]) -> Vec<usize> {
+    const MOST: usize = 2;
+    let gaps = slots.windows(2).map(|pair| pair[0] + 1..pair[1]);
+    gaps.filter(|gap| gap.len() <= MOST).flatten().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -170,8 +204,28 @@ mod tests {
         assert_eq!(choose_slot(&[busy, idle(&[5], 1, 9)], &[1, 2]), Some(1));
     }
 
+    #[test]
+    fn busy_slots_lie_side_by_side_where_nothing_is_lost_by_it() {
+        let busy = |last_used| SlotView { busy: true, ..idle(&[1], 1, last_used) };
+        // Empty ones: the neighbour, not the first.
+        let slots = [idle(&[], 0, 0), idle(&[], 0, 0), idle(&[], 0, 0), busy(9)];
+        assert_eq!(choose_slot(&slots, &[7]), Some(2));
+        // Histories of about the same age, too; but a fresh one is not given up for it.
+        let slots = [idle(&[1], 1, 2), idle(&[2], 1, 5), idle(&[3], 1, 6), busy(12)];
+        assert_eq!(choose_slot(&slots, &[7]), Some(2));
+        let slots = [idle(&[1], 1, 2), idle(&[2], 1, 5), idle(&[3], 1, 11), busy(12)];
+        assert_eq!(choose_slot(&slots, &[7]), Some(1));
+    }
+
     fn prompt(remaining: usize, arrival: u64) -> Want {
         Want::Prompt { remaining, most: usize::MAX, arrival }
+    }
+
+    #[test]
+    fn small_gaps_between_slots_are_filled_and_large_ones_are_not() {
+        assert_eq!(fillers(&[0, 1, 3, 6, 10]), [2, 4, 5]);
+        assert_eq!(fillers(&[4]), []);
+        assert_eq!(fillers(&[]), []);
     }
 
     #[test]

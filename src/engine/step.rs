@@ -15,7 +15,10 @@ use super::{FinishReason, GenerationError, GenerationEvent, OutputToken, logits}
 /// One slot's part of a step.
 pub(super) struct Part {
     slot: usize,
+    /// Tokens.
     share: usize,
+    /// Where its tokens begin in the batch.
+    first: i32,
 }
 
 impl Worker<'_> {
@@ -28,26 +31,26 @@ impl Worker<'_> {
             .into_iter()
             .enumerate()
             .filter(|&(_, share)| share > 0)
-            .map(|(slot, share)| Part { slot, share })
+            .map(|(slot, share)| Part { slot, share, first: 0 })
             .collect()
     }
 
     /// Computes the parts of a step; if they fail together, each alone, so that a sequence that
     /// cannot be computed takes no other with it.
-    pub(super) fn step(&mut self, parts: &[Part]) {
+    pub(super) fn step(&mut self, parts: &mut [Part]) {
         match self.decode(parts) {
             Ok(()) => self.commit(parts),
             Err(error) if parts.len() == 1 => self.give_up(parts[0].slot, &error),
             Err(error) => {
                 tracing::warn!(%error, sequences = parts.len(), "a step failed; trying each alone");
-                for part in parts {
+                for part in parts.iter_mut() {
                     // Part of the failed step may sit in memory.
                     let held = self.slots[part.slot].tokens.len();
                     if self.rewind(part.slot, held) < held {
                         self.give_up(part.slot, &error);
                         continue;
                     }
-                    let alone = std::slice::from_ref(part);
+                    let alone = std::slice::from_mut(part);
                     match self.decode(alone) {
                         Ok(()) => self.commit(alone),
                         Err(error) => self.give_up(part.slot, &error),
@@ -80,11 +83,18 @@ impl Worker<'_> {
         self.release(slot);
     }
 
-    fn decode(&mut self, parts: &[Part]) -> Result<(), DecodeError> {
+    fn decode(&mut self, parts: &mut [Part]) -> Result<(), DecodeError> {
+        let slots: Vec<usize> = parts.iter().map(|part| part.slot).collect();
+        let fillers = self.fillers(parts);
         self.batch.clear();
         let mut decoding = 0;
         let mut prompt = 0;
+        let mut filler = fillers.iter().peekable();
         for part in parts {
+            while let Some(&slot) = filler.next_if(|&&slot| slot < part.slot) {
+                self.fill(slot)?;
+            }
+            part.first = self.batch.n_tokens();
             let state = &self.slots[part.slot];
             let Some(work) = &state.work else { continue };
             let (tokens, all_logits) = work.next_tokens(part.share);
@@ -109,14 +119,28 @@ impl Worker<'_> {
             }
         }
         let start = Instant::now();
-        self.context.decode(&mut self.batch)?;
+        let decoded = self.context.decode(&mut self.batch);
+        for &slot in &fillers {
+            let (seq, held) = (slot as u32, self.slots[slot].tokens.len() as u32);
+            // Only memory that can be cut is filled.
+            let _ = self.context.clear_kv_cache_seq(Some(seq), Some(held), None);
+        }
+        decoded?;
         // Without this a GPU's time would be counted to whoever reads the logits first.
         self.context.synchronize();
         let took = start.elapsed();
+        tracing::trace!(
+            decoding,
+            prompt,
+            ?slots,
+            ?fillers,
+            ms = took.as_secs_f64() * 1e3,
+            "step"
+        );
         self.pace.observe(decoding, prompt, took);
         let counters = &self.shared.counters;
         add(&counters.decodes, 1);
-        add(&counters.busy_slots, parts.len());
+        add(&counters.busy_slots, slots.len());
         let us = took.as_micros() as usize;
         let prompt_us = us * prompt / (prompt + decoding).max(1);
         add(&counters.prompt_us, prompt_us);
@@ -125,18 +149,39 @@ impl Worker<'_> {
         Ok(())
     }
 
+    /// The slots that take part in a step for the others' sake (see [`schedule::fillers`]).
+    fn fillers(&self, parts: &[Part]) -> Vec<usize> {
+        if !self.limits.can_truncate {
+            return Vec::new();
+        }
+        let slots: Vec<usize> = parts.iter().map(|part| part.slot).collect();
+        let mut fillers = schedule::fillers(&slots);
+        let tokens: usize = parts.iter().map(|part| part.share).sum();
+        fillers.truncate(self.limits.n_batch.saturating_sub(tokens));
+        fillers.retain(|&slot| self.slots[slot].tokens.len() < self.limits.n_ctx_slot);
+        fillers
+    }
+
+    /// Puts a token into the batch whose result nobody reads.
+    fn fill(&mut self, slot: usize) -> Result<(), DecodeError> {
+        let tokens = &self.slots[slot].tokens;
+        let token = LlamaToken(tokens.last().copied().unwrap_or(0));
+        self.batch
+            .add(token, tokens.len() as i32, &[slot as i32], false)
+            .map_err(|_| DecodeError::NoKvCacheSlot)
+    }
+
     /// After a good decode: the sequences hold the new tokens; then sample and emit.
     fn commit(&mut self, parts: &[Part]) {
-        let mut output = 0;
         for part in parts {
-            output = self.commit_part(part, output);
+            self.commit_part(part);
         }
     }
 
-    /// `first` is the batch index of the part's first token; returns the next part's.
-    fn commit_part(&mut self, part: &Part, first: i32) -> i32 {
+    fn commit_part(&mut self, part: &Part) {
+        let first = part.first;
         let state = &mut self.slots[part.slot];
-        let Some(work) = &mut state.work else { return first };
+        let Some(work) = &mut state.work else { return };
         let (tokens, _) = work.next_tokens(part.share);
         let n = tokens.len();
         state.tokens.extend_from_slice(tokens);
@@ -169,7 +214,6 @@ impl Worker<'_> {
                 }
             }
         }
-        next
     }
 
     fn prompt_done(&mut self, slot: usize, row: i32) {

@@ -65,9 +65,9 @@ impl Worker<'_> {
                 self.shared.stopped.store(true, Ordering::Release);
                 return;
             }
-            let parts = self.plan();
+            let mut parts = self.plan();
             if !parts.is_empty() {
-                self.step(&parts);
+                self.step(&mut parts);
             }
             self.publish();
         }
