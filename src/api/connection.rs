@@ -65,7 +65,13 @@ pub(super) async fn serve_connection(
     let progress = Arc::new(Progress::default());
     let service = {
         let progress = progress.clone();
-        service_fn(move |request| Box::pin(answer(request, router.clone(), progress.clone())))
+        let client = stream.client();
+        service_fn(move |mut request: Request<Incoming>| {
+            if let Some(client) = client {
+                request.extensions_mut().insert(client);
+            }
+            Box::pin(answer(request, router.clone(), progress.clone()))
+        })
     };
     let io = TokioIo::new(Watched { stream, progress: progress.clone() });
     let mut connection = http1::Builder::new()

@@ -9,14 +9,16 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream, SelectAll};
 
+use super::access::Record;
 use super::blocking::off_the_reactor;
 use super::logprobs::{self, TextColumns};
+use super::meter::Meter;
 use super::prompt::{self, Tokenised};
 use super::wire::{
     Answer, AnswerMessage, ChatChoice, FINGERPRINT, Options, TextChoice, Timings, Usage,
     finish_reason,
 };
-use super::{ApiError, AppState, Model, RequestId, sse};
+use super::{ApiError, AppState, Model, sse};
 use crate::engine::{
     self, GenerationError, GenerationEvent, GenerationStream, OutputToken, Summary, Token,
     TokenLogprobs, Vocabulary,
@@ -96,7 +98,7 @@ pub(super) struct Choice {
 pub(super) async fn start<F>(
     state: AppState,
     options: Options,
-    id: RequestId,
+    record: Record,
     logprobs: Option<u32>,
     echo_logprobs: bool,
     tokenise: F,
@@ -106,7 +108,7 @@ where
 {
     let model = state.model().await?;
     off_the_reactor(move || {
-        start_blocking(&model, &options, id.as_str(), logprobs, echo_logprobs, tokenise)
+        start_blocking(&model, &options, &record, logprobs, echo_logprobs, tokenise)
     })
     .await
 }
@@ -114,7 +116,7 @@ where
 fn start_blocking<F>(
     model: &Arc<Model>,
     options: &Options,
-    id: &str,
+    record: &Record,
     logprobs: Option<u32>,
     echo_logprobs: bool,
     tokenise: F,
@@ -123,7 +125,9 @@ where
     F: FnOnce(&Model) -> Result<Vec<Tokenised>, ApiError>,
 {
     let prompts = tokenise(model)?;
-    let sequences = prompt::sequences(model, id, options, logprobs, echo_logprobs, &prompts)?;
+    record.prompt_tokens(prompts.iter().map(|p| p.tokens.len()).sum());
+    let sequences =
+        prompt::sequences(model, record.id(), options, logprobs, echo_logprobs, &prompts)?;
     let prompt_tokens = prompts.iter().map(|p| p.tokens.len()).collect();
     let choices = prompts
         .iter()
@@ -140,16 +144,23 @@ where
         vocabulary: model.engine.vocabulary().clone(),
         prompt_tokens,
         choices,
-        events: merge(streams),
+        events: merge(streams, options.n as usize, record),
     })
 }
 
+/// `n`: choices of each prompt.
 fn merge(
     streams: Vec<GenerationStream>,
+    n: usize,
+    record: &Record,
 ) -> SelectAll<BoxStream<'static, (usize, GenerationEvent)>> {
     stream::select_all(streams.into_iter().enumerate().map(|(choice, stream)| {
-        stream::unfold(stream, move |mut stream| async move {
-            stream.next().await.map(|event| ((choice, event), stream))
+        // Each prompt's cached tokens count once, as in `usage`.
+        let meter = Meter::new(record.clone(), choice % n == 0);
+        stream::unfold((stream, meter), move |(mut stream, mut meter)| async move {
+            let event = stream.next().await?;
+            meter.event(&event);
+            Some(((choice, event), (stream, meter)))
         })
         .boxed()
     }))

@@ -14,6 +14,7 @@ mod generation;
 mod health;
 mod listen;
 mod logprobs;
+mod meter;
 mod metrics;
 mod models;
 mod prompt;

@@ -11,5 +11,6 @@ mod demo;
 mod harness;
 mod inspection;
 mod listening;
+mod log;
 mod refusals;
 mod streams;
