@@ -76,6 +76,10 @@ pub(crate) fn add(counter: &AtomicU64, n: usize) {
 pub struct SlotSnapshot {
     pub id: u32,
     pub processing: bool,
+    /// The prompt has been read; tokens are being generated, or were.
+    pub generating: bool,
+    /// Number of the request it works on, or last worked on; they count from 1.
+    pub task: Option<u64>,
     /// The id of the request it works on, or last worked on.
     pub request_id: Option<String>,
     /// Tokens of the current or last prompt.
@@ -84,6 +88,8 @@ pub struct SlotSnapshot {
     pub prompt_processed: u32,
     pub prompt_cached: u32,
     pub decoded: u32,
+    /// A line has ended in what was generated.
+    pub has_new_line: bool,
     /// Tokens that may still be generated; `None`: unlimited.
     pub remaining: Option<u32>,
     /// Tokens that the slot's KV cache holds.
@@ -148,8 +154,11 @@ impl Engine {
             return Err(SubmitError::Stopped);
         }
         let n = requests.len();
+        // What an idle slot takes does not wait: a queue of 0 is one that is never waited in.
+        let idle = self.shared.slots().iter().filter(|slot| !slot.processing).count();
+        let limit = self.queue_limit + idle;
         // A request with several choices is let in whole as long as the queue is not full yet.
-        let reserve = |waiting: usize| (waiting < self.queue_limit).then_some(waiting + n);
+        let reserve = |waiting: usize| (waiting < limit).then_some(waiting + n);
         self.shared
             .waiting
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, reserve)

@@ -15,7 +15,7 @@ use super::pace::Pace;
 use super::sampler::Candidates;
 use super::schedule::Want;
 use super::slot::{Phase, Slot, Work};
-use super::{FinishReason, GenerationError, SlotSnapshot, Token};
+use super::{FinishReason, GenerationError, GenerationRequest, SlotSnapshot, Token};
 
 /// How often a paused stream's reader is looked at while nothing else runs.
 const STALL_POLL: Duration = Duration::from_millis(20);
@@ -58,6 +58,7 @@ impl Worker<'_> {
         loop {
             let drained = self.drain_commands();
             self.drop_cancelled();
+            self.end_overdue();
             self.end_at_deadline();
             self.admit();
             let idle = self.queue.is_empty() && self.slots.iter().all(|s| s.work.is_none());
@@ -146,6 +147,32 @@ impl Worker<'_> {
         }
     }
 
+    /// Ends requests whose own deadline has passed.
+    fn end_overdue(&mut self) {
+        let now = Instant::now();
+        let overdue = |request: &GenerationRequest| request.deadline.is_some_and(|d| d <= now);
+        let before = self.queue.len();
+        self.queue.retain(|job| {
+            if overdue(&job.request) {
+                job.events.fail(GenerationError::DeadlineExceeded);
+            }
+            !overdue(&job.request)
+        });
+        self.shared.waiting.fetch_sub(before - self.queue.len(), Ordering::AcqRel);
+        for slot in 0..self.slots.len() {
+            match &self.slots[slot].work {
+                Some(work) if overdue(&work.request) && work.generated > 0 => {
+                    self.finish(slot, FinishReason::Length);
+                }
+                Some(work) if overdue(&work.request) => {
+                    work.events.fail(GenerationError::DeadlineExceeded);
+                    self.release(slot);
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn end_at_deadline(&mut self) {
         if self.draining.is_none_or(|deadline| Instant::now() < deadline) {
             return;
@@ -192,7 +219,9 @@ fn update(snapshot: &mut SlotSnapshot, work: &Work, held: usize) {
         Phase::Prompt { read } => read as u32,
         Phase::Generate { .. } => work.request.prompt.len() as u32,
     };
+    snapshot.generating = matches!(work.phase, Phase::Generate { .. });
     snapshot.decoded = work.generated;
+    snapshot.has_new_line = work.has_new_line;
     snapshot.remaining = work.request.max_tokens.map(|max| max.saturating_sub(work.generated));
     snapshot.cached_tokens = held as u32;
 }
