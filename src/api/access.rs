@@ -18,6 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::ApiError;
+use super::metrics::{Counts, Ended};
 use crate::engine::GenerationError;
 
 /// The header that carries a request's id, in both directions.
@@ -65,8 +66,8 @@ impl fmt::Display for Client {
     }
 }
 
-/// What is known of one request, from which its log line is made. A request extension; clones
-/// share it.
+/// What is known of one request, from which its log line and the metrics are made. A request
+/// extension; clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Record(Arc<Inner>);
 
@@ -77,6 +78,7 @@ struct Inner {
     id: RequestId,
     client: Option<Client>,
     start: Instant,
+    counts: Arc<Counts>,
     work: Mutex<Work>,
 }
 
@@ -96,13 +98,15 @@ struct Work {
 }
 
 impl Record {
-    fn new(request: &Request) -> Self {
+    fn new(request: &Request, counts: Arc<Counts>) -> Self {
+        counts.in_flight.inc();
         Self(Arc::new(Inner {
             method: request.method().clone(),
             path: request.uri().path().chars().take(MAX_LOGGED_PATH).collect(),
             id: RequestId::of(request.headers()),
             client: request.extensions().get().copied(),
             start: Instant::now(),
+            counts,
             work: Mutex::default(),
         }))
     }
@@ -116,8 +120,20 @@ impl Record {
         self.0.id.as_str()
     }
 
-    pub(super) fn route(&self, template: &str) {
+    pub(super) fn counts(&self) -> &Counts {
+        &self.0.counts
+    }
+
+    pub(super) fn set_route(&self, template: &str) {
         self.work().route = Some(template.to_owned());
+    }
+
+    pub(super) fn route(&self) -> Option<String> {
+        self.work().route.clone()
+    }
+
+    pub(super) fn start(&self) -> Instant {
+        self.0.start
     }
 
     pub(super) fn model(&self, name: &str) {
@@ -137,21 +153,37 @@ impl Record {
         *self.work().completion_tokens.get_or_insert(0) += u64::from(n);
     }
 
-    /// A choice's first token has been generated.
-    pub(super) fn first_token(&self) {
-        let now = self.0.start.elapsed();
-        self.work().first_token.get_or_insert(now);
+    /// A choice's first token has been generated. For the request's first one: the time since
+    /// its start.
+    pub(super) fn first_token(&self) -> Option<Duration> {
+        let mut work = self.work();
+        if work.first_token.is_some() {
+            return None;
+        }
+        work.first_token = Some(self.0.start.elapsed());
+        work.first_token
     }
 
     pub(super) fn failed(&self, error: GenerationError) {
         self.work().failure = Some(error);
     }
 
-    /// Writes the log line. `status`: `None` if there was no answer. `complete`: the client has
-    /// taken all of it.
-    fn log(&self, status: Option<StatusCode>, complete: bool) {
-        let Inner { method, path, id, client, start, .. } = &*self.0;
+    /// Counts the request and writes its log line. `status`: `None` if there was no answer.
+    /// `complete`: the client has taken all of it.
+    fn end(&self, status: Option<StatusCode>, complete: bool) {
+        let Inner { method, path, id, client, start, counts, .. } = &*self.0;
         let work = self.work();
+        let duration = start.elapsed();
+        counts.in_flight.dec();
+        counts.ended(Ended {
+            route: work.route.as_deref(),
+            method,
+            status,
+            complete,
+            duration,
+            prompt_tokens: work.prompt_tokens,
+            generated_tokens: work.completion_tokens,
+        });
         let status = status.map(|s| s.as_u16());
         // Monitors ask every few seconds; that is no news.
         let quiet = complete
@@ -175,7 +207,7 @@ impl Record {
                     cached_tokens = work.cached_tokens,
                     completion_tokens = work.completion_tokens,
                     ttft_ms = work.first_token.map(ms),
-                    duration_ms = ms(start.elapsed()),
+                    duration_ms = ms(duration),
                     client = client.map(tracing::field::display),
                     "{method} {path}{end}"
                 )
@@ -186,8 +218,12 @@ impl Record {
 }
 
 /// Gives the request its id and its record, and answers 500 to a panic.
-pub(super) async fn access(mut request: Request, next: Next) -> Response {
-    let record = Record::new(&request);
+pub(super) async fn access(
+    State(counts): State<Arc<Counts>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let record = Record::new(&request, counts);
     let mut ending = Ending { record: record.clone(), status: None, complete: false };
     let id = record.0.id.clone();
     request.extensions_mut().insert(id.clone());
@@ -217,7 +253,7 @@ pub(super) async fn note_route(
         (extensions.get::<Record>(), extensions.get::<MatchedPath>())
     {
         let path = path.as_str();
-        record.route(path.strip_prefix(&*prefix).filter(|p| !p.is_empty()).unwrap_or("/"));
+        record.set_route(path.strip_prefix(&*prefix).filter(|p| !p.is_empty()).unwrap_or("/"));
     }
     next.run(request).await
 }
@@ -232,7 +268,7 @@ struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.record.log(self.status, self.complete);
+        self.record.end(self.status, self.complete);
     }
 }
 

@@ -81,6 +81,8 @@ pub enum ApiError {
     QueueFull {
         /// Requests that wait.
         waiting: usize,
+        /// Seconds after which a try is worth while.
+        retry_after: u64,
     },
     /// 500
     #[error("{0}")]
@@ -188,8 +190,8 @@ impl IntoResponse for ApiError {
         let mut response = (self.status(), Json(self.body())).into_response();
         let headers = response.headers_mut();
         match &self {
-            Self::QueueFull { .. } => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            Self::QueueFull { retry_after, .. } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_after));
             }
             Self::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -214,7 +216,7 @@ impl IntoResponse for ApiError {
 impl From<SubmitError> for ApiError {
     fn from(error: SubmitError) -> Self {
         match error {
-            SubmitError::QueueFull { waiting } => Self::QueueFull { waiting },
+            SubmitError::QueueFull { waiting } => Self::QueueFull { waiting, retry_after: 5 },
             SubmitError::Stopped => Self::Unavailable {
                 message: "the server is shutting down".to_owned(),
                 code: "shutting_down",

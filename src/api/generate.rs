@@ -20,8 +20,8 @@ use super::wire::{
 };
 use super::{ApiError, AppState, Model, sse};
 use crate::engine::{
-    self, GenerationError, GenerationEvent, GenerationStream, OutputToken, Summary, Token,
-    TokenLogprobs, Vocabulary,
+    self, GenerationError, GenerationEvent, GenerationStream, OutputToken, SubmitError, Summary,
+    Token, TokenLogprobs, Vocabulary,
 };
 
 /// Which API an answer is for.
@@ -139,7 +139,14 @@ where
             added: prompt.added,
         })
         .collect();
-    let streams = model.engine.submit(sequences)?;
+    let streams = model.engine.submit(sequences).map_err(|error| match error {
+        SubmitError::QueueFull { waiting } => {
+            let slots = model.engine.facts().n_slots;
+            let retry_after = record.counts().retry_after(waiting, slots);
+            ApiError::QueueFull { waiting, retry_after }
+        }
+        stopped @ SubmitError::Stopped => stopped.into(),
+    })?;
     Ok(Running {
         vocabulary: model.engine.vocabulary().clone(),
         prompt_tokens,

@@ -56,7 +56,7 @@ pub fn router(state: AppState) -> Router {
         Some(cors) => app.layer(cors),
         None => app,
     };
-    app.layer(from_fn(access))
+    app.layer(from_fn_with_state(state.counts().clone(), access))
 }
 
 /// `/llm` from `llm`, `/llm` or `/llm/`; empty for none.

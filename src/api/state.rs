@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
+use super::metrics::Counts;
 use super::{ApiError, Keys};
 use crate::chat::Template;
 use crate::config::Settings;
@@ -34,6 +35,7 @@ struct Inner {
     load: watch::Receiver<LoadState>,
     held: AtomicUsize,
     draining: AtomicBool,
+    counts: Arc<Counts>,
 }
 
 /// How far the model is.
@@ -77,6 +79,7 @@ impl AppState {
                 load,
                 held: AtomicUsize::new(0),
                 draining: AtomicBool::new(false),
+                counts: Arc::new(Counts::new()),
             }),
         }
     }
@@ -104,6 +107,11 @@ impl AppState {
     /// Unix time of the process's start, seconds.
     pub fn started(&self) -> u64 {
         self.inner.started
+    }
+
+    /// What requests and connections are counted in.
+    pub(super) fn counts(&self) -> &Arc<Counts> {
+        &self.inner.counts
     }
 
     /// How far the model is, now.
@@ -154,6 +162,9 @@ impl AppState {
     }
 }
 
+/// Seconds after which a model that loads may be ready.
+const LOADING_RETRY_AFTER: u64 = 10;
+
 /// Counts a request that waits for the model, for as long as it waits.
 struct Held<'a>(&'a AtomicUsize);
 
@@ -161,7 +172,7 @@ impl<'a> Held<'a> {
     fn enter(held: &'a AtomicUsize, limit: usize) -> Result<Self, ApiError> {
         held.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < limit).then_some(n + 1))
             .map(|_| Self(held))
-            .map_err(|waiting| ApiError::QueueFull { waiting })
+            .map_err(|waiting| ApiError::QueueFull { waiting, retry_after: LOADING_RETRY_AFTER })
     }
 }
 

@@ -12,5 +12,6 @@ mod harness;
 mod inspection;
 mod listening;
 mod log;
+mod metrics;
 mod refusals;
 mod streams;

@@ -325,9 +325,12 @@ async fn a_panic_is_a_500_in_the_common_form() {
     async fn fails() {
         panic!("on purpose")
     }
-    let app = Router::new()
-        .route("/", axum::routing::get(fails))
-        .layer(axum::middleware::from_fn(super::access));
+    let app = Router::new().route("/", axum::routing::get(fails)).layer(
+        axum::middleware::from_fn_with_state(
+            state_with(|_| (), LoadState::Loading { progress: 0.0 }).counts().clone(),
+            super::access,
+        ),
+    );
     let (status, headers, body) = ask(&app, "GET", "/").await;
     assert_eq!(status, 500);
     assert_eq!(body["error"]["type"], "server_error");
