@@ -1,8 +1,7 @@
 //! Running sequences: from a prepared request to events, and to one JSON body.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -97,7 +96,7 @@ pub(super) struct Choice {
 /// Tokenises with `tokenise` off the reactor, and queues the sequences.
 pub(super) async fn start<F>(
     state: AppState,
-    options: Options,
+    mut options: Options,
     record: Record,
     logprobs: Option<u32>,
     echo_logprobs: bool,
@@ -106,28 +105,45 @@ pub(super) async fn start<F>(
 where
     F: FnOnce(&Model) -> Result<Vec<Tokenised>, ApiError> + Send + 'static,
 {
-    let model = state.model().await?;
-    off_the_reactor(move || {
-        start_blocking(&model, &options, &record, logprobs, echo_logprobs, tokenise)
-    })
-    .await
+    let (timeout, most) = {
+        let settings = state.settings();
+        (settings.limits.request_timeout, settings.limits.max_tokens)
+    };
+    if most > 0 {
+        options.max_tokens = Some(options.max_tokens.map_or(most, |asked| asked.min(most)));
+    }
+    let deadline = (timeout > 0).then(|| record.start() + Duration::from_secs(timeout));
+    let work = async {
+        let model = state.model().await?;
+        off_the_reactor(move || {
+            let prompts = tokenise(&model)?;
+            submit(&model, &options, &record, logprobs, echo_logprobs, deadline, &prompts)
+        })
+        .await
+    };
+    match deadline {
+        None => work.await,
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), work)
+            .await
+            .map_err(|_| ApiError::DeadlineExceeded)?,
+    }
 }
 
-fn start_blocking<F>(
-    model: &Arc<Model>,
+fn submit(
+    model: &Model,
     options: &Options,
     record: &Record,
     logprobs: Option<u32>,
     echo_logprobs: bool,
-    tokenise: F,
-) -> Result<Running, ApiError>
-where
-    F: FnOnce(&Model) -> Result<Vec<Tokenised>, ApiError>,
-{
-    let prompts = tokenise(model)?;
+    deadline: Option<Instant>,
+    prompts: &[Tokenised],
+) -> Result<Running, ApiError> {
     record.prompt_tokens(prompts.iter().map(|p| p.tokens.len()).sum());
-    let sequences =
-        prompt::sequences(model, record.id(), options, logprobs, echo_logprobs, &prompts)?;
+    let mut sequences =
+        prompt::sequences(model, record.id(), options, logprobs, echo_logprobs, prompts)?;
+    for sequence in &mut sequences {
+        sequence.deadline = deadline;
+    }
     let prompt_tokens = prompts.iter().map(|p| p.tokens.len()).collect();
     let choices = prompts
         .iter()

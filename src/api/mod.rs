@@ -1,6 +1,7 @@
 //! The HTTP surface.
 
 mod absent;
+mod accept;
 mod access;
 mod auth;
 mod blocking;
@@ -9,6 +10,7 @@ mod connection;
 mod cors;
 mod error;
 mod extract;
+mod farewell;
 mod generate;
 mod generation;
 mod health;

@@ -10,6 +10,7 @@ mod connections;
 mod demo;
 mod harness;
 mod inspection;
+mod limits;
 mod listening;
 mod log;
 mod metrics;

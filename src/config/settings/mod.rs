@@ -96,6 +96,24 @@ pub struct LimitSettings {
     /// cannot use the server up.
     #[schemars(range(min = 1, max = 86_400))]
     pub header_timeout: u64,
+    /// Seconds that a client may be silent while it sends a request body, and that the body may
+    /// take in all; every 16 KiB that arrive allow one second more. So slow links can send large
+    /// bodies, but a client that sends a byte now and then is answered with 408.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub body_timeout: u64,
+    /// Open client connections; more are answered with 503 at once. Each costs a file descriptor
+    /// and some 20 kB: this many are far more than slots can serve, and no burden.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub connections: u32,
+    /// Seconds that a request may take from its headers to the end of its answer, waiting
+    /// included; 0: no limit. Beyond it a generation ends with finish reason `length`; if nothing
+    /// was generated, the answer is 504. Off by default: long answers of large models take long.
+    #[schemars(range(max = 604_800))]
+    pub request_timeout: u64,
+    /// Most tokens that one choice may have, whatever the request asks for; the answer then ends
+    /// with finish reason `length`. 0: no limit but the context, which is the default because
+    /// clients know best how much they want.
+    pub max_tokens: u32,
     /// Requests that may wait for a slot; more are answered with 429. Beyond some hundreds, most
     /// clients give up before their turn.
     #[schemars(range(max = 1_000_000))]
@@ -123,6 +141,10 @@ impl Default for LimitSettings {
         Self {
             body_bytes: 32 << 20,
             header_timeout: 10,
+            body_timeout: 30,
+            connections: 1024,
+            request_timeout: 0,
+            max_tokens: 0,
             queue: 256,
             sse_ping_interval: 10,
             stream_buffer_bytes: 1 << 20,
