@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use futures_util::FutureExt;
@@ -23,6 +23,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const MOST_REFUSALS: usize = 64;
 /// Time for such a client to take its answer.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
+/// Refused connections are news once in a while, not each.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 /// File descriptors beside connections: listeners, logs, files, the GPU.
 const OTHER_DESCRIPTORS: u64 = 256;
 
@@ -36,6 +38,7 @@ pub(super) async fn accept_loop(
     let refusals = Arc::new(Semaphore::new(MOST_REFUSALS));
     let mut spare = spare();
     let mut failing = false;
+    let mut warned = None;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -55,6 +58,13 @@ pub(super) async fn accept_loop(
                     });
                 } else {
                     state.counts().refused(Refusal::Limit);
+                    if warned.is_none_or(|at: Instant| at.elapsed() > WARN_EVERY) {
+                        warned = Some(Instant::now());
+                        tracing::warn!(
+                            "{} connections are open: more are answered with 503 (limits.connections)",
+                            settings.limits.connections
+                        );
+                    }
                     if let Ok(permit) = refusals.clone().try_acquire_owned() {
                         tokio::spawn(async move {
                             turn_away(stream, too_many(Refusal::Limit), REFUSAL_TIME).await;
