@@ -89,6 +89,15 @@ fn a_connection_too_many_gets_503_at_once_and_a_free_place_is_used() {
 }
 
 #[test]
+fn the_soft_limit_on_file_descriptors_is_raised_to_what_the_connections_need() {
+    let server = Server::start(&["STRIXHALO_LIMITS__CONNECTIONS=2000"]);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let hard: f64 = line.split_whitespace().nth(4).unwrap().parse().unwrap_or(f64::INFINITY);
+    assert!(server.metric("process_max_fds") >= hard.min(2256.0), "{line}");
+}
+
+#[test]
 fn without_file_descriptors_clients_get_503_and_the_server_neither_spins_nor_stops() {
     let server = Server::start(&[]);
     let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap();

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
 
@@ -75,6 +76,17 @@ fn what_is_not_known_of_a_request_is_left_out_of_its_line() {
         }
         assert!(!line.to_string().contains("sesame"), "{line}");
     }
+}
+
+#[test]
+fn a_client_on_a_socket_file_is_called_unix() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let server = start(&["--host", &format!("127.0.0.1,unix:{}", path.display())]);
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.write_all(b"GET /nowhere HTTP/1.1\r\nx-request-id: local\r\n\r\n").unwrap();
+    let line = line(&server, "local");
+    assert_eq!((&line["client"], &line["status"]), (&json!("unix"), &json!(404)));
 }
 
 #[test]
