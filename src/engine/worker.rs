@@ -82,6 +82,10 @@ impl Worker<'_> {
         let working = |s: &Slot| s.want() != Want::Nothing;
         if !self.slots.iter().any(working) {
             let waits = self.slots.iter().any(|s| s.work.is_some()) || !self.queue.is_empty();
+            if !waits && self.draining.is_some() {
+                // The last request ended: no command will come that this could wait for.
+                return Drained::Continue;
+            }
             let first = if waits {
                 self.commands.recv_timeout(STALL_POLL)
             } else {
