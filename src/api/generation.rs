@@ -28,7 +28,7 @@ async fn chat(
     Extension(id): Extension<RequestId>,
     JsonBody(body): JsonBody<ChatBody>,
 ) -> Result<Response, ApiError> {
-    let call = body.check(state.settings())?;
+    let call = body.check(&state.settings())?;
     check_model(&state, call.options.model.as_deref())?;
     let reply = Reply::new(Shape::Chat, &state, &call.options, call.top_logprobs);
     let work = start(state.clone(), call.options, id, call.top_logprobs, false, move |model| {
@@ -42,7 +42,7 @@ async fn completions(
     Extension(id): Extension<RequestId>,
     JsonBody(body): JsonBody<CompletionBody>,
 ) -> Result<Response, ApiError> {
-    let call = body.check(state.settings())?;
+    let call = body.check(&state.settings())?;
     check_model(&state, call.options.model.as_deref())?;
     let reply = Reply::new(Shape::Text, &state, &call.options, call.logprobs);
     let work = start(state.clone(), call.options, id, call.logprobs, call.echo, move |model| {
@@ -64,7 +64,7 @@ async fn apply_template(
     State(state): State<AppState>,
     JsonBody(body): JsonBody<ChatBody>,
 ) -> Result<Json<AppliedTemplate>, ApiError> {
-    let conversation = body.check_conversation(state.settings())?;
+    let conversation = body.check_conversation(&state.settings())?;
     let model = state.model().await?;
     let rendered = off_the_reactor(move || render(&model, &conversation)).await?;
     Ok(Json(AppliedTemplate { prompt: rendered.prompt }))

@@ -21,18 +21,16 @@ pub async fn serve(
     state: AppState,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    let limits = &state.settings().limits;
-    let header_timeout = Duration::from_secs(limits.header_timeout);
-    let drain_timeout = Duration::from_secs(limits.drain_timeout);
     let router = router(state.clone());
     // Every task holds a receiver: when all are dropped, all tasks are done.
     let (stage, seen) = watch::channel(Stage::Serve);
     for listener in listeners {
-        tokio::spawn(accept_loop(listener, router.clone(), header_timeout, seen.clone()));
+        tokio::spawn(accept_loop(listener, router.clone(), state.clone(), seen.clone()));
     }
     drop(seen);
 
     shutdown.await;
+    let drain_timeout = Duration::from_secs(state.settings().limits.drain_timeout);
     state.start_draining();
     stage.send_replace(Stage::Drain);
     if tokio::time::timeout(drain_timeout + GRACE, stage.closed()).await.is_err() {
@@ -50,7 +48,7 @@ pub async fn serve(
 async fn accept_loop(
     listener: Listener,
     router: Router,
-    header_timeout: Duration,
+    state: AppState,
     mut stage: watch::Receiver<Stage>,
 ) {
     let mut failing = false;
@@ -62,6 +60,7 @@ async fn accept_loop(
         match accepted {
             Ok(stream) => {
                 failing = false;
+                let header_timeout = Duration::from_secs(state.settings().limits.header_timeout);
                 let connection =
                     serve_connection(stream, router.clone(), header_timeout, stage.clone());
                 tokio::spawn(connection);
