@@ -1,17 +1,23 @@
 //! Accepting connections, and ending them in good order.
 
+use std::fs::File;
+use std::io;
 use std::time::Duration;
 
 use axum::Router;
+use rustix::io::Errno;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 use super::connection::{Stage, serve_connection};
-use super::{AppState, Listener, router};
+use super::{ApiError, AppState, Listener, router};
 
 /// Time for the last answers to reach their clients after the engine's own deadline.
 const GRACE: Duration = Duration::from_secs(1);
 /// Pause after a failed accept. Out of file descriptors, nothing but a closing connection helps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time that a client gets to take a refusal.
+const REFUSAL: Duration = Duration::from_millis(100);
 
 /// Serves until `shutdown` is done. Then no connection is accepted any more, new requests on open
 /// ones get 503, and running ones may finish; returns when all connections are closed, or cuts
@@ -52,6 +58,7 @@ async fn accept_loop(
     mut stage: watch::Receiver<Stage>,
 ) {
     let mut failing = false;
+    let mut reserve = Reserve::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -70,10 +77,58 @@ async fn accept_loop(
                     tracing::warn!("cannot accept a connection on {}: {error}", listener.address());
                 }
                 failing = true;
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                if !(is_out_of_descriptors(&error) && reserve.refuse(&listener).await) {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// A file descriptor that is kept back, so that a client can be told that there are no more.
+struct Reserve(Option<File>);
+
+impl Reserve {
+    fn new() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+
+    /// Answers the next waiting connection with 503; false if there was none, or no descriptor.
+    async fn refuse(&mut self, listener: &Listener) -> bool {
+        if self.0.take().is_none() {
+            *self = Self::new();
+            return false;
+        }
+        let refusal = async {
+            let mut stream = listener.accept().await?;
+            stream.write_all(&no_descriptors()).await?;
+            stream.shutdown().await?;
+            // Closed with unread input, a connection is reset and the answer lost.
+            stream.read(&mut [0; 4096]).await
+        };
+        let refused = tokio::time::timeout(REFUSAL, refusal).await;
+        *self = Self::new();
+        !matches!(refused, Ok(Err(_)))
+    }
+}
+
+fn no_descriptors() -> Vec<u8> {
+    let error = ApiError::Unavailable {
+        message: "the server has no room for more connections; try again later".to_owned(),
+        code: "too_many_connections",
+    };
+    let body = error.body().to_string();
+    format!(
+        "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         retry-after: 1\r\nconnection: close\r\n\r\n{body}",
+        error.status(),
+        body.len()
+    )
+    .into_bytes()
 }
 
 #[cfg(test)]

@@ -105,3 +105,36 @@ fn after_a_kill_in_mid_stream_the_next_process_answers_on_the_same_socket() {
     let _second = Start::with(&UNROUTABLE).pass(socket).spawn();
     assert_eq!(chat(&base), before);
 }
+
+#[test]
+fn out_of_file_descriptors_clients_get_503_until_there_is_room_again() {
+    let (socket, base) = listener();
+    let service = Start::with(&UNROUTABLE).pass(socket).spawn();
+    chat(&base);
+    let address = base.trim_start_matches("http://");
+    let open = std::fs::read_dir(format!("/proc/{}/fd", service.id())).unwrap().count();
+    service.limit_descriptors(open as u64 + 8);
+    let mut held: Vec<TcpStream> = Vec::new();
+    let answer = loop {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        let mut status = [0; 12];
+        client.read_exact(&mut status).unwrap();
+        if &status == b"HTTP/1.1 503" {
+            let mut rest = String::new();
+            client.read_to_string(&mut rest).unwrap();
+            break rest;
+        }
+        assert_eq!(&status, b"HTTP/1.1 200");
+        held.push(client);
+        assert!(held.len() < 20, "the limit does nothing");
+    };
+    assert!(answer.contains("too_many_connections"), "{answer}");
+    service.wait_for_log("cannot accept a connection on ");
+    drop(held);
+    crate::harness::wait_until("room", || {
+        let response = crate::harness::agent().get(format!("{base}/health")).call().ok()?;
+        (response.status() == 200).then_some(())
+    });
+    chat(&base);
+}
