@@ -29,7 +29,7 @@ async fn chat(
     Extension(record): Extension<Record>,
     JsonBody(body): JsonBody<ChatBody>,
 ) -> Result<Response, ApiError> {
-    let call = body.check(state.settings())?;
+    let call = body.check(&state.settings())?;
     check_model(&state, call.options.model.as_deref())?;
     record.model(state.model_name());
     let reply = Reply::new(Shape::Chat, &state, &call.options, call.top_logprobs);
@@ -44,7 +44,7 @@ async fn completions(
     Extension(record): Extension<Record>,
     JsonBody(body): JsonBody<CompletionBody>,
 ) -> Result<Response, ApiError> {
-    let call = body.check(state.settings())?;
+    let call = body.check(&state.settings())?;
     check_model(&state, call.options.model.as_deref())?;
     record.model(state.model_name());
     let reply = Reply::new(Shape::Text, &state, &call.options, call.logprobs);
@@ -67,7 +67,7 @@ async fn apply_template(
     State(state): State<AppState>,
     JsonBody(body): JsonBody<ChatBody>,
 ) -> Result<Json<AppliedTemplate>, ApiError> {
-    let conversation = body.check_conversation(state.settings())?;
+    let conversation = body.check_conversation(&state.settings())?;
     let model = state.model().await?;
     let rendered = off_the_reactor(move || render(&model, &conversation)).await?;
     Ok(Json(AppliedTemplate { prompt: rendered.prompt }))

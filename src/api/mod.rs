@@ -33,7 +33,7 @@ pub mod wire;
 pub use access::RequestId;
 pub use auth::{KeyError, Keys, load_keys};
 pub use error::ApiError;
-pub use listen::{ListenError, Listener, bind};
+pub use listen::{ListenError, Listener, adopt, bind};
 pub use router::router;
 pub use server::serve;
 pub use state::{AppState, LoadState, Model};

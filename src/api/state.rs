@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::metrics::Counts;
@@ -26,8 +27,8 @@ impl fmt::Debug for AppState {
 }
 
 struct Inner {
-    settings: Settings,
-    keys: Keys,
+    settings: ArcSwap<Settings>,
+    keys: ArcSwap<Keys>,
     /// Names the model answers to; the first is given in answers. Never empty.
     names: Vec<String>,
     /// Unix time at which the process started, seconds.
@@ -72,8 +73,8 @@ impl AppState {
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
-                settings,
-                keys,
+                settings: ArcSwap::from_pointee(settings),
+                keys: ArcSwap::from_pointee(keys),
                 names,
                 started,
                 load,
@@ -84,14 +85,20 @@ impl AppState {
         }
     }
 
-    /// The effective settings.
-    pub fn settings(&self) -> &Settings {
-        &self.inner.settings
+    /// The effective settings, now.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.inner.settings.load_full()
     }
 
-    /// The keys that clients must present.
-    pub fn keys(&self) -> &Keys {
-        &self.inner.keys
+    /// The keys that clients must present, now.
+    pub fn keys(&self) -> Arc<Keys> {
+        self.inner.keys.load_full()
+    }
+
+    /// New requests see these; those that run go on with what they began with.
+    pub fn replace(&self, settings: Settings, keys: Keys) {
+        self.inner.settings.store(Arc::new(settings));
+        self.inner.keys.store(Arc::new(keys));
     }
 
     /// The name that answers carry.
@@ -138,7 +145,7 @@ impl AppState {
         if !matches!(&*self.inner.load.borrow(), LoadState::Loading { .. }) {
             return self.model_now();
         }
-        let limit = self.inner.settings.limits.queue as usize;
+        let limit = self.settings().limits.queue as usize;
         let _held = Held::enter(&self.inner.held, limit)?;
         let mut load = self.inner.load.clone();
         // The sender lives as long as the process; if it is gone, what was last said counts.

@@ -44,7 +44,6 @@ pub(super) struct Limits {
     pub(super) n_ctx_slot: usize,
     /// A sequence's memory can lose its end without losing all (not so with recurrent layers).
     pub(super) can_truncate: bool,
-    pub(super) stall_timeout: Duration,
 }
 
 enum Drained {
@@ -56,6 +55,7 @@ impl Worker<'_> {
     /// Runs until all handles are gone, or a drain is over.
     pub(super) fn run(mut self) {
         loop {
+            self.shared.pulse.step();
             let drained = self.drain_commands();
             self.drop_cancelled();
             self.end_overdue();
@@ -64,6 +64,7 @@ impl Worker<'_> {
             let idle = self.queue.is_empty() && self.slots.iter().all(|s| s.work.is_none());
             if idle && (matches!(drained, Drained::Disconnected) || self.draining.is_some()) {
                 self.shared.stopped.store(true, Ordering::Release);
+                self.shared.pulse.idle();
                 return;
             }
             let parts = self.plan();
@@ -83,11 +84,17 @@ impl Worker<'_> {
         let working = |s: &Slot| s.want() != Want::Nothing;
         if !self.slots.iter().any(working) {
             let waits = self.slots.iter().any(|s| s.work.is_some()) || !self.queue.is_empty();
+            if !waits && self.draining.is_some() {
+                // The last request ended: no command will come that this could wait for.
+                return Drained::Continue;
+            }
+            self.shared.pulse.idle();
             let first = if waits {
                 self.commands.recv_timeout(STALL_POLL)
             } else {
                 self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
+            self.shared.pulse.step();
             match first {
                 Ok(command) => self.take(command),
                 Err(RecvTimeoutError::Timeout) => return Drained::Continue,
@@ -127,6 +134,7 @@ impl Worker<'_> {
 
     /// Frees what nobody waits for any more, and what is read too slowly.
     fn drop_cancelled(&mut self) {
+        let stall_timeout = self.shared.limits().stream_stall_timeout;
         let before = self.queue.len();
         self.queue.retain(|job| !job.events.is_cancelled());
         self.shared.waiting.fetch_sub(before - self.queue.len(), Ordering::AcqRel);
@@ -137,7 +145,7 @@ impl Worker<'_> {
                 (true, None) => Some(Instant::now()),
                 (true, since) => since,
             };
-            let too_slow = work.stalled.is_some_and(|t| t.elapsed() > self.limits.stall_timeout);
+            let too_slow = work.stalled.is_some_and(|t| t.elapsed() > stall_timeout);
             if too_slow {
                 work.events.fail(GenerationError::SlowReader);
             }

@@ -130,6 +130,11 @@ pub struct LimitSettings {
     /// for a network to come back, not for a client that stopped reading.
     #[schemars(range(min = 1, max = 86_400))]
     pub stream_stall_timeout: u64,
+    /// Seconds that one step of the engine may take before the heartbeat to systemd's watchdog
+    /// stops, so that a hung GPU ends in a restart. A step is planned to take about a second; a
+    /// minute is beyond any that still computes. Only with a `WatchdogSec=`, at least twice this.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub stall_timeout: u64,
     /// Seconds that running requests get to finish after SIGTERM. Below systemd's stop timeout of
     /// 90 seconds.
     #[schemars(range(max = 86_400))]
@@ -149,6 +154,7 @@ impl Default for LimitSettings {
             sse_ping_interval: 10,
             stream_buffer_bytes: 1 << 20,
             stream_stall_timeout: 30,
+            stall_timeout: 60,
             drain_timeout: 30,
         }
     }
@@ -161,8 +167,8 @@ pub struct LogSettings {
     /// `off`, `error`, `warn`, `info`, `debug` or `trace`, or a filter such as
     /// `info,strixhalo::engine=debug`. No level logs prompts or keys.
     pub level: String,
-    /// How lines are written: `text`, `json`, or `auto`, which is text unless the service manager
-    /// takes the log in a structured form.
+    /// How lines are written: `text`, `json`, `journald` (to systemd's journal, with fields), or
+    /// `auto`, which is journald where systemd has connected stderr to the journal, else text.
     pub format: LogFormat,
     /// Colours in text lines: `on`, `off`, or `auto`, which is on for a terminal unless
     /// `NO_COLOR` is set.
@@ -185,6 +191,8 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+    /// Entries with fields in systemd's journal.
+    Journald,
 }
 
 /// Colours in log lines.
