@@ -68,6 +68,7 @@ fn request(engine: &Engine, prompt: &str) -> GenerationRequest {
         progress: false,
         id_slot: None,
         max_predict_ms: None,
+        deadline: None,
     }
 }
 

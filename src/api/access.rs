@@ -1,12 +1,15 @@
 //! Around every request: its id, its line in the log, and an answer even if a handler panics.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -15,6 +18,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::ApiError;
+use super::metrics::{Counts, Ended};
+use crate::engine::GenerationError;
 
 /// The header that carries a request's id, in both directions.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -44,71 +49,234 @@ impl RequestId {
     }
 }
 
-/// Gives the request its id, logs it when its answer is complete, and answers 500 to a panic.
-pub(super) async fn access(mut request: Request, next: Next) -> Response {
-    let id = RequestId::of(request.headers());
-    let mut record = Record {
-        path: request.uri().path().chars().take(MAX_LOGGED_PATH).collect(),
-        method: request.method().clone(),
-        id: id.clone(),
-        start: Instant::now(),
-        status: None,
-        complete: false,
-    };
-    request.extensions_mut().insert(id.clone());
-    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-        Ok(response) => response,
-        Err(_) => {
-            tracing::error!(request = id.as_str(), "a handler panicked; this is a bug");
-            ApiError::Internal("an internal error; the server's log says more").into_response()
-        }
-    };
-    record.status = Some(response.status());
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(X_REQUEST_ID, value);
-    }
-    response.map(|body| Body::new(Logged { body, record }))
+/// Where a request came from; a request extension that the connection sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Client {
+    Ip(IpAddr),
+    /// A socket in the file system.
+    Unix,
 }
 
-/// Writes the log line when it is dropped: the answer is complete, or the client is gone.
-struct Record {
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+/// What is known of one request, from which its log line and the metrics are made. A request
+/// extension; clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Record(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     method: Method,
     path: String,
     id: RequestId,
+    client: Option<Client>,
     start: Instant,
+    counts: Arc<Counts>,
+    work: Mutex<Work>,
+}
+
+/// What the layers below find out.
+#[derive(Debug, Default)]
+struct Work {
+    /// The template of the matched route; `None`: there is none.
+    route: Option<String>,
+    /// The served model's name, if the request generates.
+    model: Option<String>,
+    prompt_tokens: Option<u64>,
+    cached_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    first_token: Option<Duration>,
+    /// Why a generation that had begun was given up.
+    failure: Option<GenerationError>,
+}
+
+impl Record {
+    fn new(request: &Request, counts: Arc<Counts>) -> Self {
+        counts.in_flight.inc();
+        Self(Arc::new(Inner {
+            method: request.method().clone(),
+            path: request.uri().path().chars().take(MAX_LOGGED_PATH).collect(),
+            id: RequestId::of(request.headers()),
+            client: request.extensions().get().copied(),
+            start: Instant::now(),
+            counts,
+            work: Mutex::default(),
+        }))
+    }
+
+    fn work(&self) -> MutexGuard<'_, Work> {
+        // Plain values that are assigned whole: valid whoever panicked.
+        self.0.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn id(&self) -> &str {
+        self.0.id.as_str()
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        &self.0.counts
+    }
+
+    pub(super) fn set_route(&self, template: &str) {
+        self.work().route = Some(template.to_owned());
+    }
+
+    pub(super) fn route(&self) -> Option<String> {
+        self.work().route.clone()
+    }
+
+    pub(super) fn start(&self) -> Instant {
+        self.0.start
+    }
+
+    pub(super) fn model(&self, name: &str) {
+        self.work().model = Some(name.to_owned());
+    }
+
+    /// Tokens of all prompts together.
+    pub(super) fn prompt_tokens(&self, n: usize) {
+        self.work().prompt_tokens = Some(n as u64);
+    }
+
+    pub(super) fn add_cached(&self, n: u32) {
+        *self.work().cached_tokens.get_or_insert(0) += u64::from(n);
+    }
+
+    pub(super) fn add_completion(&self, n: u32) {
+        *self.work().completion_tokens.get_or_insert(0) += u64::from(n);
+    }
+
+    /// A choice's first token has been generated. For the request's first one: the time since
+    /// its start.
+    pub(super) fn first_token(&self) -> Option<Duration> {
+        let mut work = self.work();
+        if work.first_token.is_some() {
+            return None;
+        }
+        work.first_token = Some(self.0.start.elapsed());
+        work.first_token
+    }
+
+    pub(super) fn failed(&self, error: GenerationError) {
+        self.work().failure = Some(error);
+    }
+
+    /// Counts the request and writes its log line. `status`: `None` if there was no answer.
+    /// `complete`: the client has taken all of it.
+    fn end(&self, status: Option<StatusCode>, complete: bool) {
+        let Inner { method, path, id, client, start, counts, .. } = &*self.0;
+        let work = self.work();
+        let duration = start.elapsed();
+        counts.in_flight.dec();
+        counts.ended(Ended {
+            route: work.route.as_deref(),
+            method,
+            status,
+            complete,
+            duration,
+            prompt_tokens: work.prompt_tokens,
+            generated_tokens: work.completion_tokens,
+        });
+        let status = status.map(|s| s.as_u16());
+        // Monitors ask every few seconds; that is no news.
+        let quiet = complete
+            && matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+            && status.is_some_and(|s| s < 400 || s == 503);
+        let end = match (&work.failure, status, complete) {
+            (Some(failure), ..) => format!(": {failure}"),
+            (None, Some(_), true) => String::new(),
+            (None, Some(_), false) => ": the client left early".to_owned(),
+            (None, None, _) => ": the client left before the answer".to_owned(),
+        };
+        let ms = |duration: Duration| duration.as_millis() as u64;
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    request_id = id.as_str(),
+                    model = work.model,
+                    route = work.route,
+                    status,
+                    prompt_tokens = work.prompt_tokens,
+                    cached_tokens = work.cached_tokens,
+                    completion_tokens = work.completion_tokens,
+                    ttft_ms = work.first_token.map(ms),
+                    duration_ms = ms(duration),
+                    client = client.map(tracing::field::display),
+                    "{method} {path}{end}"
+                )
+            };
+        }
+        if quiet { line!(debug) } else { line!(info) }
+    }
+}
+
+/// Gives the request its id and its record, and answers 500 to a panic.
+pub(super) async fn access(
+    State(counts): State<Arc<Counts>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let record = Record::new(&request, counts);
+    let mut ending = Ending { record: record.clone(), status: None, complete: false };
+    let id = record.0.id.clone();
+    request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(record);
+    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::error!(request_id = id.as_str(), "a handler panicked; this is a bug");
+            ApiError::Internal("an internal error; the server's log says more").into_response()
+        }
+    };
+    ending.status = Some(response.status());
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+    response.map(|body| Body::new(Logged { body, ending }))
+}
+
+/// Puts the matched route into the record; unknown paths have none.
+pub(super) async fn note_route(
+    State(prefix): State<Arc<str>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let extensions = request.extensions();
+    if let (Some(record), Some(path)) =
+        (extensions.get::<Record>(), extensions.get::<MatchedPath>())
+    {
+        let path = path.as_str();
+        record.set_route(path.strip_prefix(&*prefix).filter(|p| !p.is_empty()).unwrap_or("/"));
+    }
+    next.run(request).await
+}
+
+/// Ends the record when it is dropped: the answer is complete, or the client is gone.
+struct Ending {
+    record: Record,
     /// `None` until there is an answer.
     status: Option<StatusCode>,
     complete: bool,
 }
 
-impl Drop for Record {
+impl Drop for Ending {
     fn drop(&mut self) {
-        let Self { method, path, id, status, complete, .. } = self;
-        let request = id.as_str();
-        let ms = self.start.elapsed().as_millis() as u64;
-        let status = status.map(|s| s.as_u16());
-        // Monitors ask every few seconds; that is no news.
-        let quiet = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
-            && status.is_some_and(|s| s < 400 || s == 503);
-        match (status, *complete) {
-            (Some(status), true) if quiet => {
-                tracing::debug!(request, status, ms, "{method} {path}");
-            }
-            (Some(status), true) => tracing::info!(request, status, ms, "{method} {path}"),
-            (Some(status), false) => {
-                tracing::info!(request, status, ms, "{method} {path}: the client left early");
-            }
-            (None, _) => {
-                tracing::info!(request, ms, "{method} {path}: the client left before the answer");
-            }
-        }
+        self.record.end(self.status, self.complete);
     }
 }
 
-/// An answer's body with the record of its request.
+/// An answer's body with the end of its request. The body comes first: dropping it completes
+/// the record.
 struct Logged {
     body: Body,
-    record: Record,
+    ending: Ending,
 }
 
 impl HttpBody for Logged {
@@ -120,7 +288,7 @@ impl HttpBody for Logged {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        self.record.complete |= frame.is_none();
+        self.ending.complete |= frame.is_none();
         Poll::Ready(frame)
     }
 
@@ -137,7 +305,8 @@ impl Drop for Logged {
     fn drop(&mut self) {
         // A body of known length is never asked for the frame after its last; and nobody reads
         // the answer's body of a HEAD request.
-        self.record.complete |= self.body.is_end_stream() || self.record.method == Method::HEAD;
+        let head = self.ending.record.0.method == Method::HEAD;
+        self.ending.complete |= self.body.is_end_stream() || head;
     }
 }
 

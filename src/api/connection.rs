@@ -16,18 +16,19 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 use tower::ServiceExt;
 
 use super::ApiError;
+use super::farewell::{LINGER, LINGER_SILENCE, linger, raw_answer};
 use super::socket::Stream;
 
 /// An idle connection is closed after this; longer than the 90 s after which the pools of common
@@ -39,11 +40,10 @@ const MAX_HEADER_BYTES: usize = 64 << 10;
 const MAX_BUFFER_BYTES: usize = 128 << 10;
 /// An unread rest of a request body up to this size is swallowed for the connection's sake.
 const SMALL_REST: u64 = 64 << 10;
-/// Silence that ends the reading of a refused request's body.
-const LINGER_SILENCE: Duration = Duration::from_secs(2);
-/// Longest time to read a refused request's body.
-const LINGER: Duration = Duration::from_secs(30);
-
+/// A client that takes nothing of its answer for so long is given up. Its generation is another
+/// matter: the engine drops it when `limits.stream_stall_timeout` is over.
+const TAKES_NOTHING: Duration =
+    if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(120) };
 /// How far the server's life is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -65,7 +65,13 @@ pub(super) async fn serve_connection(
     let progress = Arc::new(Progress::default());
     let service = {
         let progress = progress.clone();
-        service_fn(move |request| Box::pin(answer(request, router.clone(), progress.clone())))
+        let client = stream.client();
+        service_fn(move |mut request: Request<Incoming>| {
+            if let Some(client) = client {
+                request.extensions_mut().insert(client);
+            }
+            Box::pin(answer(request, router.clone(), progress.clone()))
+        })
     };
     let io = TokioIo::new(Watched { stream, progress: progress.clone() });
     let mut connection = http1::Builder::new()
@@ -82,7 +88,7 @@ pub(super) async fn serve_connection(
                 return Poll::Ready(End::Closed(result));
             }
             match progress.deadline(header_timeout) {
-                Some(deadline) => poll_until(silence.as_mut(), deadline, cx).map(|()| End::Silent),
+                Some((deadline, end)) => poll_until(silence.as_mut(), deadline, cx).map(|()| end),
                 None => Poll::Pending,
             }
         });
@@ -99,21 +105,25 @@ pub(super) async fn serve_connection(
     };
     let parts = connection.into_parts();
     let mut io = parts.io.into_inner().stream;
-    let mut unread = progress.lock().unread;
+    let (mut unread, too_slow) = {
+        let state = progress.lock();
+        (state.unread, state.too_slow)
+    };
     match end {
         End::Closed(Ok(())) => {}
         End::Closed(Err(error)) => tracing::debug!("connection ended: {error}"),
+        End::Stuck => return,
         End::Silent if parts.read_buf.is_empty() => {}
         End::Silent => {
             unread = true;
             // The client may be gone.
-            let _ = io.write_all(&request_timeout()).await;
+            let _ = io.write_all(&raw_answer(ApiError::RequestTimeout)).await;
         }
     }
     let _ = io.shutdown().await;
     if unread {
         tokio::select! {
-            () = linger(&mut io) => {}
+            () = linger(&mut io, if too_slow { LINGER_SILENCE } else { LINGER }) => {}
             _ = stage.changed() => {}
         }
     }
@@ -123,6 +133,8 @@ enum End {
     Closed(hyper::Result<()>),
     /// The client did not send what was due.
     Silent,
+    /// The client did not take what was sent.
+    Stuck,
 }
 
 fn poll_until(mut sleep: Pin<&mut Sleep>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
@@ -130,31 +142,6 @@ fn poll_until(mut sleep: Pin<&mut Sleep>, deadline: Instant, cx: &mut Context<'_
         sleep.as_mut().reset(deadline);
     }
     sleep.poll(cx)
-}
-
-/// Closing a socket with unread input makes the kernel reset the connection, and the client loses
-/// the answer that refused its request. So the rest is read, within bounds.
-async fn linger(stream: &mut Stream) {
-    let mut sink = vec![0; 64 << 10];
-    let drain = async {
-        while let Ok(Ok(1..)) = tokio::time::timeout(LINGER_SILENCE, stream.read(&mut sink)).await {
-        }
-    };
-    // Either way the connection is closed now.
-    let _ = tokio::time::timeout(LINGER, drain).await;
-}
-
-/// The answer to a request whose headers did not arrive in time.
-fn request_timeout() -> Vec<u8> {
-    let error = ApiError::RequestTimeout;
-    let body = error.body().to_string();
-    format!(
-        "HTTP/1.1 {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-         connection: close\r\n\r\n{body}",
-        error.status(),
-        body.len()
-    )
-    .into_bytes()
 }
 
 async fn answer(
@@ -166,7 +153,10 @@ async fn answer(
     let request =
         request.map(|body| Body::new(Upload { body, finished: false, progress: progress.clone() }));
     let mut response = router.oneshot(request).await.into_response();
-    if progress.lock().large_rest {
+    // A body that did not come in time is not waited for any longer.
+    let too_slow = response.status() == StatusCode::REQUEST_TIMEOUT;
+    progress.lock().too_slow = too_slow;
+    if too_slow || progress.lock().large_rest {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|body| Answer { body, progress }))
@@ -196,6 +186,10 @@ struct ProgressState {
     unread: bool,
     /// So much is left that reading it costs more than a new connection.
     large_rest: bool,
+    /// The body came too slowly.
+    too_slow: bool,
+    /// Since when the client takes nothing of what is sent.
+    blocked: Option<Instant>,
 }
 
 impl Default for Progress {
@@ -204,6 +198,8 @@ impl Default for Progress {
             phase: Phase::Fresh(Instant::now()),
             unread: false,
             large_rest: false,
+            too_slow: false,
+            blocked: None,
         }))
     }
 }
@@ -219,7 +215,8 @@ impl Progress {
     }
 
     fn start(&self) {
-        *self.lock() = ProgressState { phase: Phase::Busy, unread: false, large_rest: false };
+        let mut state = self.lock();
+        (state.phase, state.unread, state.large_rest) = (Phase::Busy, false, false);
     }
 
     fn received(&self) {
@@ -229,19 +226,32 @@ impl Progress {
         }
     }
 
-    /// The answer may be finished before a slow client has taken all of it.
-    fn sent(&self) {
+    /// Notes whether the client took something. The answer may be finished before a slow client
+    /// has taken all of it.
+    fn sent<T>(&self, result: &Poll<T>) {
         let mut state = self.lock();
+        if result.is_pending() {
+            state.blocked.get_or_insert_with(Instant::now);
+            return;
+        }
+        state.blocked = None;
         if let Phase::Idle(since) = &mut state.phase {
             *since = Instant::now();
         }
     }
 
-    fn deadline(&self, header_timeout: Duration) -> Option<Instant> {
-        match self.lock().phase {
+    /// When the client must have done what it owes, and what its connection ends with if not.
+    fn deadline(&self, header_timeout: Duration) -> Option<(Instant, End)> {
+        let state = self.lock();
+        let sends = match state.phase {
             Phase::Fresh(since) | Phase::Headers(since) => Some(since + header_timeout),
             Phase::Idle(since) => Some(since + IDLE_TIMEOUT),
             Phase::Busy => None,
+        };
+        match (state.blocked, sends) {
+            (Some(since), _) => Some((since + TAKES_NOTHING, End::Stuck)),
+            (None, Some(deadline)) => Some((deadline, End::Silent)),
+            (None, None) => None,
         }
     }
 }
@@ -344,9 +354,9 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
-        self.progress.sent();
-        Poll::Ready(sent)
+        let sent = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.progress.sent(&sent);
+        sent
     }
 
     fn poll_write_vectored(
@@ -354,9 +364,9 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let sent = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
-        self.progress.sent();
-        Poll::Ready(sent)
+        let sent = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.progress.sent(&sent);
+        sent
     }
 
     fn is_write_vectored(&self) -> bool {

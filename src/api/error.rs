@@ -62,6 +62,11 @@ pub enum ApiError {
     /// 408
     #[error("the request did not arrive in time")]
     RequestTimeout,
+    /// 504; the type and status are those of Anthropic's API. SDKs try such a request again.
+    #[error(
+        "the request took longer than it may (`limits.request_timeout`) and nothing was generated; try again later, or shorten the prompt"
+    )]
+    DeadlineExceeded,
     /// 413
     #[error("the request body is larger than {limit} bytes (`limits.body_bytes`)")]
     BodyTooLarge {
@@ -76,6 +81,8 @@ pub enum ApiError {
     QueueFull {
         /// Requests that wait.
         waiting: usize,
+        /// Seconds after which a try is worth while.
+        retry_after: u64,
     },
     /// 500
     #[error("{0}")]
@@ -113,6 +120,7 @@ impl ApiError {
             Self::NoRoute { .. } | Self::NoModel { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -131,7 +139,7 @@ impl ApiError {
             | Self::UnsupportedMediaType => "invalid_request_error",
             Self::Unauthorized => "authentication_error",
             Self::NoRoute { .. } | Self::NoModel { .. } => "not_found_error",
-            Self::RequestTimeout => "timeout_error",
+            Self::RequestTimeout | Self::DeadlineExceeded => "timeout_error",
             Self::QueueFull { .. } => "rate_limit_error",
             Self::Internal(_) => "server_error",
             Self::NotImplemented(_) => "not_implemented_error",
@@ -148,6 +156,7 @@ impl ApiError {
             Self::NoModel { .. } => "model_not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
+            Self::DeadlineExceeded => "deadline_exceeded",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::QueueFull { .. } => "queue_full",
@@ -181,8 +190,8 @@ impl IntoResponse for ApiError {
         let mut response = (self.status(), Json(self.body())).into_response();
         let headers = response.headers_mut();
         match &self {
-            Self::QueueFull { .. } => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            Self::QueueFull { retry_after, .. } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_after));
             }
             Self::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -207,7 +216,7 @@ impl IntoResponse for ApiError {
 impl From<SubmitError> for ApiError {
     fn from(error: SubmitError) -> Self {
         match error {
-            SubmitError::QueueFull { waiting } => Self::QueueFull { waiting },
+            SubmitError::QueueFull { waiting } => Self::QueueFull { waiting, retry_after: 5 },
             SubmitError::Stopped => Self::Unavailable {
                 message: "the server is shutting down".to_owned(),
                 code: "shutting_down",
@@ -226,6 +235,7 @@ impl From<GenerationError> for ApiError {
                 code: "no_kv_room",
             },
             GenerationError::SlowReader => Self::RequestTimeout,
+            GenerationError::DeadlineExceeded => Self::DeadlineExceeded,
             // What still queued when the drain ended; another server can take it.
             GenerationError::Stopped => SubmitError::Stopped.into(),
         }

@@ -1,25 +1,26 @@
 //! Running sequences: from a prepared request to events, and to one JSON body.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream, SelectAll};
 
+use super::access::Record;
 use super::blocking::off_the_reactor;
 use super::logprobs::{self, TextColumns};
+use super::meter::Meter;
 use super::prompt::{self, Tokenised};
 use super::wire::{
     Answer, AnswerMessage, ChatChoice, FINGERPRINT, Options, TextChoice, Timings, Usage,
     finish_reason,
 };
-use super::{ApiError, AppState, Model, RequestId, sse};
+use super::{ApiError, AppState, Model, sse};
 use crate::engine::{
-    self, GenerationError, GenerationEvent, GenerationStream, OutputToken, Summary, Token,
-    TokenLogprobs, Vocabulary,
+    self, GenerationError, GenerationEvent, GenerationStream, OutputToken, SubmitError, Summary,
+    Token, TokenLogprobs, Vocabulary,
 };
 
 /// Which API an answer is for.
@@ -95,8 +96,8 @@ pub(super) struct Choice {
 /// Tokenises with `tokenise` off the reactor, and queues the sequences.
 pub(super) async fn start<F>(
     state: AppState,
-    options: Options,
-    id: RequestId,
+    mut options: Options,
+    record: Record,
     logprobs: Option<u32>,
     echo_logprobs: bool,
     tokenise: F,
@@ -104,26 +105,45 @@ pub(super) async fn start<F>(
 where
     F: FnOnce(&Model) -> Result<Vec<Tokenised>, ApiError> + Send + 'static,
 {
-    let model = state.model().await?;
-    off_the_reactor(move || {
-        start_blocking(&model, &options, id.as_str(), logprobs, echo_logprobs, tokenise)
-    })
-    .await
+    let (timeout, most) = {
+        let settings = state.settings();
+        (settings.limits.request_timeout, settings.limits.max_tokens)
+    };
+    if most > 0 {
+        options.max_tokens = Some(options.max_tokens.map_or(most, |asked| asked.min(most)));
+    }
+    let deadline = (timeout > 0).then(|| record.start() + Duration::from_secs(timeout));
+    let work = async {
+        let model = state.model().await?;
+        off_the_reactor(move || {
+            let prompts = tokenise(&model)?;
+            submit(&model, &options, &record, logprobs, echo_logprobs, deadline, &prompts)
+        })
+        .await
+    };
+    match deadline {
+        None => work.await,
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), work)
+            .await
+            .map_err(|_| ApiError::DeadlineExceeded)?,
+    }
 }
 
-fn start_blocking<F>(
-    model: &Arc<Model>,
+fn submit(
+    model: &Model,
     options: &Options,
-    id: &str,
+    record: &Record,
     logprobs: Option<u32>,
     echo_logprobs: bool,
-    tokenise: F,
-) -> Result<Running, ApiError>
-where
-    F: FnOnce(&Model) -> Result<Vec<Tokenised>, ApiError>,
-{
-    let prompts = tokenise(model)?;
-    let sequences = prompt::sequences(model, id, options, logprobs, echo_logprobs, &prompts)?;
+    deadline: Option<Instant>,
+    prompts: &[Tokenised],
+) -> Result<Running, ApiError> {
+    record.prompt_tokens(prompts.iter().map(|p| p.tokens.len()).sum());
+    let mut sequences =
+        prompt::sequences(model, record.id(), options, logprobs, echo_logprobs, prompts)?;
+    for sequence in &mut sequences {
+        sequence.deadline = deadline;
+    }
     let prompt_tokens = prompts.iter().map(|p| p.tokens.len()).collect();
     let choices = prompts
         .iter()
@@ -135,21 +155,35 @@ where
             added: prompt.added,
         })
         .collect();
-    let streams = model.engine.submit(sequences)?;
+    let streams = model.engine.submit(sequences).map_err(|error| match error {
+        SubmitError::QueueFull { waiting } => {
+            let slots = model.engine.facts().n_slots;
+            let retry_after = record.counts().retry_after(waiting, slots);
+            ApiError::QueueFull { waiting, retry_after }
+        }
+        stopped @ SubmitError::Stopped => stopped.into(),
+    })?;
     Ok(Running {
         vocabulary: model.engine.vocabulary().clone(),
         prompt_tokens,
         choices,
-        events: merge(streams),
+        events: merge(streams, options.n as usize, record),
     })
 }
 
+/// `n`: choices of each prompt.
 fn merge(
     streams: Vec<GenerationStream>,
+    n: usize,
+    record: &Record,
 ) -> SelectAll<BoxStream<'static, (usize, GenerationEvent)>> {
     stream::select_all(streams.into_iter().enumerate().map(|(choice, stream)| {
-        stream::unfold(stream, move |mut stream| async move {
-            stream.next().await.map(|event| ((choice, event), stream))
+        // Each prompt's cached tokens count once, as in `usage`.
+        let meter = Meter::new(record.clone(), choice % n == 0);
+        stream::unfold((stream, meter), move |(mut stream, mut meter)| async move {
+            let event = stream.next().await?;
+            meter.event(&event);
+            Some(((choice, event), (stream, meter)))
         })
         .boxed()
     }))

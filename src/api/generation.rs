@@ -6,12 +6,13 @@ use axum::routing::post;
 use axum::{Extension, Json, Router};
 use serde::Serialize;
 
+use super::access::Record;
 use super::blocking::off_the_reactor;
 use super::extract::JsonBody;
 use super::generate::{Reply, Shape, respond, start};
 use super::prompt::{chat_prompt, render, text_prompt};
 use super::wire::{ChatBody, CompletionBody};
-use super::{ApiError, AppState, RequestId};
+use super::{ApiError, AppState};
 
 /// The routes, without `server.api_prefix`. `/completions` is llama-server's native form and
 /// not among them.
@@ -25,13 +26,14 @@ pub(super) fn routes() -> Router<AppState> {
 
 async fn chat(
     State(state): State<AppState>,
-    Extension(id): Extension<RequestId>,
+    Extension(record): Extension<Record>,
     JsonBody(body): JsonBody<ChatBody>,
 ) -> Result<Response, ApiError> {
-    let call = body.check(state.settings())?;
+    let call = body.check(&state.settings())?;
     check_model(&state, call.options.model.as_deref())?;
+    record.model(state.model_name());
     let reply = Reply::new(Shape::Chat, &state, &call.options, call.top_logprobs);
-    let work = start(state.clone(), call.options, id, call.top_logprobs, false, move |model| {
+    let work = start(state.clone(), call.options, record, call.top_logprobs, false, move |model| {
         Ok(vec![chat_prompt(model, &call.conversation, call.echo)?])
     });
     respond(&state, reply, work).await
@@ -39,13 +41,14 @@ async fn chat(
 
 async fn completions(
     State(state): State<AppState>,
-    Extension(id): Extension<RequestId>,
+    Extension(record): Extension<Record>,
     JsonBody(body): JsonBody<CompletionBody>,
 ) -> Result<Response, ApiError> {
-    let call = body.check(state.settings())?;
+    let call = body.check(&state.settings())?;
     check_model(&state, call.options.model.as_deref())?;
+    record.model(state.model_name());
     let reply = Reply::new(Shape::Text, &state, &call.options, call.logprobs);
-    let work = start(state.clone(), call.options, id, call.logprobs, call.echo, move |model| {
+    let work = start(state.clone(), call.options, record, call.logprobs, call.echo, move |model| {
         let path = |i: usize| {
             if call.single { "prompt".to_owned() } else { format!("prompt[{i}]") }
         };
@@ -64,7 +67,7 @@ async fn apply_template(
     State(state): State<AppState>,
     JsonBody(body): JsonBody<ChatBody>,
 ) -> Result<Json<AppliedTemplate>, ApiError> {
-    let conversation = body.check_conversation(state.settings())?;
+    let conversation = body.check_conversation(&state.settings())?;
     let model = state.model().await?;
     let rendered = off_the_reactor(move || render(&model, &conversation)).await?;
     Ok(Json(AppliedTemplate { prompt: rendered.prompt }))

@@ -1,8 +1,9 @@
-//! Binding the addresses of `server.host`.
+//! Binding the addresses of `server.host`, or taking sockets that were passed in.
 
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::socket::Stream;
 use crate::config::Settings;
+use crate::service::sockets::{PassedListener, PassedSocket};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -25,7 +27,11 @@ pub struct Listener {
 #[derive(Debug)]
 enum BoundSocket {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, _file: SocketFile },
+    /// The file is there if it was made here: that of a passed socket is its maker's.
+    Unix {
+        listener: UnixListener,
+        _file: Option<SocketFile>,
+    },
 }
 
 /// An address cannot be listened on.
@@ -159,6 +165,45 @@ pub async fn bind(settings: &Settings) -> Result<Vec<Listener>, ListenError> {
     Ok(listeners)
 }
 
+/// Takes sockets that listen already, and logs each as [`bind`] does, with its name. Whoever
+/// opened them keeps them: connections wait there while no server runs.
+pub fn adopt(sockets: Vec<PassedSocket>) -> Result<Vec<Listener>, ListenError> {
+    sockets
+        .into_iter()
+        .map(|PassedSocket { name, listener }| {
+            let error = |source| ListenError::System { address: format!("socket {name}"), source };
+            let listener = adopt_one(listener).map_err(error)?;
+            tracing::info!(
+                "listening on {} (socket {name} was passed in: server.host and server.port are not used)",
+                listener.address
+            );
+            Ok(listener)
+        })
+        .collect()
+}
+
+fn adopt_one(listener: PassedListener) -> io::Result<Listener> {
+    match listener {
+        PassedListener::Tcp(socket) => {
+            socket.set_nonblocking(true)?;
+            let listener = TcpListener::from_std(socket)?;
+            let address = format!("http://{}", listener.local_addr()?);
+            Ok(Listener { socket: BoundSocket::Tcp(listener), address })
+        }
+        PassedListener::Unix(socket) => {
+            socket.set_nonblocking(true)?;
+            let address = socket.local_addr()?;
+            let address = match (address.as_pathname(), address.as_abstract_name()) {
+                (Some(path), _) => format!("unix:{}", path.display()),
+                (None, Some(name)) => format!("unix:@{}", String::from_utf8_lossy(name)),
+                (None, None) => "unix:(unnamed)".to_owned(),
+            };
+            let listener = UnixListener::from_std(socket)?;
+            Ok(Listener { socket: BoundSocket::Unix { listener, _file: None }, address })
+        }
+    }
+}
+
 async fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, ListenError> {
     let unknown = |reason: String| ListenError::UnknownHost { host: name.to_owned(), reason };
     let found: Vec<_> =
@@ -242,7 +287,7 @@ fn bind_unix(path: &Path) -> Result<Listener, ListenError> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(error)?;
     listener.set_nonblocking(true).map_err(error)?;
     let listener = UnixListener::from_std(listener).map_err(error)?;
-    Ok(Listener { socket: BoundSocket::Unix { listener, _file: file }, address })
+    Ok(Listener { socket: BoundSocket::Unix { listener, _file: Some(file) }, address })
 }
 
 /// Removes the socket file of a process that is gone; nothing else.

@@ -197,6 +197,7 @@ pub(super) fn sequences(
             progress: options.progress,
             id_slot: options.id_slot.map(|slot| slot % slots),
             max_predict_ms: options.max_predict_ms,
+            deadline: None,
         }
     };
     Ok(prompts

@@ -98,18 +98,36 @@ fn slot(slot: &SlotSnapshot, n_ctx: u32) -> Value {
         "n_ctx": n_ctx,
         "speculative": false,
         "is_processing": slot.processing,
-        "id_task": slot.request_id,
+        "state": match (slot.processing, slot.generating) {
+            (false, _) => "idle",
+            (true, false) => "prompt",
+            (true, true) => "generating",
+        },
+        "id_task": slot.task.map_or(json!(-1), |task| json!(task)),
+        "request_id": slot.request_id,
         "n_prompt_tokens": slot.prompt_tokens,
         "n_prompt_tokens_processed": slot.prompt_processed.saturating_sub(slot.prompt_cached),
         "n_prompt_tokens_cache": slot.prompt_cached,
         "n_tokens_cached": slot.cached_tokens,
-        "params": slot.sampling.as_ref().map(sampling),
+        "params": slot.sampling.as_ref().map(|params| params_of(slot, params)),
         "next_token": [{
             "has_next_token": slot.processing && slot.remaining != Some(0),
+            "has_new_line": slot.has_new_line,
             "n_remain": slot.remaining.map_or(-1, i64::from),
             "n_decoded": slot.decoded,
         }],
     })
+}
+
+/// The parameters of the request that a slot works on, or last worked on.
+fn params_of(slot: &SlotSnapshot, params: &SamplingParams) -> Value {
+    let mut value = sampling(params);
+    if let Value::Object(fields) = &mut value {
+        let most = slot.remaining.map_or(-1, |left| i64::from(left) + i64::from(slot.decoded));
+        fields.insert("max_tokens".to_owned(), json!(most));
+        fields.insert("n_predict".to_owned(), json!(most));
+    }
+    value
 }
 
 /// Sampling parameters under llama-server's names.
@@ -175,6 +193,7 @@ mod tests {
             ..SlotSnapshot::default()
         };
         let slot = slot(&snapshot, 4096);
+        assert_eq!((&slot["state"], &slot["id_task"]), (&json!("prompt"), &json!(-1)));
         assert_eq!(slot["n_prompt_tokens_processed"], 40);
         assert_eq!(slot["n_prompt_tokens_cache"], 30);
         assert_eq!(slot["next_token"][0]["n_remain"], -1);

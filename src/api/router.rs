@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::access::access;
+use super::access::{access, note_route};
 use super::upload::read_body;
 use super::{ApiError, AppState, absent, cors, generation, health, metrics, models, props, tokens};
 
@@ -41,19 +41,22 @@ pub fn router(state: AppState) -> Router {
             .route(&pattern, get(index))
             .route(&format!("{pattern}/"), get(index))
     };
-    let app = app.fallback(no_route).with_state(state.clone());
-    let gate = Gate { state: state.clone(), prefix: prefix.into() };
-    // As a fallback of a second router: layers of the first would run before axum has put the
-    // allowed methods into a 405.
-    let app = Router::new()
-        .fallback_service(app)
-        .layer(from_fn(wrong_method))
-        .layer(from_fn_with_state(gate, admit));
+    let prefix: Arc<str> = prefix.into();
+    let gate = Gate { state: state.clone(), prefix: prefix.clone() };
+    // These two run with the route known, so that refused requests are recorded under it.
+    let app = app
+        .fallback(no_route)
+        .layer(from_fn_with_state(gate, admit))
+        .layer(from_fn_with_state(prefix, note_route))
+        .with_state(state.clone());
+    // As a fallback of a second router: layers of the first run before axum has put the allowed
+    // methods into a 405.
+    let app = Router::new().fallback_service(app).layer(from_fn(wrong_method));
     let app = match cors::layer(&state.settings().server.cors_origins) {
         Some(cors) => app.layer(cors),
         None => app,
     };
-    app.layer(from_fn(access))
+    app.layer(from_fn_with_state(state.counts().clone(), access))
 }
 
 /// `/llm` from `llm`, `/llm` or `/llm/`; empty for none.

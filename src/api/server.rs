@@ -1,17 +1,15 @@
-//! Accepting connections, and ending them in good order.
+//! Serving all listeners, and ending in good order.
 
 use std::time::Duration;
 
-use axum::Router;
 use tokio::sync::watch;
 
-use super::connection::{Stage, serve_connection};
+use super::accept::{accept_loop, raise_descriptor_limit};
+use super::connection::Stage;
 use super::{AppState, Listener, router};
 
 /// Time for the last answers to reach their clients after the engine's own deadline.
 const GRACE: Duration = Duration::from_secs(1);
-/// Pause after a failed accept. Out of file descriptors, nothing but a closing connection helps.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `shutdown` is done. Then no connection is accepted any more, new requests on open
 /// ones get 503, and running ones may finish; returns when all connections are closed, or cuts
@@ -21,18 +19,17 @@ pub async fn serve(
     state: AppState,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    let limits = &state.settings().limits;
-    let header_timeout = Duration::from_secs(limits.header_timeout);
-    let drain_timeout = Duration::from_secs(limits.drain_timeout);
+    raise_descriptor_limit(state.settings().limits.connections);
     let router = router(state.clone());
     // Every task holds a receiver: when all are dropped, all tasks are done.
     let (stage, seen) = watch::channel(Stage::Serve);
     for listener in listeners {
-        tokio::spawn(accept_loop(listener, router.clone(), header_timeout, seen.clone()));
+        tokio::spawn(accept_loop(listener, router.clone(), state.clone(), seen.clone()));
     }
     drop(seen);
 
     shutdown.await;
+    let drain_timeout = Duration::from_secs(state.settings().limits.drain_timeout);
     state.start_draining();
     stage.send_replace(Stage::Drain);
     if tokio::time::timeout(drain_timeout + GRACE, stage.closed()).await.is_err() {
@@ -44,36 +41,6 @@ pub async fn serve(
         stage.send_replace(Stage::Cut);
         // Dropping a connection takes no time, so this wait only lets the tasks see the word.
         let _ = tokio::time::timeout(GRACE, stage.closed()).await;
-    }
-}
-
-async fn accept_loop(
-    listener: Listener,
-    router: Router,
-    header_timeout: Duration,
-    mut stage: watch::Receiver<Stage>,
-) {
-    let mut failing = false;
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stage.changed() => return,
-        };
-        match accepted {
-            Ok(stream) => {
-                failing = false;
-                let connection =
-                    serve_connection(stream, router.clone(), header_timeout, stage.clone());
-                tokio::spawn(connection);
-            }
-            Err(error) => {
-                if !failing {
-                    tracing::warn!("cannot accept a connection on {}: {error}", listener.address());
-                }
-                failing = true;
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
     }
 }
 

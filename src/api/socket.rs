@@ -7,11 +7,23 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::access::Client;
+
 /// An accepted connection.
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+impl Stream {
+    /// Who is at the other end; `None`: a client that has gone already.
+    pub(super) fn client(&self) -> Option<Client> {
+        match self {
+            Self::Tcp(stream) => Some(Client::Ip(stream.peer_addr().ok()?.ip().to_canonical())),
+            Self::Unix(_) => Some(Client::Unix),
+        }
+    }
 }
 
 impl AsyncRead for Stream {

@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::metrics::Counts;
 use super::{ApiError, Keys};
 use crate::chat::Template;
 use crate::config::Settings;
@@ -25,8 +27,8 @@ impl fmt::Debug for AppState {
 }
 
 struct Inner {
-    settings: Settings,
-    keys: Keys,
+    settings: ArcSwap<Settings>,
+    keys: ArcSwap<Keys>,
     /// Names the model answers to; the first is given in answers. Never empty.
     names: Vec<String>,
     /// Unix time at which the process started, seconds.
@@ -34,6 +36,7 @@ struct Inner {
     load: watch::Receiver<LoadState>,
     held: AtomicUsize,
     draining: AtomicBool,
+    counts: Arc<Counts>,
 }
 
 /// How far the model is.
@@ -70,25 +73,32 @@ impl AppState {
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
-                settings,
-                keys,
+                settings: ArcSwap::from_pointee(settings),
+                keys: ArcSwap::from_pointee(keys),
                 names,
                 started,
                 load,
                 held: AtomicUsize::new(0),
                 draining: AtomicBool::new(false),
+                counts: Arc::new(Counts::new()),
             }),
         }
     }
 
-    /// The effective settings.
-    pub fn settings(&self) -> &Settings {
-        &self.inner.settings
+    /// The effective settings, now.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.inner.settings.load_full()
     }
 
-    /// The keys that clients must present.
-    pub fn keys(&self) -> &Keys {
-        &self.inner.keys
+    /// The keys that clients must present, now.
+    pub fn keys(&self) -> Arc<Keys> {
+        self.inner.keys.load_full()
+    }
+
+    /// New requests see these; those that run go on with what they began with.
+    pub fn replace(&self, settings: Settings, keys: Keys) {
+        self.inner.settings.store(Arc::new(settings));
+        self.inner.keys.store(Arc::new(keys));
     }
 
     /// The name that answers carry.
@@ -104,6 +114,11 @@ impl AppState {
     /// Unix time of the process's start, seconds.
     pub fn started(&self) -> u64 {
         self.inner.started
+    }
+
+    /// What requests and connections are counted in.
+    pub(super) fn counts(&self) -> &Arc<Counts> {
+        &self.inner.counts
     }
 
     /// How far the model is, now.
@@ -130,7 +145,7 @@ impl AppState {
         if !matches!(&*self.inner.load.borrow(), LoadState::Loading { .. }) {
             return self.model_now();
         }
-        let limit = self.inner.settings.limits.queue as usize;
+        let limit = self.settings().limits.queue as usize;
         let _held = Held::enter(&self.inner.held, limit)?;
         let mut load = self.inner.load.clone();
         // The sender lives as long as the process; if it is gone, what was last said counts.
@@ -154,6 +169,9 @@ impl AppState {
     }
 }
 
+/// Seconds after which a model that loads may be ready.
+const LOADING_RETRY_AFTER: u64 = 10;
+
 /// Counts a request that waits for the model, for as long as it waits.
 struct Held<'a>(&'a AtomicUsize);
 
@@ -161,7 +179,7 @@ impl<'a> Held<'a> {
     fn enter(held: &'a AtomicUsize, limit: usize) -> Result<Self, ApiError> {
         held.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < limit).then_some(n + 1))
             .map(|_| Self(held))
-            .map_err(|waiting| ApiError::QueueFull { waiting })
+            .map_err(|waiting| ApiError::QueueFull { waiting, retry_after: LOADING_RETRY_AFTER })
     }
 }
 

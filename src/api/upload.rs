@@ -9,11 +9,13 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http::header;
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 
 use super::{ApiError, AppState};
 
-/// A client that sends nothing of its body for this long is given up.
-const SILENCE: Duration = Duration::from_secs(30);
+/// Bytes that allow one second more: slow links may send large bodies, but a client that sends a
+/// byte now and then must not hold a connection for hours.
+const BYTES_PER_SECOND: usize = 16 << 10;
 /// Memory taken ahead for a body, whatever its `Content-Length` promises.
 const AHEAD: usize = 1 << 20;
 
@@ -30,25 +32,34 @@ pub(super) async fn read_body(
         .get(header::CONTENT_LENGTH)
         .and_then(|v| v.to_str().ok())
         .and_then(|v| v.parse().ok());
-    match read(body, announced, state.settings().limits.body_bytes, SILENCE).await {
+    let (limit, patience) = {
+        let settings = state.settings();
+        (settings.limits.body_bytes, Duration::from_secs(settings.limits.body_timeout))
+    };
+    match read(body, announced, limit, patience).await {
         Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
         Err(error) => error.into_response(),
     }
 }
 
+/// `patience`: how long the client may be silent, and how long it may take beside what its bytes
+/// allow.
 async fn read(
     mut body: Body,
     announced: Option<u64>,
     limit: u64,
-    silence: Duration,
+    patience: Duration,
 ) -> Result<Bytes, ApiError> {
     if announced.is_some_and(|length| length > limit) {
         return Err(ApiError::BodyTooLarge { limit });
     }
     let mut bytes = BytesMut::with_capacity(announced.map_or(0, |n| n.min(AHEAD as u64) as usize));
-    while let Some(frame) =
-        tokio::time::timeout(silence, body.frame()).await.map_err(|_| ApiError::RequestTimeout)?
-    {
+    let start = Instant::now();
+    loop {
+        let earned = Duration::from_secs((bytes.len() / BYTES_PER_SECOND) as u64);
+        let deadline = (Instant::now() + patience).min(start + patience + earned);
+        let frame = tokio::time::timeout_at(deadline, body.frame());
+        let Some(frame) = frame.await.map_err(|_| ApiError::RequestTimeout)? else { break };
         let frame = frame.map_err(|_| ApiError::InvalidRequest {
             message: "the request body ended early or is not valid HTTP".to_owned(),
             param: None,
@@ -69,6 +80,8 @@ async fn read(
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(30);
+
     fn chunks(sizes: &[usize]) -> Body {
         let chunks: Vec<_> =
             sizes.iter().map(|&n| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; n]))).collect();
@@ -77,16 +90,32 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_may_have_exactly_the_limit() {
-        assert_eq!(read(chunks(&[4, 6]), None, 10, SILENCE).await.unwrap().len(), 10);
-        assert_eq!(read(chunks(&[10]), Some(10), 10, SILENCE).await.unwrap().len(), 10);
-        assert!(read(chunks(&[]), None, 10, SILENCE).await.unwrap().is_empty());
+        assert_eq!(read(chunks(&[4, 6]), None, 10, PATIENCE).await.unwrap().len(), 10);
+        assert_eq!(read(chunks(&[10]), Some(10), 10, PATIENCE).await.unwrap().len(), 10);
+        assert!(read(chunks(&[]), None, 10, PATIENCE).await.unwrap().is_empty());
     }
 
     #[tokio::test]
     async fn too_large_a_body_is_refused_whether_announced_or_not() {
         let too_large = Err(ApiError::BodyTooLarge { limit: 10 });
-        assert_eq!(read(chunks(&[1]), Some(11), 10, SILENCE).await, too_large);
-        assert_eq!(read(chunks(&[4, 7]), None, 10, SILENCE).await, too_large);
+        assert_eq!(read(chunks(&[1]), Some(11), 10, PATIENCE).await, too_large);
+        assert_eq!(read(chunks(&[4, 7]), None, 10, PATIENCE).await, too_large);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_trickles_is_a_timeout_and_one_that_flows_is_not() {
+        let pieces = |size: usize, n: usize| {
+            Body::from_stream(futures_util::stream::unfold(0, move |sent| async move {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                let piece = Bytes::from(vec![b'x'; size]);
+                (sent < n).then_some((Ok::<_, std::io::Error>(piece), sent + 1))
+            }))
+        };
+        let patience = Duration::from_millis(20);
+        let trickle = read(pieces(1, 1000), None, 1 << 20, patience).await;
+        assert_eq!(trickle, Err(ApiError::RequestTimeout));
+        let flow = read(pieces(16 << 10, 30), None, 1 << 20, patience).await;
+        assert_eq!(flow.unwrap().len(), 30 * (16 << 10));
     }
 
     #[tokio::test]

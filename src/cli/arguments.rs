@@ -48,15 +48,20 @@ pub(super) fn sources() -> [Arg; 2] {
     ]
 }
 
-/// Loads the settings of a command with [`sources`] and the settings' flags.
-pub(super) fn load(matches: &ArgMatches, mut warnings: Vec<String>) -> Result<Loaded, ConfigError> {
+/// Where a command with [`sources`] and the settings' flags takes its settings from.
+pub(super) fn given(matches: &ArgMatches) -> Sources {
     let file = |name: &str| matches.get_one::<PathBuf>(name).cloned();
-    let mut loaded = merge(Sources {
+    Sources {
         file: file("config"),
         env_file: file("env-file"),
         environment: std::env::vars_os().collect(),
         flags: from_matches(matches),
-    })?;
+    }
+}
+
+/// Loads the settings of such a command.
+pub(super) fn load(sources: Sources, mut warnings: Vec<String>) -> Result<Loaded, ConfigError> {
+    let mut loaded = merge(sources)?;
     warnings.append(&mut loaded.warnings);
     loaded.warnings = warnings;
     Ok(loaded)

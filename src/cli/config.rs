@@ -55,7 +55,7 @@ pub(super) fn run(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
             Some(Err(error)) => exit::refuse(&error),
             None => Exit::Usage.into(),
         },
-        Some(("show", matches)) => match arguments::load(matches, warnings) {
+        Some(("show", matches)) => match arguments::load(arguments::given(matches), warnings) {
             Ok(loaded) => {
                 warn(&loaded.warnings);
                 print(&if matches.get_flag("json") { as_json(&loaded) } else { as_table(&loaded) })

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
+use crate::service::say;
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,7 @@ impl From<Exit> for ExitCode {
 
 /// Prints the error on stderr as one line and gives its exit code.
 pub(crate) fn refuse(error: &ConfigError) -> ExitCode {
-    eprintln!("strixhalo: {error}");
+    say(&error.to_string());
     ExitCode::from(error.exit_code())
 }
 

@@ -63,10 +63,13 @@ fn command() -> Command {
 
 fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
     match matches.subcommand() {
-        Some(("serve", matches)) => match arguments::load(matches, warnings) {
-            Ok(loaded) => serve::run(loaded),
-            Err(error) => exit::refuse(&error),
-        },
+        Some(("serve", matches)) => {
+            let sources = arguments::given(matches);
+            match arguments::load(sources.clone(), warnings) {
+                Ok(loaded) => serve::run(sources, loaded),
+                Err(error) => exit::refuse(&error),
+            }
+        }
         Some(("config", matches)) => config::run(matches, warnings),
         Some(("bench", matches)) => match bench::BenchArgs::from_arg_matches(matches) {
             Ok(args) => bench::run(args),

@@ -30,8 +30,8 @@ impl Worker<'_> {
             match chosen {
                 Some(slot) => {
                     if let Some(job) = self.queue.remove(at) {
-                        self.dequeued();
                         self.start(slot, job);
+                        self.dequeued();
                     }
                 }
                 None if any => return,
@@ -65,11 +65,14 @@ impl Worker<'_> {
         self.shared.slots()[slot] = SlotSnapshot {
             id: slot as u32,
             processing: true,
+            generating: false,
+            task: Some(self.arrivals),
             request_id: Some(request.id.clone()),
             prompt_tokens: request.prompt.len() as u32,
             prompt_processed: cached as u32,
             prompt_cached: cached as u32,
             decoded: 0,
+            has_new_line: false,
             remaining: request.max_tokens,
             cached_tokens: cached as u32,
             sampling: Some(request.sampling.clone()),

@@ -99,7 +99,7 @@ pub enum FinishReason {
     EndOfGeneration,
     /// This stop string would have appeared.
     StopString(String),
-    /// `max_tokens` or `max_predict_ms` was reached.
+    /// `max_tokens`, `max_predict_ms` or the deadline was reached.
     Length,
     /// The slot's context is full.
     ContextFull,
@@ -119,6 +119,9 @@ pub enum GenerationError {
     /// The client did not read for too long.
     #[error("the client read too slowly")]
     SlowReader,
+    /// The deadline passed before anything was generated.
+    #[error("the request took longer than it may")]
+    DeadlineExceeded,
     /// The engine ended.
     #[error("the engine has stopped")]
     Stopped,

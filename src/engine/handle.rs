@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::pulse::Pulse;
 use super::stream::{self, EventSender, GenerationStream};
 use super::{GenerationRequest, Vocabulary};
 
@@ -17,8 +18,6 @@ pub struct Engine {
     pub(crate) shared: Arc<Shared>,
     pub(crate) vocabulary: Vocabulary,
     pub(crate) facts: ModelFacts,
-    pub(crate) stream_buffer_bytes: usize,
-    pub(crate) queue_limit: usize,
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -46,6 +45,19 @@ pub(crate) struct Shared {
     pub(crate) waiting: AtomicUsize,
     pub(crate) counters: EngineCounters,
     pub(crate) slots: Mutex<Vec<SlotSnapshot>>,
+    pub(crate) pulse: Pulse,
+    pub(crate) limits: Mutex<EngineLimits>,
+}
+
+/// Bounds that can be changed while the engine runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EngineLimits {
+    /// Sequences that may wait for a slot.
+    pub queue: usize,
+    /// Bytes of output buffered for a client that reads slowly; of requests from now on.
+    pub stream_buffer_bytes: usize,
+    /// Time such a buffer may stay full before its client is dropped.
+    pub stream_stall_timeout: Duration,
 }
 
 /// Totals since the engine started. Times in microseconds.
@@ -76,6 +88,10 @@ pub(crate) fn add(counter: &AtomicU64, n: usize) {
 pub struct SlotSnapshot {
     pub id: u32,
     pub processing: bool,
+    /// The prompt has been read; tokens are being generated, or were.
+    pub generating: bool,
+    /// Number of the request it works on, or last worked on; they count from 1.
+    pub task: Option<u64>,
     /// The id of the request it works on, or last worked on.
     pub request_id: Option<String>,
     /// Tokens of the current or last prompt.
@@ -84,6 +100,8 @@ pub struct SlotSnapshot {
     pub prompt_processed: u32,
     pub prompt_cached: u32,
     pub decoded: u32,
+    /// A line has ended in what was generated.
+    pub has_new_line: bool,
     /// Tokens that may still be generated; `None`: unlimited.
     pub remaining: Option<u32>,
     /// Tokens that the slot's KV cache holds.
@@ -148,8 +166,12 @@ impl Engine {
             return Err(SubmitError::Stopped);
         }
         let n = requests.len();
+        let limits = self.shared.limits();
+        // What an idle slot takes does not wait: a queue of 0 is one that is never waited in.
+        let idle = self.shared.slots().iter().filter(|slot| !slot.processing).count();
+        let limit = limits.queue + idle;
         // A request with several choices is let in whole as long as the queue is not full yet.
-        let reserve = |waiting: usize| (waiting < self.queue_limit).then_some(waiting + n);
+        let reserve = |waiting: usize| (waiting < limit).then_some(waiting + n);
         self.shared
             .waiting
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, reserve)
@@ -158,7 +180,7 @@ impl Engine {
         let (jobs, streams) = requests
             .into_iter()
             .map(|request| {
-                let (events, stream) = stream::channel(self.stream_buffer_bytes);
+                let (events, stream) = stream::channel(limits.stream_buffer_bytes);
                 (Job { request, events, submitted }, stream)
             })
             .unzip();
@@ -185,6 +207,16 @@ impl Engine {
             // A panic was reported by `on_panic`.
             let _ = thread.join();
         }
+    }
+
+    /// How long the engine thread has been in its current step; `None` while it waits for work.
+    pub fn busy_for(&self) -> Option<Duration> {
+        self.shared.pulse.busy_for()
+    }
+
+    /// Changes the bounds; what waits or runs already stays.
+    pub fn set_limits(&self, limits: EngineLimits) {
+        *self.shared.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
     /// Text to tokens and back; callable from any thread.
@@ -214,6 +246,11 @@ impl Engine {
 }
 
 impl Shared {
+    pub(crate) fn limits(&self) -> EngineLimits {
+        // Plain values, replaced whole.
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn slots(&self) -> MutexGuard<'_, Vec<SlotSnapshot>> {
         // Snapshots are replaced whole, so a panicking writer leaves no half-written one.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)

@@ -15,7 +15,7 @@ use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
 use super::backend::backend;
-use super::handle::{Engine, ModelFacts, Shared};
+use super::handle::{Engine, EngineLimits, ModelFacts, Shared};
 use super::pace::Pace;
 use super::sampler::Candidates;
 use super::slot::Slot;
@@ -91,10 +91,14 @@ pub fn load(
     let started = Instant::now();
     let (ready, loaded) = mpsc::channel();
     let (commands, inbox) = mpsc::channel();
-    let shared = Arc::new(Shared::default());
+    let limits = EngineLimits {
+        queue: params.queue,
+        stream_buffer_bytes: params.stream_buffer_bytes,
+        stream_stall_timeout: params.stream_stall_timeout,
+    };
+    let shared = Arc::new(Shared { limits: Mutex::new(limits), ..Shared::default() });
     *shared.slots() =
         (0..params.slots).map(|id| SlotSnapshot { id, ..SlotSnapshot::default() }).collect();
-    let (stream_buffer_bytes, queue_limit) = (params.stream_buffer_bytes, params.queue);
     let thread_shared = shared.clone();
     let body = move || {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -111,7 +115,7 @@ pub fn load(
     let (vocabulary, facts) =
         loaded.recv().map_err(|_| LoadError::Start("it ended while loading".to_owned()))??;
     let thread = Mutex::new(Some(thread));
-    Ok(Engine { commands, shared, vocabulary, facts, stream_buffer_bytes, queue_limit, thread })
+    Ok(Engine { commands, shared, vocabulary, facts, thread })
 }
 
 type Loaded = Result<(Vocabulary, ModelFacts), LoadError>;
@@ -147,7 +151,6 @@ fn serve(
             n_batch: context.n_batch() as usize,
             n_ctx_slot: (context.n_ctx() / params.slots) as usize,
             can_truncate: !model.is_recurrent() && !model.is_hybrid(),
-            stall_timeout: params.stream_stall_timeout,
         },
         batch: LlamaBatch::new(context.n_batch() as usize, 1),
         model: &model,

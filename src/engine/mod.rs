@@ -14,6 +14,8 @@ mod load;
 mod logits;
 #[cfg(feature = "engine")]
 mod pace;
+#[cfg(feature = "engine")]
+mod pulse;
 mod request;
 #[cfg(feature = "engine")]
 mod sampler;
@@ -38,7 +40,7 @@ pub use request::*;
 #[cfg(feature = "engine")]
 pub use self::{
     backend::{Device, devices, system_info},
-    handle::{Engine, EngineCounters, ModelFacts, SlotSnapshot, SubmitError},
+    handle::{Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot, SubmitError},
     load::{LoadError, LoadParams, load},
     stream::GenerationStream,
     vocabulary::Vocabulary,

@@ -1,5 +1,7 @@
 //! What the engine is asked for.
 
+use std::time::Instant;
+
 use crate::config::{SamplerKind, SamplingSettings};
 
 /// A token id of the loaded model's vocabulary.
@@ -35,6 +37,9 @@ pub struct GenerationRequest {
     /// Milliseconds of generation after which the sequence ends with `FinishReason::Length`;
     /// checked once a line has ended, as llama-server does.
     pub max_predict_ms: Option<u64>,
+    /// When the sequence ends with `FinishReason::Length` whatever it does, or is given up if it
+    /// has generated nothing.
+    pub deadline: Option<Instant>,
 }
 
 /// How tokens are chosen: the settings' values, overlaid with the request's.

@@ -15,7 +15,7 @@ use super::pace::Pace;
 use super::sampler::Candidates;
 use super::schedule::Want;
 use super::slot::{Phase, Slot, Work};
-use super::{FinishReason, GenerationError, SlotSnapshot, Token};
+use super::{FinishReason, GenerationError, GenerationRequest, SlotSnapshot, Token};
 
 /// How often a paused stream's reader is looked at while nothing else runs.
 const STALL_POLL: Duration = Duration::from_millis(20);
@@ -44,7 +44,6 @@ pub(super) struct Limits {
     pub(super) n_ctx_slot: usize,
     /// A sequence's memory can lose its end without losing all (not so with recurrent layers).
     pub(super) can_truncate: bool,
-    pub(super) stall_timeout: Duration,
 }
 
 enum Drained {
@@ -56,13 +55,16 @@ impl Worker<'_> {
     /// Runs until all handles are gone, or a drain is over.
     pub(super) fn run(mut self) {
         loop {
+            self.shared.pulse.step();
             let drained = self.drain_commands();
             self.drop_cancelled();
+            self.end_overdue();
             self.end_at_deadline();
             self.admit();
             let idle = self.queue.is_empty() && self.slots.iter().all(|s| s.work.is_none());
             if idle && (matches!(drained, Drained::Disconnected) || self.draining.is_some()) {
                 self.shared.stopped.store(true, Ordering::Release);
+                self.shared.pulse.idle();
                 return;
             }
             let mut parts = self.plan();
@@ -82,11 +84,17 @@ impl Worker<'_> {
         let working = |s: &Slot| s.want() != Want::Nothing;
         if !self.slots.iter().any(working) {
             let waits = self.slots.iter().any(|s| s.work.is_some()) || !self.queue.is_empty();
+            if !waits && self.draining.is_some() {
+                // The last request ended: no command will come that this could wait for.
+                return Drained::Continue;
+            }
+            self.shared.pulse.idle();
             let first = if waits {
                 self.commands.recv_timeout(STALL_POLL)
             } else {
                 self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
+            self.shared.pulse.step();
             match first {
                 Ok(command) => self.take(command),
                 Err(RecvTimeoutError::Timeout) => return Drained::Continue,
@@ -126,6 +134,7 @@ impl Worker<'_> {
 
     /// Frees what nobody waits for any more, and what is read too slowly.
     fn drop_cancelled(&mut self) {
+        let stall_timeout = self.shared.limits().stream_stall_timeout;
         let before = self.queue.len();
         self.queue.retain(|job| !job.events.is_cancelled());
         self.shared.waiting.fetch_sub(before - self.queue.len(), Ordering::AcqRel);
@@ -136,12 +145,38 @@ impl Worker<'_> {
                 (true, None) => Some(Instant::now()),
                 (true, since) => since,
             };
-            let too_slow = work.stalled.is_some_and(|t| t.elapsed() > self.limits.stall_timeout);
+            let too_slow = work.stalled.is_some_and(|t| t.elapsed() > stall_timeout);
             if too_slow {
                 work.events.fail(GenerationError::SlowReader);
             }
             if too_slow || work.events.is_cancelled() {
                 self.release(slot);
+            }
+        }
+    }
+
+    /// Ends requests whose own deadline has passed.
+    fn end_overdue(&mut self) {
+        let now = Instant::now();
+        let overdue = |request: &GenerationRequest| request.deadline.is_some_and(|d| d <= now);
+        let before = self.queue.len();
+        self.queue.retain(|job| {
+            if overdue(&job.request) {
+                job.events.fail(GenerationError::DeadlineExceeded);
+            }
+            !overdue(&job.request)
+        });
+        self.shared.waiting.fetch_sub(before - self.queue.len(), Ordering::AcqRel);
+        for slot in 0..self.slots.len() {
+            match &self.slots[slot].work {
+                Some(work) if overdue(&work.request) && work.generated > 0 => {
+                    self.finish(slot, FinishReason::Length);
+                }
+                Some(work) if overdue(&work.request) => {
+                    work.events.fail(GenerationError::DeadlineExceeded);
+                    self.release(slot);
+                }
+                _ => {}
             }
         }
     }
@@ -192,7 +227,9 @@ fn update(snapshot: &mut SlotSnapshot, work: &Work, held: usize) {
         Phase::Prompt { read } => read as u32,
         Phase::Generate { .. } => work.request.prompt.len() as u32,
     };
+    snapshot.generating = matches!(work.phase, Phase::Generate { .. });
     snapshot.decoded = work.generated;
+    snapshot.has_new_line = work.has_new_line;
     snapshot.remaining = work.request.max_tokens.map(|max| max.saturating_sub(work.generated));
     snapshot.cached_tokens = held as u32;
 }

@@ -1,7 +1,11 @@
 //! Readers of /proc and /sys.
 
 mod cpu;
+mod gpu;
 mod memory;
+mod process;
 
 pub use cpu::physical_cores;
+pub use gpu::GpuReading;
 pub use memory::Memory;
+pub use process::ProcessUsage;

@@ -1,15 +1,18 @@
-//! The log: lines on stderr.
+//! The log: lines on stderr, or entries in systemd's journal.
 
 use std::io::{self, IsTerminal};
 
 use thiserror::Error;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
+use super::journal;
+use super::stderr::Stderr;
 use crate::config::{LogColors, LogFormat, LogSettings};
 
-/// Why logging could not be set up.
+/// Why logging could not be set up, or its level not be changed.
 #[derive(Debug, Error)]
 pub enum LoggingError {
     /// The filter cannot be parsed.
@@ -18,27 +21,69 @@ pub enum LoggingError {
     /// The process has a log already.
     #[error("the log is set up already: {0}")]
     Twice(#[from] TryInitError),
+    /// The log is gone.
+    #[error("the log level cannot be changed: {0}")]
+    Level(#[from] reload::Error),
 }
 
-/// Sends all events to stderr as the settings say, for the rest of the process.
-///
-/// `auto` is text here; stdout stays free for results. Call it once, before other threads log.
-pub fn init(settings: &LogSettings) -> Result<(), LoggingError> {
-    let filter = EnvFilter::try_new(filter(&settings.level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match settings.format {
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .finish()
-            .try_init()?,
-        LogFormat::Text | LogFormat::Auto => {
-            builder.with_ansi(colors(settings.colors)).with_target(false).finish().try_init()?;
-        }
+/// Changes the level of the running log.
+#[derive(Debug, Clone)]
+pub struct LogControl {
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+impl LogControl {
+    /// Takes effect for all threads at once.
+    pub fn set_level(&self, level: &str) -> Result<(), LoggingError> {
+        let filter = EnvFilter::try_new(filter(level))?;
+        Ok(self.filter.reload(filter)?)
     }
-    Ok(())
+}
+
+/// Sends all events where the settings say, for the rest of the process.
+///
+/// stdout stays free for results. Call it once, before other threads log.
+pub fn init(settings: &LogSettings) -> Result<LogControl, LoggingError> {
+    let filter = EnvFilter::try_new(filter(&settings.level))?;
+    let (filter, control) = reload::Layer::new(filter);
+    let wanted = match settings.format {
+        LogFormat::Journald => true,
+        LogFormat::Auto => journal::is_stderr(),
+        LogFormat::Text | LogFormat::Json => false,
+    };
+    let journal = wanted.then(journal::layer);
+    let output = match (&settings.format, &journal) {
+        // Told apart below, so that the type of the subscriber stays one.
+        (_, Some(Ok(_))) => None,
+        (LogFormat::Json, _) => Some(
+            fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_current_span(true)
+                .with_span_list(false)
+                .with_writer(|| Stderr)
+                .boxed(),
+        ),
+        _ => Some(
+            fmt::layer()
+                .with_ansi(colors(settings.colors))
+                .with_target(false)
+                .with_writer(|| Stderr)
+                .boxed(),
+        ),
+    };
+    let (journal, refused) = match journal {
+        Some(Ok(layer)) => (Some(layer), None),
+        Some(Err(error)) => (None, Some(error)),
+        None => (None, None),
+    };
+    tracing_subscriber::registry().with(filter).with(output).with(journal).try_init()?;
+    if let Some(error) = refused {
+        tracing::warn!(
+            "the journal cannot be reached: {error}; logging lines to stderr instead (log.format = \"text\" asks for them)"
+        );
+    }
+    Ok(LogControl { filter: control })
 }
 
 /// At `info` llama.cpp writes some 150 lines about a model; they are for `debug`.

@@ -13,6 +13,8 @@ pub struct Server {
     /// `http://127.0.0.1:PORT`.
     pub base: String,
     agent: ureq::Agent,
+    /// What it has logged since it listened.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 /// An answer with its body as JSON (`Null` if it is none).
@@ -93,13 +95,21 @@ impl Server {
                 panic!("the server ended before it listened:\n{seen}");
             }
             if let Some((_, rest)) = line.split_once("listening on ") {
-                break rest.split_whitespace().next().unwrap_or_default().to_owned();
+                // In JSON a quotation mark follows.
+                let end = |c: char| c.is_whitespace() || c == '"';
+                break rest.split(end).next().unwrap_or_default().to_owned();
             }
             seen.push_str(&line);
         };
-        // A full pipe would stop the server.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, base, agent: agent() }
+        // A full pipe would stop the server, so its log is always read.
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let kept = lines.clone();
+        std::thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                kept.lock().unwrap_or_else(|e| e.into_inner()).push(line);
+            }
+        });
+        Self { child, base, agent: agent(), log: lines }
     }
 
     pub fn get(&self, path: &str) -> Reply {
@@ -133,6 +143,38 @@ impl Server {
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         assert_eq!(response.headers()["cache-control"], "no-cache");
         events(&mut BufReader::new(response.into_body().into_reader()))
+    }
+
+    /// The first line of the log that `wanted` takes; panics if none comes for some seconds.
+    pub fn logged(&self, wanted: impl Fn(&str) -> bool) -> String {
+        for _ in 0..500 {
+            let lines = self.log.lock().unwrap_or_else(|e| e.into_inner());
+            if let Some(line) = lines.iter().find(|line| wanted(line)) {
+                return line.clone();
+            }
+            drop(lines);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("no such line in {:#?}", self.log.lock());
+    }
+
+    /// The text of `/metrics`.
+    pub fn metrics(&self) -> String {
+        let url = format!("{}/metrics", self.base);
+        let mut response = self.agent.get(url).call().expect("an answer");
+        response.body_mut().read_to_string().expect("text")
+    }
+
+    /// The value of a series, given as in `/metrics` with its labels; panics if it is not there.
+    pub fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series} in {text}")).parse().expect("a number")
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Slots that are at work.

@@ -10,13 +10,6 @@ fn tokenize(server: &Server, body: Value) -> Value {
     reply.json["tokens"].clone()
 }
 
-fn metric(server: &Server, name: &str) -> f64 {
-    let mut response = ureq::get(format!("{}/metrics", server.base)).call().unwrap();
-    let text = response.body_mut().read_to_string().unwrap();
-    let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
-}
-
 #[test]
 fn any_text_comes_back_from_its_tokens() {
     let server = shared();
@@ -97,17 +90,17 @@ fn props_tell_slots_template_and_defaults() {
 #[test]
 fn counters_and_slots_show_what_was_computed() {
     let server = Server::start(&[]);
-    assert_eq!(metric(&server, "llamacpp:tokens_predicted_total"), 0.0);
+    assert_eq!(server.metric("llamacpp:tokens_predicted_total"), 0.0);
     let usage = server.chat("Hello!", json!({"max_tokens": 5, "ignore_eos": true})).json;
     let usage = &usage["usage"];
-    let predicted = metric(&server, "llamacpp:tokens_predicted_total");
+    let predicted = server.metric("llamacpp:tokens_predicted_total");
     assert_eq!(usage["completion_tokens"], 5);
     assert_eq!(predicted, 5.0);
-    let read = metric(&server, "llamacpp:prompt_tokens_total");
+    let read = server.metric("llamacpp:prompt_tokens_total");
     assert_eq!(usage["prompt_tokens"].as_f64(), Some(read));
-    assert!(metric(&server, "llamacpp:predicted_tokens_seconds") > 0.0);
-    assert!(metric(&server, "llamacpp:n_decode_total") >= 5.0);
-    assert_eq!(metric(&server, "llamacpp:requests_processing"), 0.0);
+    assert!(server.metric("llamacpp:predicted_tokens_seconds") > 0.0);
+    assert!(server.metric("llamacpp:n_decode_total") >= 5.0);
+    assert_eq!(server.metric("llamacpp:requests_processing"), 0.0);
 
     let slots = server.get("/slots?fail_on_no_slot=1");
     assert_eq!(slots.status, 200);
@@ -116,5 +109,9 @@ fn counters_and_slots_show_what_was_computed() {
     assert_eq!(slot["is_processing"], false);
     assert_eq!(slot["next_token"][0]["n_decoded"], 5);
     assert_eq!(slot["params"]["temperature"], 0.0);
+    assert_eq!(slot["params"]["max_tokens"], 5);
     assert_eq!(slot["n_ctx"], 512);
+    assert_eq!((&slot["state"], &slot["id_task"]), (&json!("idle"), &json!(1)));
+    assert_eq!(slot["request_id"].as_str().unwrap().len(), 32);
+    assert!(slot["next_token"][0]["has_new_line"].is_boolean());
 }

@@ -321,13 +321,42 @@ async fn all_routes_move_under_the_prefix() {
 }
 
 #[tokio::test]
+async fn requests_are_counted_under_their_route_without_the_prefix_and_refused_ones_too() {
+    let app = loading(|s| {
+        s.server.api_prefix = "/llm".to_owned();
+        s.server.api_keys = vec!["sesame".to_owned()];
+    });
+    ask(&app, "GET", "/llm/health").await;
+    ask(&app, "GET", "/llm/v1/models/org/tiny-model").await;
+    ask(&app, "PUT", "/llm/v1/models").await;
+    ask(&app, "GET", "/llm/sk-a-key-in-the-wrong-place").await;
+    let request = Request::get("/llm/metrics").header("x-api-key", "sesame");
+    let (_, _, body) = send(&app, request.body(Body::empty()).unwrap()).await;
+    let text = String::from_utf8(body).unwrap();
+    for (method, route, status) in [
+        ("GET", "/health", 503),
+        ("GET", "/v1/models/{*id}", 401),
+        ("PUT", "/v1/models", 401),
+        ("GET", "other", 401),
+    ] {
+        let labels = format!("method=\"{method}\",route=\"{route}\",status=\"{status}\"");
+        let line = format!("strixhalo_http_requests_total{{{labels}}} 1");
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    assert!(!text.contains("sk-a-key"));
+}
+
+#[tokio::test]
 async fn a_panic_is_a_500_in_the_common_form() {
     async fn fails() {
         panic!("on purpose")
     }
-    let app = Router::new()
-        .route("/", axum::routing::get(fails))
-        .layer(axum::middleware::from_fn(super::access));
+    let app = Router::new().route("/", axum::routing::get(fails)).layer(
+        axum::middleware::from_fn_with_state(
+            state_with(|_| (), LoadState::Loading { progress: 0.0 }).counts().clone(),
+            super::access,
+        ),
+    );
     let (status, headers, body) = ask(&app, "GET", "/").await;
     assert_eq!(status, 500);
     assert_eq!(body["error"]["type"], "server_error");

@@ -152,6 +152,17 @@ async fn slow_headers_get_408_and_silence_gets_nothing() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answers_is_given_up() {
+    let server = Server::start(|_| ()).await;
+    let mut client = server.connect().await;
+    let requests = b"GET /props HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
+    // Until the server, whose answers nobody takes, reads no more.
+    let patience = Duration::from_millis(300);
+    while let Ok(Ok(())) = tokio::time::timeout(patience, client.write_all(&requests)).await {}
+    server.until(|s| s.counts().connections.get() == 0).await;
+}
+
+#[tokio::test]
 async fn headers_of_many_kilobytes_are_refused() {
     let server = Server::start(|_| ()).await;
     let mut client = server.connect().await;

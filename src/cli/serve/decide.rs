@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::run::Failure;
 use super::source::Source;
 use crate::cli::Exit;
-use crate::config::{CacheType, FlashAttn, Gpu, Loaded};
-use crate::engine::{Device, LoadParams};
+use crate::config::{CacheType, FlashAttn, Gpu, LimitSettings, Loaded};
+use crate::engine::{Device, EngineLimits, LoadParams};
 use crate::host::{Memory, physical_cores};
 use crate::model::{CacheShape, PlanError, decide_cache_types, decide_context};
 
@@ -69,6 +69,7 @@ pub(super) fn decide(
         0 => physical_cores(Path::new("/")),
         n => n,
     };
+    let limits = engine_limits(&settings.limits);
     let params = LoadParams {
         path: source.path.clone(),
         shown_path: source.shown.clone(),
@@ -88,12 +89,20 @@ pub(super) fn decide(
         warmup: model.warmup,
         chat_template,
         step_target: Duration::from_millis(context.step_target_ms.into()),
-        queue: settings.limits.queue as usize,
-        stream_buffer_bytes: usize::try_from(settings.limits.stream_buffer_bytes)
-            .unwrap_or(usize::MAX),
-        stream_stall_timeout: Duration::from_secs(settings.limits.stream_stall_timeout),
+        queue: limits.queue,
+        stream_buffer_bytes: limits.stream_buffer_bytes,
+        stream_stall_timeout: limits.stream_stall_timeout,
     };
     Ok(Decision { params, notices })
+}
+
+/// The limits that the engine keeps.
+pub(super) fn engine_limits(limits: &LimitSettings) -> EngineLimits {
+    EngineLimits {
+        queue: limits.queue as usize,
+        stream_buffer_bytes: usize::try_from(limits.stream_buffer_bytes).unwrap_or(usize::MAX),
+        stream_stall_timeout: Duration::from_secs(limits.stream_stall_timeout),
+    }
 }
 
 /// Bytes that the model and its context may take. GPU and host share one memory on the machines

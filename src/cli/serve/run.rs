@@ -5,16 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::decide::{Decision, decide};
 use super::load::{Told, spawn};
+use super::reload::Reloader;
+use super::signals::{Asked, Signals};
 use super::source::{Source, template_override};
-use crate::api::{self, AppState, LoadState, Model};
+use super::supervise::{report_loading, send_heartbeats};
+use crate::api::{self, AppState, Keys, LoadState, Model};
 use crate::cli::Exit;
-use crate::config::{Loaded, Settings};
+use crate::config::{Loaded, Settings, Sources};
 use crate::engine;
+use crate::service::logging::LogControl;
+use crate::service::notify::{Notifier, heartbeat_interval};
+use crate::service::sockets::take_passed;
+
+/// Time that stopping may take after the drain: freeing the memory of a large model.
+const STOP_EXTRA: Duration = Duration::from_secs(30);
 
 /// Why the command ends with an error: one line, and the exit code.
 #[derive(Debug)]
@@ -30,16 +38,60 @@ impl Failure {
 }
 
 /// Serves until SIGTERM or SIGINT.
-pub(super) fn serve(loaded: Loaded) -> Result<Exit, Failure> {
+pub(super) fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> Result<Exit, Failure> {
+    // First, while no other thread reads the environment.
+    let passed = take_passed().map_err(|error| Failure::new(Exit::System, error.to_string()))?;
+    let notifier = Notifier::from_env();
+    let runtime = runtime(&loaded.settings)
+        .map_err(|error| Failure::new(Exit::System, format!("cannot start threads: {error}")))?;
+    let signals = {
+        let _runtime = runtime.enter();
+        Signals::new().map_err(|error| {
+            Failure::new(Exit::System, format!("cannot handle signals: {error}"))
+        })?
+    };
+    let ended = prepare(&loaded).and_then(|(source, decision, keys)| {
+        let names = source.names(&loaded.settings.model.alias);
+        runtime.block_on(async {
+            let listeners = match passed {
+                none if none.is_empty() => api::bind(&loaded.settings).await,
+                passed => api::adopt(passed),
+            }
+            .map_err(|error| Failure {
+                exit_code: error.exit_code(),
+                message: error.to_string(),
+            })?;
+            let (load, loading) = watch::channel(LoadState::Loading { progress: 0.0 });
+            let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+            let state = AppState::new(loaded.settings.clone(), keys, names, started, loading);
+            let life = Life {
+                state,
+                signals,
+                notifier: notifier.clone(),
+                reloader: Reloader::new(sources, log, loaded),
+            };
+            life.run(listeners, decision, source, load).await
+        })
+    });
+    if let Err(failure) = &ended {
+        notifier.status(&format!("failed: {}", failure.message));
+    }
+    notifier.flush();
+    // A text that is being tokenised for nobody must not hold up the end.
+    runtime.shutdown_background();
+    ended
+}
+
+/// All that can be wrong with files and settings shows here, before a port is taken.
+fn prepare(loaded: &Loaded) -> Result<(Source, Decision, Keys), Failure> {
     let settings = &loaded.settings;
-    // All that can be wrong with files and settings shows before a port is taken.
     let keys = api::load_keys(settings)
         .map_err(|error| Failure { exit_code: error.exit_code(), message: error.to_string() })?;
     let chat_template = template_override(settings)?;
     let source = Source::open(&settings.model)?;
     let devices = engine::devices();
-    log_start(&loaded, &devices);
-    let decision = decide(&loaded, &source, chat_template, &devices)?;
+    log_start(loaded, &devices);
+    let decision = decide(loaded, &source, chat_template, &devices)?;
     for notice in &decision.notices {
         // What was chosen for the user is news; what the user chose against advice is a warning.
         if loaded.origins.is_set("context.ctx_size") {
@@ -48,114 +100,134 @@ pub(super) fn serve(loaded: Loaded) -> Result<Exit, Failure> {
             tracing::info!("{notice}");
         }
     }
-    let names = source.names(&settings.model.alias);
-    let runtime = runtime(settings)
-        .map_err(|error| Failure::new(Exit::System, format!("cannot start threads: {error}")))?;
-    let ended = runtime.block_on(async {
-        let listeners = api::bind(settings).await.map_err(|error| Failure {
-            exit_code: error.exit_code(),
-            message: error.to_string(),
-        })?;
-        let (load, loading) = watch::channel(LoadState::Loading { progress: 0.0 });
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        let state = AppState::new(settings.clone(), keys, names, started, loading);
-        let address = listeners.first().map(|l| l.address().to_owned()).unwrap_or_default();
-        live(listeners, state, decision, source, load, &address).await
-    });
-    // A text that is being tokenised for nobody must not hold up the end.
-    runtime.shutdown_background();
-    ended
+    Ok((source, decision, keys))
 }
 
-/// From bound listeners to the last closed connection.
-async fn live(
-    listeners: Vec<api::Listener>,
+/// A server from bound listeners to the last closed connection.
+struct Life {
     state: AppState,
-    decision: Decision,
-    source: Source,
-    load: watch::Sender<LoadState>,
-    address: &str,
-) -> Result<Exit, Failure> {
-    let handler = |kind| {
-        signal(kind)
-            .map_err(|error| Failure::new(Exit::System, format!("cannot handle signals: {error}")))
-    };
-    let mut signals = Signals {
-        terminate: handler(SignalKind::terminate())?,
-        interrupt: handler(SignalKind::interrupt())?,
-    };
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let demo = source.shown.is_none();
-    let give_up = Arc::new(AtomicBool::new(false));
-    let loader = spawn(decision, source, load, tell, give_up.clone())
-        .map_err(|error| Failure::new(Exit::System, format!("cannot start a thread: {error}")))?;
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(api::serve(listeners, state.clone(), async {
-        // A dropped sender means the same.
-        let _ = stopped.await;
-    }));
-    let mut failure = None;
-    loop {
-        tokio::select! {
-            () = signals.next() => break,
-            event = told.recv() => match event {
-                Some(Told::Ready(model)) => announce(&state, &model, demo, address),
-                Some(Told::Failed(message)) => {
-                    failure = Some(Failure::new(Exit::Internal, message));
-                    break;
-                }
-                Some(Told::Died) => {
-                    // What it computed is lost; a new process is the way back.
-                    tracing::error!("the engine died of a defect; the panic is above");
-                    return Err(Failure::new(Exit::Internal, "the engine died of a defect"));
-                }
-                None => break,
-            },
-        }
-    }
-    let drain = Duration::from_secs(state.settings().limits.drain_timeout);
-    if failure.is_none() {
-        tracing::info!("stopping: running requests get up to {} s to finish", drain.as_secs());
-    }
-    drop(stop);
-    give_up.store(true, Ordering::Relaxed);
-    let model = state.model_now().ok();
-    if let Some(model) = &model {
-        model.engine.drain(Instant::now() + drain);
-    }
-    let threads = tokio::task::spawn_blocking(move || {
-        // Its panic, if any, is in the log.
-        let _ = loader.join();
-        if let Some(model) = model {
-            model.engine.join();
-        }
-    });
-    tokio::select! {
-        _ = async { tokio::join!(server, threads) } => {}
-        () = signals.next() => {
-            tracing::warn!("told to stop a second time: ending at once");
-            process::exit(Exit::Terminated as i32);
-        }
-    }
-    match failure {
-        Some(failure) => Err(failure),
-        None => {
-            tracing::info!("stopped");
-            Ok(Exit::Success)
-        }
-    }
+    signals: Signals,
+    notifier: Notifier,
+    reloader: Reloader,
 }
 
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    async fn next(&mut self) {
+impl Life {
+    async fn run(
+        mut self,
+        listeners: Vec<api::Listener>,
+        decision: Decision,
+        source: Source,
+        load: watch::Sender<LoadState>,
+    ) -> Result<Exit, Failure> {
+        let address = listeners.first().map(|l| l.address().to_owned()).unwrap_or_default();
+        let demo = source.shown.is_none();
+        let bytes = source.facts.tensor_bytes;
+        let mut reports =
+            Some(tokio::spawn(report_loading(self.notifier.clone(), load.subscribe(), bytes)));
+        if let Some(interval) = heartbeat_interval() {
+            let (notifier, state) = (self.notifier.clone(), self.state.clone());
+            tokio::spawn(send_heartbeats(notifier, state, load.subscribe(), interval));
+        }
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let give_up = Arc::new(AtomicBool::new(false));
+        let loader = spawn(decision, source, load, tell, give_up.clone()).map_err(|error| {
+            Failure::new(Exit::System, format!("cannot start a thread: {error}"))
+        })?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = tokio::spawn(api::serve(listeners, self.state.clone(), async {
+            // A dropped sender means the same.
+            let _ = stopped.await;
+        }));
+        let mut failure = None;
+        let mut serving: Option<String> = None;
+        loop {
+            tokio::select! {
+                asked = self.signals.next() => match asked {
+                    Asked::Stop => break,
+                    Asked::Reload => self.reload(serving.as_deref()),
+                },
+                event = told.recv() => match event {
+                    Some(Told::Ready(model)) => {
+                        if let Some(reports) = reports.take() {
+                            // It ends with the loading; then nothing it says can follow READY.
+                            let _ = reports.await;
+                        }
+                        self.reloader.apply_limits(&self.state);
+                        let status = announce(&self.state, &model, demo, &address);
+                        self.notifier.ready(&status);
+                        serving = Some(status);
+                    }
+                    Some(Told::Failed(message)) => {
+                        failure = Some(Failure::new(Exit::Internal, message));
+                        break;
+                    }
+                    Some(Told::Died) => {
+                        // What it computed is lost; a new process is the way back.
+                        tracing::error!("the engine died of a defect; the panic is above");
+                        return Err(Failure::new(Exit::Internal, "the engine died of a defect"));
+                    }
+                    None => break,
+                },
+            }
+        }
+        let drain = Duration::from_secs(self.state.settings().limits.drain_timeout);
+        if failure.is_none() {
+            let status =
+                format!("stopping: running requests get up to {} s to finish", drain.as_secs());
+            tracing::info!("{status}");
+            self.notifier.stopping(&status, drain + STOP_EXTRA);
+        }
+        drop(stop);
+        give_up.store(true, Ordering::Relaxed);
+        let model = self.state.model_now().ok();
+        if let Some(model) = &model {
+            model.engine.drain(Instant::now() + drain);
+        }
+        let threads = tokio::task::spawn_blocking(move || {
+            // Its panic, if any, is in the log.
+            let _ = loader.join();
+            if let Some(model) = model {
+                model.engine.join();
+            }
+        });
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = async { tokio::join!(server, threads) } => {}
+            () = self.signals.stop() => {
+                tracing::warn!("told to stop a second time: ending at once");
+                self.notifier.flush();
+                process::exit(Exit::Terminated as i32);
+            }
+        }
+        match failure {
+            Some(failure) => Err(failure),
+            None => {
+                tracing::info!("stopped");
+                Ok(Exit::Success)
+            }
+        }
+    }
+
+    /// Reads the settings again. `serving` is the status of a server that is ready: only of such
+    /// a one does the manager want to hear about it.
+    fn reload(&mut self, serving: Option<&str>) {
+        if serving.is_some() {
+            self.notifier.reloading();
+        }
+        let note = match self.reloader.reload(&self.state) {
+            Ok(()) => {
+                tracing::info!("the settings were read again");
+                None
+            }
+            Err(error) => {
+                tracing::error!("the settings stay as they were: {error}");
+                Some(format!("settings not reloaded: {error}"))
+            }
+        };
+        match (serving, note) {
+            (Some(serving), None) => self.notifier.ready(serving),
+            (Some(serving), Some(note)) => self.notifier.ready(&format!("{serving}; {note}")),
+            (None, Some(note)) => self.notifier.status(&note),
+            (None, None) => {}
         }
     }
 }
@@ -193,8 +265,8 @@ fn log_start(loaded: &Loaded, devices: &[engine::Device]) {
     }
 }
 
-/// Says that the model is there, and what to try.
-fn announce(state: &AppState, model: &Model, demo: bool, address: &str) {
+/// Says that the model is there, and what to try; gives it as one line for the service manager.
+fn announce(state: &AppState, model: &Model, demo: bool, address: &str) -> String {
     let facts = model.engine.facts();
     tracing::info!(
         "model {} ({}, {}, {:.2} GB) is ready after {:.2} s: {} slots of {} tokens",
@@ -215,4 +287,10 @@ fn announce(state: &AppState, model: &Model, demo: bool, address: &str) {
         "try it: curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d '{}'",
         r#"{"messages": [{"role": "user", "content": "Hello!"}]}"#
     );
+    format!(
+        "serving {} at {address}: {} slots of {} tokens",
+        state.model_name(),
+        facts.n_slots,
+        facts.n_ctx_slot
+    )
 }

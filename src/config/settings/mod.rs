@@ -96,6 +96,24 @@ pub struct LimitSettings {
     /// cannot use the server up.
     #[schemars(range(min = 1, max = 86_400))]
     pub header_timeout: u64,
+    /// Seconds that a client may be silent while it sends a request body, and that the body may
+    /// take in all; every 16 KiB that arrive allow one second more. So slow links can send large
+    /// bodies, but a client that sends a byte now and then is answered with 408.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub body_timeout: u64,
+    /// Open client connections; more are answered with 503 at once. Each costs a file descriptor
+    /// and some 20 kB: this many are far more than slots can serve, and no burden.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub connections: u32,
+    /// Seconds that a request may take from its headers to the end of its answer, waiting
+    /// included; 0: no limit. Beyond it a generation ends with finish reason `length`; if nothing
+    /// was generated, the answer is 504. Off by default: long answers of large models take long.
+    #[schemars(range(max = 604_800))]
+    pub request_timeout: u64,
+    /// Most tokens that one choice may have, whatever the request asks for; the answer then ends
+    /// with finish reason `length`. 0: no limit but the context, which is the default because
+    /// clients know best how much they want.
+    pub max_tokens: u32,
     /// Requests that may wait for a slot; more are answered with 429. Beyond some hundreds, most
     /// clients give up before their turn.
     #[schemars(range(max = 1_000_000))]
@@ -112,6 +130,11 @@ pub struct LimitSettings {
     /// for a network to come back, not for a client that stopped reading.
     #[schemars(range(min = 1, max = 86_400))]
     pub stream_stall_timeout: u64,
+    /// Seconds that one step of the engine may take before the heartbeat to systemd's watchdog
+    /// stops, so that a hung GPU ends in a restart. A step is planned to take about a second; a
+    /// minute is beyond any that still computes. Only with a `WatchdogSec=`, at least twice this.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub stall_timeout: u64,
     /// Seconds that running requests get to finish after SIGTERM. Below systemd's stop timeout of
     /// 90 seconds.
     #[schemars(range(max = 86_400))]
@@ -123,10 +146,15 @@ impl Default for LimitSettings {
         Self {
             body_bytes: 32 << 20,
             header_timeout: 10,
+            body_timeout: 30,
+            connections: 1024,
+            request_timeout: 0,
+            max_tokens: 0,
             queue: 256,
             sse_ping_interval: 10,
             stream_buffer_bytes: 1 << 20,
             stream_stall_timeout: 30,
+            stall_timeout: 60,
             drain_timeout: 30,
         }
     }
@@ -139,8 +167,8 @@ pub struct LogSettings {
     /// `off`, `error`, `warn`, `info`, `debug` or `trace`, or a filter such as
     /// `info,strixhalo::engine=debug`. No level logs prompts or keys.
     pub level: String,
-    /// How lines are written: `text`, `json`, or `auto`, which is text unless the service manager
-    /// takes the log in a structured form.
+    /// How lines are written: `text`, `json`, `journald` (to systemd's journal, with fields), or
+    /// `auto`, which is journald where systemd has connected stderr to the journal, else text.
     pub format: LogFormat,
     /// Colours in text lines: `on`, `off`, or `auto`, which is on for a terminal unless
     /// `NO_COLOR` is set.
@@ -163,6 +191,8 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+    /// Entries with fields in systemd's journal.
+    Journald,
 }
 
 /// Colours in log lines.

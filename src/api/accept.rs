@@ -1,0 +1,152 @@
+//! Accepting connections. Neither too many of them nor a lack of file descriptors stops the
+//! server or keeps it spinning: who cannot be served is told so at once.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use futures_util::FutureExt;
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::{Semaphore, watch};
+
+use super::connection::{Stage, serve_connection};
+use super::farewell::turn_away;
+use super::metrics::{Counts, Refusal};
+use super::{ApiError, AppState, Listener};
+
+/// Pause after a failed accept. Out of file descriptors, nothing but a closing connection helps.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Connections that are turned away with an answer at the same time; more are closed without.
+const MOST_REFUSALS: usize = 64;
+/// Time for such a client to take its answer.
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
+/// Refused connections are news once in a while, not each.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+/// File descriptors beside connections: listeners, logs, files, the GPU.
+const OTHER_DESCRIPTORS: u64 = 256;
+
+/// Accepts until `stage` says otherwise.
+pub(super) async fn accept_loop(
+    listener: Listener,
+    router: Router,
+    state: AppState,
+    mut stage: watch::Receiver<Stage>,
+) {
+    let refusals = Arc::new(Semaphore::new(MOST_REFUSALS));
+    let mut spare = spare();
+    let mut failing = false;
+    let mut warned = None;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stage.changed() => return,
+        };
+        let error = match accepted {
+            Ok(stream) => {
+                failing = false;
+                let settings = state.settings();
+                if let Some(open) = Open::enter(state.counts(), settings.limits.connections) {
+                    let header_timeout = Duration::from_secs(settings.limits.header_timeout);
+                    let connection =
+                        serve_connection(stream, router.clone(), header_timeout, stage.clone());
+                    tokio::spawn(async move {
+                        connection.await;
+                        drop(open);
+                    });
+                } else {
+                    state.counts().refused(Refusal::Limit);
+                    if warned.is_none_or(|at: Instant| at.elapsed() > WARN_EVERY) {
+                        warned = Some(Instant::now());
+                        tracing::warn!(
+                            "{} connections are open: more are answered with 503 (limits.connections)",
+                            settings.limits.connections
+                        );
+                    }
+                    if let Ok(permit) = refusals.clone().try_acquire_owned() {
+                        tokio::spawn(async move {
+                            turn_away(stream, too_many(Refusal::Limit), REFUSAL_TIME).await;
+                            drop(permit);
+                        });
+                    }
+                }
+                continue;
+            }
+            Err(error) => error,
+        };
+        if !failing {
+            tracing::warn!(
+                "cannot accept a connection on {}: {error}{}",
+                listener.address(),
+                if is_shortage(&error) { "; LimitNOFILE= or `ulimit -n` allow more" } else { "" }
+            );
+        }
+        failing = true;
+        // With the spare descriptor given up, one client can be told.
+        if is_shortage(&error)
+            && spare.take().is_some()
+            && let Some(Ok(stream)) = listener.accept().now_or_never()
+        {
+            state.counts().refused(Refusal::Descriptors);
+            turn_away(stream, too_many(Refusal::Descriptors), ACCEPT_PAUSE).await;
+        } else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+        spare = self::spare();
+    }
+}
+
+/// Allows this process as many file descriptors as `connections` need, as far as the hard limit
+/// goes; the usual soft limit of 1024 is below that.
+pub(super) fn raise_descriptor_limit(connections: u32) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = u64::from(connections) + OTHER_DESCRIPTORS;
+    let possible = maximum.map_or(wanted, |maximum| wanted.min(maximum));
+    if current.is_some_and(|current| current < possible) {
+        // Where it is not allowed, the limit stays what it is.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(possible), maximum });
+    }
+}
+
+/// A descriptor to give up when there is no other.
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+/// The process (EMFILE) or the machine (ENFILE) has no file descriptor left.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+fn too_many(refusal: Refusal) -> ApiError {
+    let message = match refusal {
+        Refusal::Limit => {
+            "the server has as many connections as it may (`limits.connections`); try again later"
+        }
+        Refusal::Descriptors => "the server has no file descriptor left; try again later",
+    };
+    ApiError::Unavailable { message: message.to_owned(), code: "too_many_connections" }
+}
+
+/// An open connection, which counts as long as this lives.
+struct Open(Arc<Counts>);
+
+impl Open {
+    fn enter(counts: &Arc<Counts>, most: u32) -> Option<Self> {
+        counts.connections.inc();
+        let open = Self(counts.clone());
+        if counts.connections.get() > i64::from(most) {
+            return None;
+        }
+        counts.connections_accepted.inc();
+        Some(open)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
+}

@@ -1,0 +1,204 @@
+//! What the engine has done and holds, and how far loading is.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::families::Families;
+use crate::api::{AppState, LoadState};
+use crate::engine::{Engine, SlotSnapshot};
+
+/// What the engine has done, under llama-server's names. All zero until the model is loaded.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) prompt_tokens: u64,
+    pub(super) prompt_tokens_cached: u64,
+    pub(super) prompt_us: u64,
+    pub(super) predicted_tokens: u64,
+    pub(super) predicted_us: u64,
+    pub(super) decodes: u64,
+    pub(super) busy_slots: u64,
+    pub(super) longest_sequence: u64,
+    pub(super) processing: usize,
+    pub(super) waiting: usize,
+}
+
+impl Totals {
+    pub(super) fn of(engine: &Engine) -> Self {
+        let counters = engine.counters();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            prompt_tokens: read(&counters.prompt_tokens),
+            prompt_tokens_cached: read(&counters.prompt_tokens_cached),
+            prompt_us: read(&counters.prompt_us),
+            predicted_tokens: read(&counters.predicted_tokens),
+            predicted_us: read(&counters.predicted_us),
+            decodes: read(&counters.decodes),
+            busy_slots: read(&counters.busy_slots),
+            longest_sequence: read(&counters.longest_sequence),
+            processing: engine.slots().iter().filter(|slot| slot.processing).count(),
+            waiting: engine.waiting(),
+        }
+    }
+
+    pub(super) fn add_to(&self, families: &mut Families) {
+        let prompt_seconds = self.prompt_us as f64 / 1e6;
+        let predicted_seconds = self.predicted_us as f64 / 1e6;
+        for (name, help, value) in [
+            ("prompt_tokens_total", "Prompt tokens computed.", self.prompt_tokens as f64),
+            (
+                "prompt_tokens_cached_total",
+                "Prompt tokens taken from the prefix cache.",
+                self.prompt_tokens_cached as f64,
+            ),
+            ("prompt_seconds_total", "Seconds spent on prompts.", prompt_seconds),
+            ("tokens_predicted_total", "Tokens generated.", self.predicted_tokens as f64),
+            ("tokens_predicted_seconds_total", "Seconds spent on generating.", predicted_seconds),
+            ("n_decode_total", "Calls of llama_decode.", self.decodes as f64),
+            ("n_tokens_max", "Longest sequence so far, in tokens.", self.longest_sequence as f64),
+            // Known to dashboards; this server does not speculate.
+            ("spec_decode_num_drafts_total", "Drafts made by speculation.", 0.0),
+            ("spec_decode_num_draft_tokens_total", "Tokens drafted by speculation.", 0.0),
+            ("spec_decode_num_accepted_tokens_total", "Drafted tokens accepted.", 0.0),
+        ] {
+            families.counter(&format!("llamacpp:{name}"), help, value);
+        }
+        for (name, help, value) in [
+            (
+                "prompt_tokens_seconds",
+                "Prompt tokens per second, mean since the start.",
+                ratio(self.prompt_tokens as f64, prompt_seconds),
+            ),
+            (
+                "predicted_tokens_seconds",
+                "Generated tokens per second, mean since the start.",
+                ratio(self.predicted_tokens as f64, predicted_seconds),
+            ),
+            ("requests_processing", "Slots at work.", self.processing as f64),
+            ("requests_deferred", "Requests that wait for a slot.", self.waiting as f64),
+            (
+                "n_busy_slots_per_decode",
+                "Slots that take part in a call of llama_decode, mean since the start.",
+                ratio(self.busy_slots as f64, self.decodes as f64),
+            ),
+        ] {
+            families.gauge(&format!("llamacpp:{name}"), help, value);
+        }
+    }
+}
+
+/// Loading, queue, slots and KV cache.
+pub(super) fn add_state(families: &mut Families, state: &AppState) {
+    // Requests that wait for the model wait for a slot, too.
+    let held = state.held();
+    let load = state.load_state();
+    let engine = match &load {
+        LoadState::Ready(model) => Some(&model.engine),
+        _ => None,
+    };
+    let mut totals = engine.map(Totals::of).unwrap_or_default();
+    totals.waiting += held;
+    totals.add_to(families);
+
+    let (ready, progress) = match load {
+        LoadState::Ready(_) => (1.0, 1.0),
+        LoadState::Loading { progress } => (0.0, f64::from(progress)),
+        LoadState::Failed(_) => (0.0, 0.0),
+    };
+    families.gauge("strixhalo_ready", "1 once the model is loaded and answers.", ready);
+    families.gauge("strixhalo_model_load_progress", "Share of the model that is read.", progress);
+    families.gauge(
+        "strixhalo_model_load_seconds",
+        "Time that loading took, with the warm-up; 0 until then.",
+        engine.map_or(0.0, |engine| engine.facts().load_seconds),
+    );
+    if let Some(facts) = engine.map(Engine::facts) {
+        let labels = [
+            ("model", state.model_name()),
+            ("architecture", facts.architecture.as_str()),
+            ("quantization", facts.ftype.as_str()),
+        ];
+        families.gauges("strixhalo_model_info", "The loaded model; always 1.", &[(&labels, 1.0)]);
+    }
+    families.gauge(
+        "strixhalo_queue_requests",
+        "Sequences that wait for a slot, and requests that wait for the model.",
+        totals.waiting as f64,
+    );
+    families.gauge(
+        "strixhalo_queue_limit",
+        "Most that may wait (limits.queue).",
+        f64::from(state.settings().limits.queue),
+    );
+    let slots = engine.map(Engine::slots).unwrap_or_default();
+    let n_ctx = engine.map_or(0, |engine| engine.facts().n_ctx);
+    add_slots(families, &slots, n_ctx);
+}
+
+/// `n_ctx`: the context of all slots together.
+fn add_slots(families: &mut Families, slots: &[SlotSnapshot], n_ctx: u32) {
+    let count =
+        |wanted: fn(&SlotSnapshot) -> bool| slots.iter().filter(|slot| wanted(slot)).count() as f64;
+    families.gauge("strixhalo_slots", "Slots.", slots.len() as f64);
+    families.gauge("strixhalo_slots_busy", "Slots at work.", count(|slot| slot.processing));
+    families.gauges(
+        "strixhalo_slots_state",
+        "Slots by what they do: idle, prompt (reading one) or generating.",
+        &[
+            (&[("state", "idle")], count(|slot| !slot.processing)),
+            (&[("state", "prompt")], count(|slot| slot.processing && !slot.generating)),
+            (&[("state", "generating")], count(|slot| slot.processing && slot.generating)),
+        ],
+    );
+    let used: u64 = slots.iter().map(|slot| u64::from(slot.cached_tokens)).sum();
+    families.gauge("strixhalo_kv_cells", "Tokens that the KV cache has room for.", n_ctx.into());
+    families.gauge(
+        "strixhalo_kv_cells_used",
+        "Tokens that the KV cache holds, those of idle slots included.",
+        used as f64,
+    );
+    families.gauge(
+        "strixhalo_kv_usage_ratio",
+        "Used share of the KV cache.",
+        ratio(used as f64, n_ctx.into()),
+    );
+}
+
+/// A mean; of nothing, 0.
+fn ratio(sum: f64, n: f64) -> f64 {
+    if n > 0.0 { sum / n } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_and_kv_cache_are_counted_by_what_they_hold() {
+        let slot = |processing, generating, cached_tokens| SlotSnapshot {
+            processing,
+            generating,
+            cached_tokens,
+            ..SlotSnapshot::default()
+        };
+        let mut families = Families::default();
+        let slots = [
+            slot(true, true, 100),
+            slot(true, false, 50),
+            slot(false, true, 106),
+            slot(false, false, 0),
+        ];
+        add_slots(&mut families, &slots, 1024);
+        let text = super::super::text(&families.0).unwrap_or_default();
+        for line in [
+            "strixhalo_slots 4",
+            "strixhalo_slots_busy 2",
+            "strixhalo_slots_state{state=\"idle\"} 2",
+            "strixhalo_slots_state{state=\"prompt\"} 1",
+            "strixhalo_slots_state{state=\"generating\"} 1",
+            "strixhalo_kv_cells 1024",
+            "strixhalo_kv_cells_used 256",
+            "strixhalo_kv_usage_ratio 0.25",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+        }
+    }
+}

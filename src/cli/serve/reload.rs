@@ -1,0 +1,123 @@
+//! SIGHUP: the settings are read again, and what can change in a running server changes.
+
+use std::collections::HashSet;
+
+use super::decide::engine_limits;
+use crate::api::{self, AppState, Keys};
+use crate::config::{self, Loaded, Settings, Sources};
+use crate::service::logging::LogControl;
+
+/// What takes effect at once. All else is decided when the model is loaded or a port is bound.
+const AT_ONCE: [&str; 5] =
+    ["limits.", "sampling.", "log.level", "server.api_keys", "server.api_key_file"];
+
+/// Reads the settings again as the start did.
+#[derive(Debug)]
+pub(super) struct Reloader {
+    sources: Sources,
+    log: LogControl,
+    /// What the settings are, without what waits for the next start.
+    current: Loaded,
+}
+
+impl Reloader {
+    pub(super) fn new(sources: Sources, log: LogControl, current: Loaded) -> Self {
+        Self { sources, log, current }
+    }
+
+    /// Takes over what can be taken over; on an error, which is one line, everything stays.
+    pub(super) fn reload(&mut self, state: &AppState) -> Result<(), String> {
+        let new = config::load(self.sources.clone()).map_err(|error| error.to_string())?;
+        let keys = api::load_keys(&new.settings).map_err(|error| error.to_string())?;
+        self.log.set_level(&new.settings.log.level).map_err(|error| error.to_string())?;
+        self.report(&new);
+        if keys.is_empty() && !state.keys().is_empty() {
+            tracing::warn!("no API key is asked for any more: the settings name none");
+        }
+        let merged = merge(&self.current.settings, &new.settings);
+        self.current = Loaded { settings: merged, ..new };
+        self.apply(state, keys);
+        Ok(())
+    }
+
+    /// Gives the engine its limits, which may have changed while it was loaded.
+    pub(super) fn apply_limits(&self, state: &AppState) {
+        if let Ok(model) = state.model_now() {
+            model.engine.set_limits(engine_limits(&self.current.settings.limits));
+        }
+    }
+
+    fn apply(&self, state: &AppState, keys: Keys) {
+        state.replace(self.current.settings.clone(), keys);
+        self.apply_limits(state);
+    }
+
+    /// What is new, what has to wait, and what the files are warned about for the first time.
+    fn report(&self, new: &Loaded) {
+        let known: HashSet<&String> = self.current.warnings.iter().collect();
+        for warning in new.warnings.iter().filter(|warning| !known.contains(warning)) {
+            tracing::warn!("{warning}");
+        }
+        let pairs = self.current.entries().into_iter().zip(new.entries());
+        for (old, new) in pairs.filter(|(old, new)| old.value != new.value) {
+            if is_at_once(&new.key) {
+                tracing::info!("setting {} = {} ({})", new.key, new.value, new.origin);
+            } else {
+                tracing::warn!(
+                    "setting {} was changed from {} to {}: takes effect at the next start",
+                    new.key,
+                    old.value,
+                    new.value
+                );
+            }
+        }
+    }
+}
+
+fn is_at_once(key: &str) -> bool {
+    AT_ONCE.iter().any(|name| match name.strip_suffix('.') {
+        Some(_) => key.starts_with(name),
+        None => key == *name,
+    })
+}
+
+/// The running settings with what can change taken from the new ones.
+fn merge(running: &Settings, new: &Settings) -> Settings {
+    let mut merged = running.clone();
+    merged.limits = new.limits.clone();
+    merged.sampling = new.sampling.clone();
+    merged.log.level.clone_from(&new.log.level);
+    merged.server.api_keys.clone_from(&new.server.api_keys);
+    merged.server.api_key_file.clone_from(&new.server.api_key_file);
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_merged_is_what_is_said_to_take_effect_at_once() {
+        let mut new = Settings::default();
+        new.limits.queue = 1;
+        new.sampling.top_k = 1;
+        new.log.level = "debug".to_owned();
+        new.server.api_keys = vec!["k".to_owned()];
+        new.server.api_key_file = Some("keys".into());
+        new.server.port = 1;
+        new.log.format = config::LogFormat::Json;
+        new.model.warmup = false;
+        new.context.batch = 1;
+        let loaded = |settings| Loaded { settings, ..Loaded::default() };
+        let merged = loaded(merge(&Settings::default(), &new));
+        let changed: Vec<String> = merged.changed().into_iter().map(|entry| entry.key).collect();
+        let at_once: Vec<String> = loaded(new)
+            .changed()
+            .into_iter()
+            .map(|entry| entry.key)
+            .filter(|key| is_at_once(key))
+            .collect();
+        assert_eq!(changed, at_once);
+        assert_eq!(changed.len(), 5, "{changed:?}");
+    }
+}

@@ -1,0 +1,160 @@
+//! Where the log goes, and what happens where it cannot go.
+
+use std::fs::File;
+use std::io::Read;
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::harness::{Start, chat, get, listener};
+
+#[test]
+fn a_full_disk_under_the_log_stops_nothing() {
+    let (socket, base) = listener();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut service = Start::with(&["--log-level", "debug"]).pass(socket).stderr(full).spawn();
+    chat(&base);
+    service.signal(Signal::TERM);
+    assert_eq!(service.wait().code(), Some(0));
+}
+
+#[test]
+fn a_start_that_fails_ends_with_its_code_though_nobody_can_read_why() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut service = Start::with(&["--model", "/nowhere.gguf"]).stderr(full).spawn();
+    assert_eq!(service.wait().code(), Some(66));
+}
+
+#[test]
+fn a_reader_of_the_log_that_is_stuck_or_gone_holds_no_request_up() {
+    let (socket, base) = listener();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let flags = ["--log-level", "trace"];
+    let mut service = Start::with(&flags).pass(socket).stderr(writer).spawn();
+    // The log of these fills a pipe many times over.
+    for _ in 0..200 {
+        get(&format!("{base}/v1/models"));
+    }
+    chat(&base);
+    let mut some = vec![0; 128 << 10];
+    let mut read = 0;
+    while !String::from_utf8_lossy(&some[..read]).contains("could not be written)") {
+        let n = reader.read(&mut some[read..]).unwrap();
+        assert_ne!(n, 0, "the log ended");
+        read += n;
+        if read > 64 << 10 {
+            read = 0;
+        }
+        get(&format!("{base}/v1/models"));
+    }
+    drop(reader);
+    chat(&base);
+    service.signal(Signal::TERM);
+    assert_eq!(service.wait().code(), Some(0));
+}
+
+#[test]
+fn json_lines_are_written_when_asked_though_systemd_took_the_log() {
+    let stream = "JOURNAL_STREAM=1:1";
+    let service = Start::with(&["--port", "0", "--log-format", "json", stream]).spawn();
+    service.wait_for_log("is ready after");
+    for line in service.log().lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        assert!(line["message"].is_string() && line["level"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn a_journal_that_cannot_be_reached_is_a_warning_and_lines_on_stderr() {
+    if std::path::Path::new("/run/systemd/journal/socket").exists() {
+        eprintln!("not tested: this machine has a journal");
+        return;
+    }
+    let service = Start::with(&["--port", "0", "--log-format", "journald"]).spawn();
+    let line = service.wait_for_log("the journal cannot be reached: ");
+    assert!(line.contains("WARN"), "{line}");
+    chat(&service.base());
+}
+
+/// Plays journald for one server, in its own namespace: binds journald's socket, connects the
+/// server's stderr to "the journal", asks it something, and prints the entries as JSON.
+const JOURNAL: &str = r#"
+import json, os, signal, socket, struct, subprocess, sys, urllib.request
+os.makedirs("/run/systemd/journal")
+journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+journal.bind("/run/systemd/journal/socket")
+journal.settimeout(60)
+
+def entry():
+    data, fields = journal.recv(1 << 16), {}
+    while data:
+        name, data = data.split(b"\n", 1)
+        if b"=" in name:
+            name, value = name.split(b"=", 1)
+        else:
+            size = struct.unpack("<Q", data[:8])[0]
+            value, data = data[8:8 + size], data[9 + size:]
+        fields[name.decode()] = value.decode()
+    print(json.dumps(fields), flush=True)
+    return fields.get("MESSAGE", "")
+
+ours, stderr = socket.socketpair()
+stat = os.fstat(stderr.fileno())
+server = subprocess.Popen(sys.argv[1:], stderr=stderr, stdin=subprocess.DEVNULL,
+                          env={"JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}"})
+base = None
+while not (message := entry()).startswith("try it"):
+    if message.startswith("listening on "):
+        base = message.split()[2]
+body = b'{"messages": [{"role": "user", "content": "a secret"}], "max_tokens": 4}'
+request = urllib.request.Request(base + "/v1/chat/completions", body, {"X-Request-Id": "id-7"})
+urllib.request.urlopen(request).read()
+server.send_signal(signal.SIGTERM)
+while entry() != "stopped":
+    pass
+assert server.wait() == 0
+stderr.close()
+assert ours.recv(1 << 16) == b"", "something went to stderr"
+"#;
+
+#[test]
+fn the_journal_gets_entries_with_fields_when_systemd_connected_stderr_to_it() {
+    let namespace =
+        ["-rm", "sh", "-c", "mount -t tmpfs none /run && exec python3 -c \"$0\" \"$@\""];
+    let output = Command::new("unshare")
+        .args(namespace)
+        .arg(JOURNAL)
+        .args([env!("CARGO_BIN_EXE_strixhalo"), "serve", "--port", "0", "--ctx-size", "1024"])
+        .output();
+    let output = match output {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("not tested: unshare cannot be run: {error}");
+            return;
+        }
+    };
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if stderr.contains("unshare: ") || stderr.contains("mount: ") {
+        eprintln!("not tested: no namespaces of its own for a test: {stderr}");
+        return;
+    }
+    assert!(output.status.success(), "{stderr}");
+    let entries: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    // The first datagram is empty: it tries the socket out.
+    for entry in entries.iter().filter(|entry| *entry != &serde_json::json!({})) {
+        assert_eq!(entry["SYSLOG_IDENTIFIER"], "strixhalo", "{entry}");
+        assert!(entry["MESSAGE"].is_string() && entry["TARGET"].is_string(), "{entry}");
+        assert!(["3", "4", "6"].contains(&entry["PRIORITY"].as_str().unwrap()), "{entry}");
+        assert!(!entry.to_string().contains("a secret"), "{entry}");
+    }
+    let ready = |entry: &&Value| entry["MESSAGE"].as_str().is_some_and(|m| m.contains("is ready"));
+    assert_eq!(entries.iter().find(ready).expect("the line is there")["PRIORITY"], "6");
+    let request = |entry: &&Value| entry.to_string().contains("id-7");
+    let request = entries.iter().find(request).expect("the request's entry");
+    assert_eq!(request["STATUS"], "200", "{request}");
+}

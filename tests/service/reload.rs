@@ -1,0 +1,149 @@
+//! SIGHUP.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
+use rustix::process::Signal;
+
+use crate::harness::{Service, Start, get};
+use crate::manager::Manager;
+
+/// A settings file that can be changed.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new(settings: &str, keys: &str) -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        files.write("s.toml", settings);
+        files.write("keys", keys);
+        files
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        fs::write(self.0.path().join(name), content).unwrap();
+    }
+}
+
+fn reload(service: &Service, manager: &mut Manager) -> String {
+    service.signal(Signal::HUP);
+    manager.wait_for_name("RELOADING");
+    manager.wait_for_name("READY").get("STATUS").unwrap().to_owned()
+}
+
+/// A connection that is used again.
+struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    fn open(base: &str) -> Self {
+        Self(BufReader::new(TcpStream::connect(base.trim_start_matches("http://")).unwrap()))
+    }
+
+    /// The status of a request with this key.
+    fn ask(&mut self, key: &str) -> u16 {
+        let head =
+            format!("GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n");
+        self.0.get_mut().write_all(head.as_bytes()).unwrap();
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        let status = line.split(' ').nth(1).expect("a status line").parse().unwrap();
+        let mut length = 0;
+        while line != "\r\n" {
+            line.clear();
+            self.0.read_line(&mut line).unwrap();
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        self.0.read_exact(&mut vec![0; length]).unwrap();
+        status
+    }
+}
+
+#[test]
+fn new_keys_count_at_once_and_connections_stay() {
+    let files = Files::new("", "key-before\n");
+    let mut manager = Manager::new();
+    let (keys, variable) = (files.path("keys"), manager.variable());
+    let service = Start::with(&["--port", "0", "--api-key-file", &keys, &variable]).spawn();
+    manager.wait_for_name("READY");
+    let mut connection = Connection::open(&service.base());
+    assert_eq!((connection.ask("key-before"), connection.ask("key-after")), (200, 401));
+    files.write("keys", "key-after\n");
+    reload(&service, &mut manager);
+    assert_eq!((connection.ask("key-before"), connection.ask("key-after")), (401, 200));
+    // A file without keys would open the server.
+    files.write("keys", "# none\n");
+    let status = reload(&service, &mut manager);
+    assert!(status.contains("; settings not reloaded: the API key file "), "{status}");
+    assert_eq!((connection.ask("key-before"), connection.ask("key-after")), (401, 200));
+    let log = service.log();
+    assert!(!log.contains("key-before") && !log.contains("key-after"), "{log}");
+}
+
+#[test]
+fn limits_sampling_and_log_level_change_and_all_else_waits_for_the_next_start() {
+    let files = Files::new("[sampling]\ntop_k = 7\n", "");
+    let mut manager = Manager::new();
+    let (settings, variable) = (files.path("s.toml"), manager.variable());
+    let service = Start::with(&["--port", "0", "--config", &settings, &variable]).spawn();
+    manager.wait_for_name("READY");
+    let base = service.base();
+    let top_k = || {
+        let (_, props) = get(&format!("{base}/props"));
+        props["default_generation_settings"]["params"]["top_k"].as_u64().unwrap()
+    };
+    let post = || {
+        let response = crate::harness::agent()
+            .post(format!("{base}/tokenize"))
+            .send(&*vec![b' '; 4000])
+            .unwrap();
+        response.status().as_u16()
+    };
+    assert_eq!((top_k(), post()), (7, 400));
+    assert!(!service.log().contains("DEBUG"));
+    files.write(
+        "s.toml",
+        "[sampling]\ntop_k = 9\n[limits]\nbody_bytes = 2000\n[log]\nlevel = 'debug'\n\
+         [server]\nstrict_model_names = true\n[context]\nbatch = 1024\n",
+    );
+    let status = reload(&service, &mut manager);
+    assert!(status.starts_with("serving ") && !status.contains(';'), "{status}");
+    assert_eq!((top_k(), post()), (9, 413));
+    get(&format!("{base}/health"));
+    service.wait_for_log("DEBUG");
+    for waits in [
+        "setting server.strict_model_names was changed from false to true: takes effect at the next start",
+        "setting context.batch was changed from 2048 to 1024: takes effect at the next start",
+    ] {
+        assert!(service.wait_for_log(waits).contains("WARN"));
+    }
+    assert_eq!(service.log().matches("next start").count(), 2);
+    service.wait_for_log("setting sampling.top_k = 9 (");
+}
+
+#[test]
+fn a_broken_file_changes_nothing_and_is_told_in_log_and_status() {
+    let files = Files::new("[sampling]\ntop_k = 7\n", "");
+    let mut manager = Manager::new();
+    let (settings, variable) = (files.path("s.toml"), manager.variable());
+    let service = Start::with(&["--port", "0", "--config", &settings, &variable]).spawn();
+    manager.wait_for_name("READY");
+    let base = service.base();
+    files.write("s.toml", "[sampling]\ntop_k = 9\ntop_p = 'much'\n");
+    let status = reload(&service, &mut manager);
+    let problem = format!("{settings}:3: sampling.top_p: expected a number from 0 to 1");
+    assert!(status.contains(&format!("; settings not reloaded: {problem}")), "{status}");
+    let line = service.wait_for_log("the settings stay as they were");
+    assert!(line.contains("ERROR") && line.contains(&problem), "{line}");
+    let (_, props) = get(&format!("{base}/props"));
+    assert_eq!(props["default_generation_settings"]["params"]["top_k"], 7);
+    files.write("s.toml", "[sampling]\ntop_k = 9\n");
+    assert!(!reload(&service, &mut manager).contains("not reloaded"));
+    let (_, props) = get(&format!("{base}/props"));
+    assert_eq!(props["default_generation_settings"]["params"]["top_k"], 9);
+}

@@ -1,0 +1,59 @@
+//! SIGTERM.
+
+use std::io::{BufRead, Read};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::harness::{ENDLESS, Start, begin_stream};
+
+#[test]
+fn a_stream_that_is_cut_by_the_end_of_the_drain_ends_properly() {
+    let words = ["--port", "0", "STRIXHALO_LIMITS__DRAIN_TIMEOUT=0"];
+    let mut service = Start::with(&words).spawn();
+    let mut stream = begin_stream(&service.base(), ENDLESS);
+    service.signal(Signal::TERM);
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    let chunks: Vec<&str> = rest.lines().filter_map(|l| l.strip_prefix("data: ")).collect();
+    let [.., finish, usage, "[DONE]"] = chunks[..] else { panic!("{rest}") };
+    let finish: Value = serde_json::from_str(finish).unwrap();
+    assert_eq!(finish["choices"][0]["finish_reason"], "length");
+    let usage: Value = serde_json::from_str(usage).unwrap();
+    let generated = usage["usage"]["completion_tokens"].as_u64().unwrap();
+    assert!((1..u64::from(ENDLESS)).contains(&generated), "{usage}");
+    assert_eq!(service.wait().code(), Some(0));
+}
+
+#[test]
+fn a_stream_may_finish_within_the_drain_and_new_requests_may_not_begin() {
+    let mut service = Start::with(&["--port", "0"]).spawn();
+    let base = service.base();
+    let mut stream = begin_stream(&base, 600);
+    service.signal(Signal::TERM);
+    service.wait_for_log("stopping: running requests get up to 30 s to finish");
+    let refused = crate::harness::wait_until("a closed port", || {
+        crate::harness::agent().get(format!("{base}/health")).call().err()
+    });
+    assert!(matches!(refused, ureq::Error::Io(_) | ureq::Error::ConnectionFailed), "{refused}");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains(r#""completion_tokens":600"#), "{rest}");
+    assert!(rest.ends_with("data: [DONE]\n\n"), "{rest}");
+    assert_eq!(service.wait().code(), Some(0));
+    service.wait_for_log("stopped");
+}
+
+#[test]
+fn a_second_sigterm_ends_the_drain_with_143() {
+    let mut service = Start::with(&["--port", "0"]).spawn();
+    let mut stream = begin_stream(&service.base(), ENDLESS);
+    service.signal(Signal::TERM);
+    service.wait_for_log("stopping: ");
+    // A hangup meanwhile is no second request to stop.
+    service.signal(Signal::HUP);
+    stream.read_line(&mut String::new()).unwrap();
+    assert!(service.is_running());
+    service.signal(Signal::TERM);
+    assert_eq!(service.wait().code(), Some(143));
+}
