@@ -47,7 +47,7 @@ impl Notifier {
     }
 
     /// One whose messages can be read.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "engine"))]
     pub(crate) fn recording() -> (Self, Receiver<String>) {
         let (sender, messages) = channel();
         let (record, sent) = channel();
