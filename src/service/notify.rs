@@ -46,6 +46,22 @@ impl Notifier {
         }
     }
 
+    /// One whose messages can be read.
+    #[cfg(all(test, feature = "engine"))]
+    pub(crate) fn recording() -> (Self, Receiver<String>) {
+        let (sender, messages) = channel();
+        let (record, sent) = channel();
+        thread::spawn(move || {
+            for message in messages {
+                match message {
+                    Message::Text(text) => drop(record.send(text)),
+                    Message::Flush(done) => drop(done.send(())),
+                }
+            }
+        });
+        (Self { sender: Some(sender) }, sent)
+    }
+
     /// Whether anybody listens.
     pub fn is_active(&self) -> bool {
         self.sender.is_some()

@@ -55,6 +55,32 @@ fn a_reader_of_the_log_that_is_stuck_or_gone_holds_no_request_up() {
 }
 
 #[test]
+fn no_level_logs_prompts_keys_or_headers() {
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(keys.path(), "key-0451\n").unwrap();
+    let path = keys.path().to_str().unwrap();
+    let flags = ["--port", "0", "--log-level", "trace", "--api-key-file", path];
+    let service = Start::with(&flags).spawn();
+    let url = format!("{}/v1/chat/completions", service.base());
+    let ask = |key: &str| {
+        let body = r#"{"messages": [{"role": "user", "content": "word-0452"}], "max_tokens": 4}"#;
+        let response = crate::harness::agent()
+            .post(&url)
+            .header("authorization", format!("Bearer {key}"))
+            .header("cookie", "cookie-0453")
+            .send(body)
+            .unwrap();
+        response.status().as_u16()
+    };
+    assert_eq!((ask("key-0451"), ask("key-0454")), (200, 401));
+    service.wait_for_logs("POST /v1/chat/completions", 2);
+    let log = service.log();
+    for secret in ["0451", "0452", "0453", "0454"] {
+        assert!(!log.contains(&format!("-{secret}")), "{secret} in {log}");
+    }
+}
+
+#[test]
 fn json_lines_are_written_when_asked_though_systemd_took_the_log() {
     let stream = "JOURNAL_STREAM=1:1";
     let service = Start::with(&["--port", "0", "--log-format", "json", stream]).spawn();

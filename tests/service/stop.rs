@@ -55,5 +55,30 @@ fn a_second_sigterm_ends_the_drain_with_143() {
     stream.read_line(&mut String::new()).unwrap();
     assert!(service.is_running());
     service.signal(Signal::TERM);
-    assert_eq!(service.wait().code(), Some(143));
+    let status = service.wait();
+    assert_eq!(status.code(), Some(143), "{status}");
+}
+
+/// Starts a server on a terminal, closes the terminal and says so as the kernel does.
+const TERMINAL: &str = r#"
+import os, pty, signal, subprocess, sys
+ours, theirs = pty.openpty()
+server = subprocess.Popen(sys.argv[1:], stdin=theirs, stdout=theirs, stderr=theirs)
+os.close(theirs)
+seen = b""
+while b"is ready after" not in seen:
+    seen += os.read(ours, 4096)
+os.close(ours)
+server.send_signal(signal.SIGHUP)
+sys.exit(server.wait(60))
+"#;
+
+#[test]
+fn a_terminal_that_is_closed_ends_the_server_that_was_started_from_it() {
+    let status = std::process::Command::new("python3")
+        .args(["-c", TERMINAL, env!("CARGO_BIN_EXE_strixhalo")])
+        .args(["serve", "--port", "0", "--ctx-size", "1024"])
+        .status()
+        .expect("python3");
+    assert_eq!(status.code(), Some(0));
 }

@@ -1,6 +1,5 @@
 //! The server's life: check, bind, load, serve, drain.
 
-use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -10,9 +9,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::decide::{Decision, decide};
 use super::load::{Told, spawn};
 use super::reload::Reloader;
-use super::signals::{Asked, Signals};
+use super::signals::{Asked, Signals, catch_hangups};
 use super::source::{Source, template_override};
-use super::supervise::{report_loading, send_heartbeats};
+use super::supervise::{Pace, report_loading, send_heartbeats};
 use crate::api::{self, AppState, Keys, LoadState, Model};
 use crate::cli::Exit;
 use crate::config::{Loaded, Settings, Sources};
@@ -44,15 +43,14 @@ pub(super) fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> Result
     let notifier = Notifier::from_env();
     let runtime = runtime(&loaded.settings)
         .map_err(|error| Failure::new(Exit::System, format!("cannot start threads: {error}")))?;
-    let signals = {
+    let hangup = {
         let _runtime = runtime.enter();
-        Signals::new().map_err(|error| {
-            Failure::new(Exit::System, format!("cannot handle signals: {error}"))
-        })?
+        catch_hangups().map_err(no_signals)?
     };
     let ended = prepare(&loaded).and_then(|(source, decision, keys)| {
         let names = source.names(&loaded.settings.model.alias);
         runtime.block_on(async {
+            let signals = Signals::new(hangup).map_err(no_signals)?;
             let listeners = match passed {
                 none if none.is_empty() => api::bind(&loaded.settings).await,
                 passed => api::adopt(passed),
@@ -80,6 +78,16 @@ pub(super) fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> Result
     // A text that is being tokenised for nobody must not hold up the end.
     runtime.shutdown_background();
     ended
+}
+
+/// Ends the process without the libraries' own clean-up, which would take the memory away from
+/// under the engine's threads: they still run.
+fn end_at_once(exit: Exit) -> ! {
+    signal_hook::low_level::exit(exit as i32)
+}
+
+fn no_signals(error: std::io::Error) -> Failure {
+    Failure::new(Exit::System, format!("cannot handle signals: {error}"))
 }
 
 /// All that can be wrong with files and settings shows here, before a port is taken.
@@ -122,8 +130,9 @@ impl Life {
         let address = listeners.first().map(|l| l.address().to_owned()).unwrap_or_default();
         let demo = source.shown.is_none();
         let bytes = source.facts.tensor_bytes;
-        let mut reports =
-            Some(tokio::spawn(report_loading(self.notifier.clone(), load.subscribe(), bytes)));
+        let reports =
+            report_loading(self.notifier.clone(), load.subscribe(), bytes, Pace::default());
+        let mut reports = Some(tokio::spawn(reports));
         if let Some(interval) = heartbeat_interval() {
             let (notifier, state) = (self.notifier.clone(), self.state.clone());
             tokio::spawn(send_heartbeats(notifier, state, load.subscribe(), interval));
@@ -195,7 +204,15 @@ impl Life {
             () = self.signals.stop() => {
                 tracing::warn!("told to stop a second time: ending at once");
                 self.notifier.flush();
-                process::exit(Exit::Terminated as i32);
+                end_at_once(Exit::Terminated);
+            }
+            () = tokio::time::sleep(drain + STOP_EXTRA) => {
+                tracing::error!(
+                    "the engine did not stop within {} s: ending without it",
+                    (drain + STOP_EXTRA).as_secs()
+                );
+                self.notifier.flush();
+                end_at_once(Exit::Internal);
             }
         }
         match failure {

@@ -21,13 +21,19 @@ pub(super) enum Asked {
     Reload,
 }
 
+/// From now on SIGHUP ends the process no more. Needs a runtime.
+pub(super) fn catch_hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
 impl Signals {
-    /// From now on none of them ends the process by itself. Needs a runtime.
-    pub(super) fn new() -> io::Result<Self> {
+    /// From now on none ends the process by itself. Needs a runtime, and somebody who waits for
+    /// them: a start that hangs in a GPU's driver can only be ended by the default action.
+    pub(super) fn new(hangup: Signal) -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup,
             on_terminal: io::stderr().is_terminal(),
         })
     }

@@ -11,20 +11,36 @@ use crate::service::notify::Notifier;
 /// Time that each word of a loading server asks for. Much longer than the time between two, so
 /// that a machine that swaps is not taken for one that hangs.
 const EXTENSION: Duration = Duration::from_secs(120);
-/// Progress comes by the hundred; people read the status once a second at most.
-const NEWS_EVERY: Duration = Duration::from_secs(1);
-/// Nothing is heard while a large tensor is read, the context is allocated and the first tokens
-/// are decoded: the word goes out all the same.
-const WORD_EVERY: Duration = Duration::from_secs(10);
-/// Silence after which loading is taken to hang. A mapped model of 90 GB is read from disk by its
-/// first decode, which tells nothing for minutes.
-const LOAD_SILENCE: Duration = Duration::from_secs(900);
+
+/// When the manager hears what of a server that loads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// Progress comes by the hundred; people read the status once a second at most.
+    news: Duration,
+    /// Nothing is heard while a large tensor is read, the context is allocated and the first
+    /// tokens are decoded: the word goes out all the same.
+    word: Duration,
+    /// Silence after which loading is taken to hang. A mapped model of 90 GB is read from disk by
+    /// its first decode, which tells nothing for minutes.
+    silence: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            news: Duration::from_secs(1),
+            word: Duration::from_secs(10),
+            silence: Duration::from_secs(900),
+        }
+    }
+}
 
 /// Tells how far the loading of `bytes` is, until it ends.
 pub(super) async fn report_loading(
     notifier: Notifier,
     mut load: watch::Receiver<LoadState>,
     bytes: u64,
+    pace: Pace,
 ) {
     if !notifier.is_active() {
         return;
@@ -38,24 +54,24 @@ pub(super) async fn report_loading(
             LoadState::Ready(_) | LoadState::Failed(_) => return,
         };
         if share > last {
-            (last, heard) = (share, Instant::now());
+            (last, heard, silent) = (share, Instant::now(), false);
         }
-        if heard.elapsed() < LOAD_SILENCE {
+        if heard.elapsed() < pace.silence {
             notifier.starting(&loading(share, bytes), EXTENSION);
         } else if !silent {
             silent = true;
+            let seconds = pace.silence.as_secs();
             tracing::error!(
-                "loading has made no progress for {} s: systemd is not asked for more time",
-                LOAD_SILENCE.as_secs()
+                "loading has made no progress for {seconds} s: systemd is not asked for more time"
             );
-            notifier.status("loading hangs");
+            notifier.status(&format!("loading has made no progress for {seconds} s"));
         }
         let ended = load.wait_for(|state| !matches!(state, LoadState::Loading { .. }));
-        if tokio::time::timeout(NEWS_EVERY, ended).await.is_ok() {
+        if tokio::time::timeout(pace.news, ended).await.is_ok() {
             return;
         }
         // A change or the time: either way there is something to say.
-        let _ = tokio::time::timeout(WORD_EVERY - NEWS_EVERY, load.changed()).await;
+        let _ = tokio::time::timeout(pace.word - pace.news, load.changed()).await;
     }
 }
 
@@ -78,6 +94,7 @@ pub(super) async fn send_heartbeats(
     mut load: watch::Receiver<LoadState>,
     interval: Duration,
 ) {
+    let silence = Pace::default().silence;
     if !notifier.is_active() {
         return;
     }
@@ -91,12 +108,12 @@ pub(super) async fn send_heartbeats(
             heard = Instant::now();
         }
         let (busy_for, bound) = match &*load.borrow_and_update() {
-            LoadState::Loading { .. } => (Some(heard.elapsed()), LOAD_SILENCE),
+            LoadState::Loading { .. } => (Some(heard.elapsed()), silence),
             LoadState::Ready(model) => {
                 let bound = Duration::from_secs(state.settings().limits.stall_timeout);
                 (model.engine.busy_for(), bound)
             }
-            LoadState::Failed(_) => (None, LOAD_SILENCE),
+            LoadState::Failed(_) => (None, silence),
         };
         let was_stuck = stuck;
         stuck = busy_for.is_some_and(|time| time > bound);
@@ -117,6 +134,41 @@ pub(super) async fn send_heartbeats(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_load_that_says_nothing_is_given_time_until_it_is_taken_to_hang() {
+        let (notifier, sent) = Notifier::recording();
+        let (load, loading) = watch::channel(LoadState::Loading { progress: 0.5 });
+        let ms = Duration::from_millis;
+        let pace = Pace { news: ms(1), word: ms(5), silence: ms(100) };
+        let report = tokio::spawn(report_loading(notifier, loading, 10_000_000, pace));
+        let mut words = 0;
+        loop {
+            match sent.try_recv() {
+                Ok(text) if text.contains("EXTEND_TIMEOUT_USEC=120000000") => {
+                    assert!(text.contains("STATUS=loading 50 %, 5/10 MB"), "{text}");
+                    words += 1;
+                }
+                Ok(text) => {
+                    assert_eq!(text, "STATUS=loading has made no progress for 0 s");
+                    break;
+                }
+                Err(_) => tokio::time::sleep(ms(1)).await,
+            }
+        }
+        assert!(words > 1, "{words}");
+        // It goes on after all.
+        load.send_replace(LoadState::Loading { progress: 0.75 });
+        let text = loop {
+            match sent.try_recv() {
+                Ok(text) => break text,
+                Err(_) => tokio::time::sleep(ms(1)).await,
+            }
+        };
+        assert!(text.contains("75 %") && text.contains("EXTEND_TIMEOUT_USEC"), "{text}");
+        load.send_replace(LoadState::Failed(String::new()));
+        report.await.unwrap();
+    }
 
     #[test]
     fn the_status_says_how_much_is_read_in_a_unit_that_fits() {
