@@ -32,7 +32,7 @@ lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs packages 
           pkgs.remarshal
         ];
         env = {
-          NIXPKGS_LIB = "${pkgs.path}/lib";
+          NIXPKGS_LIB = "${self.inputs.nixpkgs}/lib";
           STRIXHALO = lib.getExe packages.strixhalo-tools;
         };
       }

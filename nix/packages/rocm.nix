@@ -195,6 +195,9 @@ stdenv.mkDerivation {
     void launch(float *values) { scale<<<1, 32>>>(values, 2.0f); }
     EOF
     "$out/bin/hipcc" --offload-arch=gfx1100 --offload-arch=gfx1151 -c kernel.hip -o kernel.o
+    # As CMake calls it.
+    ROCM_PATH=$out HIP_PATH=$out "$out/lib/llvm/bin/clang++" -x hip \
+      --offload-arch=gfx1100 --offload-arch=gfx1151 -c kernel.hip -o kernel.o
     runHook postInstallCheck
   '';
 

@@ -22,9 +22,12 @@ hip_check() {
     mkdir -p "$root"/{rust,source,cargo,target}
     environment=(
         PATH=/rust/bin:/usr/bin:/bin HOME=/target CARGO_HOME=/cargo CARGO_TARGET_DIR=/target CARGO_NET_OFFLINE=true
-        ROCM_PATH=/usr HIP_PATH=/usr HIP_PLATFORM=amd "CMAKE_HIP_ARCHITECTURES=$target"
+        # Not ROCM_PATH: with it Debian's clang looks for AMD's device libraries in one place only.
+        HIP_PATH=/usr HIP_PLATFORM=amd "CMAKE_HIP_ARCHITECTURES=$target"
         "CMAKE_HIP_FLAGS=-mllvm --amdgpu-unroll-threshold-local=600" CMAKE_POSITION_INDEPENDENT_CODE=ON
-        CC=gcc CXX=g++ "RUSTFLAGS=-C target-cpu=x86-64-v3" LC_ALL=C.UTF-8
+        CC=gcc CXX=g++ LC_ALL=C.UTF-8
+        # As in a Nix sandbox, where ggml leaves out all that the target CPU does not ask for.
+        SOURCE_DATE_EPOCH=1 "RUSTFLAGS=-C target-cpu=x86-64-v3"
     )
     say "compiling for $target: about 25 minutes on two idle cores; to watch: tail -f $log"
     started=$SECONDS
@@ -46,9 +49,12 @@ hip_check() {
 
     binary=$root/target/release/strixhalo
     say "checking the binary"
-    # Both compilers name the target in what they embed.
-    grep -qaF "$target" "$binary" || die "$binary holds no code for $target"
-    chroot "$root" /target/release/strixhalo version >&2 || die "the HIP binary does not start without a GPU"
+    # So clang names the code that it embeds for a GPU.
+    grep -qaF "amdgcn-amd-amdhsa--$target" "$binary" || die "$binary holds no code for $target"
+    chroot "$root" /target/release/strixhalo version >"$cache/hip-check/version.txt" \
+        || die "the HIP binary does not start without a GPU"
+    cat "$cache/hip-check/version.txt" >&2
+    grep -q 'AVX2 = 1' "$cache/hip-check/version.txt" || die "its CPU code was compiled without AVX2"
     say "the HIP build for $target compiles, links and starts ($(((SECONDS - started) / 60)) min)"
 }
 
