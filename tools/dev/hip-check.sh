@@ -5,7 +5,7 @@
 
 # hip_check [TARGET]
 hip_check() {
-    local target=${1:-gfx1151} root=$cache/hip-check/root log=$cache/hip-check/build.log binary started
+    local target=${1:-gfx1151} root=$cache/hip-check/root log=$cache/hip-check/build.log build binary started
     local -a environment
     [[ $target =~ ^gfx[0-9a-f]+$ ]] || die "not a GPU target: $target (an example: gfx1151)"
     have cargo || die "cargo is missing: install Rust with rustup"
@@ -21,7 +21,9 @@ hip_check() {
     registry=${CARGO_HOME:-$HOME/.cargo}
     mkdir -p "$root"/{rust,source,cargo,target}
     environment=(
-        PATH=/rust/bin:/usr/bin:/bin HOME=/target CARGO_HOME=/cargo CARGO_TARGET_DIR=/target CARGO_NET_OFFLINE=true
+        PATH=/rust/bin:/usr/bin:/bin HOME=/target CARGO_HOME=/cargo CARGO_NET_OFFLINE=true
+        # CMake keeps what it was once configured for.
+        "CARGO_TARGET_DIR=/target/$target"
         # Not ROCM_PATH: with it Debian's clang looks for AMD's device libraries in one place only.
         HIP_PATH=/usr HIP_PLATFORM=amd "CMAKE_HIP_ARCHITECTURES=$target"
         "CMAKE_HIP_FLAGS=-mllvm --amdgpu-unroll-threshold-local=600" CMAKE_POSITION_INDEPENDENT_CODE=ON
@@ -31,6 +33,10 @@ hip_check() {
     )
     say "compiling for $target: about 25 minutes on two idle cores; to watch: tail -f $log"
     started=$SECONDS
+    # A configuration that failed is not tried again by the crate.
+    for build in "$root/target/$target"/release/build/llama-cpp-sys-2-*/out/build; do
+        [[ -e $build/Makefile ]] || rm -rf "$build"
+    done
     # A mount namespace of its own: what is mounted in it goes away with it.
     # shellcheck disable=SC2016 # expanded by the inner shell
     unshare --mount --propagation private bash -c '
@@ -45,13 +51,13 @@ hip_check() {
         shift 4
         exec chroot "$root" /usr/bin/env -i "$@" sh -c "cd /source && exec cargo build -vv --release --locked --bin strixhalo --features hip"
     ' hip-check "$root" "$sysroot" "$source" "$registry" "${environment[@]}" >"$log" 2>&1 \
-        || { tail -n 60 "$log" >&2; die "the HIP build failed, see above and $log"; }
+        || { grep -vE 'cargo:rerun-if| = (None|Some)' "$log" | tail -n 60 >&2; die "the HIP build failed, see above and $log"; }
 
-    binary=$root/target/release/strixhalo
+    binary=$root/target/$target/release/strixhalo
     say "checking the binary"
     # So clang names the code that it embeds for a GPU.
     grep -qaF "amdgcn-amd-amdhsa--$target" "$binary" || die "$binary holds no code for $target"
-    chroot "$root" /target/release/strixhalo version >"$cache/hip-check/version.txt" \
+    chroot "$root" "/target/$target/release/strixhalo" version >"$cache/hip-check/version.txt" \
         || die "the HIP binary does not start without a GPU"
     cat "$cache/hip-check/version.txt" >&2
     grep -q 'AVX2 = 1' "$cache/hip-check/version.txt" || die "its CPU code was compiled without AVX2"
