@@ -5,5 +5,7 @@
 mod binary;
 #[path = "cli/config.rs"]
 mod config;
+#[path = "cli/generate.rs"]
+mod generate;
 #[path = "cli/usage.rs"]
 mod usage;

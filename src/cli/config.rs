@@ -1,13 +1,12 @@
 //! `strixhalo config`: what can be set, and what is.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Map, Value, json};
 
-use super::{Exit, arguments, exit};
+use super::{Exit, arguments, exit, print};
 use crate::config::{Entry, Loaded, check_file, example, reference, schema_json};
 
 pub(super) fn command() -> Command {
@@ -69,17 +68,6 @@ pub(super) fn run(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
 fn warn(warnings: &[String]) {
     for warning in warnings {
         eprintln!("strixhalo: warning: {warning}");
-    }
-}
-
-/// Prints a result. A reader that stops early, such as `head`, is no failure.
-fn print(text: &str) -> ExitCode {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("strixhalo: stdout cannot be written: {error}");
-            Exit::System.into()
-        }
-        _ => Exit::Success.into(),
     }
 }
 

@@ -4,9 +4,12 @@ mod arguments;
 pub mod bench;
 mod config;
 mod exit;
+mod generate;
 mod serve;
+mod version;
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
@@ -59,6 +62,8 @@ fn command() -> Command {
         .subcommand(bench::BenchArgs::augment_args(
             Command::new("bench").about("Measure an OpenAI-compatible server"),
         ))
+        .subcommand(version::command())
+        .subcommand(generate::command())
 }
 
 fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
@@ -75,7 +80,20 @@ fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
             Ok(args) => bench::run(args),
             Err(error) => misused(&error),
         },
+        Some(("version", _)) => version::run(),
+        Some(("generate", matches)) => generate::run(matches),
         _ => Exit::Usage.into(),
+    }
+}
+
+/// Prints a result. A reader that stops early, such as `head`, is no failure.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("strixhalo: stdout cannot be written: {error}");
+            Exit::System.into()
+        }
+        _ => Exit::Success.into(),
     }
 }
 
