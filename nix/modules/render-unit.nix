@@ -1,0 +1,47 @@
+# The unit of unit.nix as the text of unit files, for a systemd outside NixOS and for the tests:
+#
+#   nix-instantiate --eval --strict --json nix/modules/render-unit.nix \
+#     --argstr program /usr/bin/strixhalo --argstr configFile /etc/strixhalo/settings.toml \
+#     --arg listenStreams '[ "127.0.0.1:8091" ]'
+#
+# gives { "strixhalo.service": TEXT, "strixhalo.socket": TEXT or null }. Arguments are unit.nix's.
+{ ... }@args:
+let
+  unit = import ./unit.nix args;
+
+  # As NixOS writes them: a list is one line per item, an empty list nothing.
+  value =
+    v:
+    if v == true then
+      "true"
+    else if v == false then
+      "false"
+    else
+      toString v;
+  lines =
+    name: v: if builtins.isList v then map (item: "${name}=${value item}") v else [ "${name}=${value v}" ];
+  section =
+    name: settings:
+    builtins.concatStringsSep "\n" (
+      [ "[${name}]" ]
+      ++ builtins.concatMap (key: lines key settings.${key}) (builtins.attrNames settings)
+    )
+    + "\n";
+  file = builtins.concatStringsSep "\n";
+in
+{
+  "strixhalo.service" = file [
+    (section "Unit" unit.unitConfig)
+    (section "Service" unit.serviceConfig)
+    (section "Install" { WantedBy = "multi-user.target"; })
+  ];
+  "strixhalo.socket" =
+    if unit.socketConfig == null then
+      null
+    else
+      file [
+        (section "Unit" { Description = "Socket of the LLM server for AMD Strix Halo"; })
+        (section "Socket" unit.socketConfig)
+        (section "Install" { WantedBy = "sockets.target"; })
+      ];
+}
