@@ -19,12 +19,12 @@ let
     else
       toString v;
   lines =
-    name: v: if builtins.isList v then map (item: "${name}=${value item}") v else [ "${name}=${value v}" ];
+    name: v:
+    if builtins.isList v then map (item: "${name}=${value item}") v else [ "${name}=${value v}" ];
   section =
     name: settings:
     builtins.concatStringsSep "\n" (
-      [ "[${name}]" ]
-      ++ builtins.concatMap (key: lines key settings.${key}) (builtins.attrNames settings)
+      [ "[${name}]" ] ++ builtins.concatMap (key: lines key settings.${key}) (builtins.attrNames settings)
     )
     + "\n";
   file = builtins.concatStringsSep "\n";

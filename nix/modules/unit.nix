@@ -56,8 +56,7 @@ let
 
   # A value is taken as it is: systemd would expand `%` in it.
   assign =
-    name: value:
-    builtins.toJSON "${name}=${builtins.replaceStrings [ "%" ] [ "%%" ] (toString value)}";
+    name: value: builtins.toJSON "${name}=${builtins.replaceStrings [ "%" ] [ "%%" ] (toString value)}";
 
   ipFilter =
     if ipAddressAllow == null then
@@ -222,6 +221,8 @@ in
         ListenStream = listenStreams;
         FileDescriptorName = "http";
         FreeBind = true;
+        # As the server itself does it: `::` alone takes IPv4 as well, beside `0.0.0.0` it must not.
+        BindIPv6Only = if builtins.length listenStreams > 1 then "ipv6-only" else "both";
         NoDelay = true;
         Backlog = 1024;
         # A start that fails for good leaves the connection waiting, and would be tried again without

@@ -1,0 +1,133 @@
+# Evaluates configurations with our modules and stand-ins for the parts of NixOS that they touch, so
+# that nixpkgs' lib is all that is needed. What the stand-ins are given can be read back.
+{ lib }:
+let
+  inherit (lib) mkOption types;
+  any = mkOption {
+    type = types.anything;
+    default = { };
+  };
+  list = mkOption {
+    type = types.listOf types.anything;
+    default = [ ];
+  };
+  text = mkOption {
+    type = types.lines;
+    default = "";
+  };
+  flag =
+    default:
+    mkOption {
+      type = types.bool;
+      inherit default;
+    };
+
+  nixos.options = {
+    assertions = mkOption {
+      type = types.listOf types.unspecified;
+      default = [ ];
+    };
+    warnings = list;
+    boot = {
+      kernelPackages = mkOption { type = types.raw; };
+      kernelParams = list;
+      kernelModules = list;
+      extraModprobeConfig = text;
+      initrd.kernelModules = list;
+    };
+    hardware = {
+      graphics.enable = flag false;
+      enableRedistributableFirmware = flag false;
+      cpu.amd.updateMicrocode = flag false;
+    };
+    environment.etc = any;
+    environment.systemPackages = list;
+    networking.firewall = {
+      enable = flag true;
+      allowedTCPPorts = list;
+      interfaces = any;
+    };
+    services.tuned = any;
+    services.udev.extraRules = text;
+    systemd.services = any;
+    systemd.sockets = any;
+    systemd.tmpfiles.settings = any;
+    users.users = mkOption {
+      type = types.attrsOf (
+        types.submodule {
+          freeformType = types.attrsOf types.anything;
+          options.extraGroups = list;
+        }
+      );
+      default = { };
+    };
+    users.groups = any;
+  };
+
+  # Enough of a package for types.package, lib.getExe and "${package}".
+  package = name: version: {
+    type = "derivation";
+    inherit name version;
+    outPath = "${builtins.storeDir}/00000000000000000000000000000000-${name}";
+    meta.mainProgram = "strixhalo";
+  };
+  kernel = version: {
+    kernel = package "linux" version // {
+      inherit version;
+    };
+  };
+
+  pkgs = {
+    stdenv.hostPlatform.system = "x86_64-linux";
+    linuxPackages = kernel "6.18.20";
+    rocmPackages.clr.version = "7.2.3";
+    linux-firmware.version = "20260309";
+    formats.toml = _: {
+      type = types.attrsOf types.anything;
+      generate = name: value: package name "" // { inherit value; };
+    };
+    runCommand =
+      name: environment: script:
+      package name "" // environment // { inherit script; };
+  };
+
+  modules = import ../../nix/modules {
+    packagesFor =
+      _: lib.genAttrs [ "strixhalo" "strixhalo-rocm7" "strixhalo-cpu" ] (name: package name "1");
+    linux617For = _: kernel "6.17.9";
+  };
+
+  evalWith =
+    extra: configuration:
+    lib.evalModules {
+      modules = [
+        nixos
+        modules.default
+        # Twice, as a user might.
+        modules.service
+        { _module.args.pkgs = lib.mkDefault pkgs; }
+        extra
+        configuration
+      ];
+    };
+in
+{
+  inherit pkgs kernel package;
+  eval = configuration: (evalWith { } configuration).config;
+  inherit (evalWith { } { }) options;
+  # For whole hosts, which set much that has no stand-in.
+  evalHost =
+    configuration:
+    (evalWith { _module.freeformType = types.lazyAttrsOf types.anything; } configuration).config;
+  # The settings file: its value before the check, and the script that checks it.
+  settings =
+    config:
+    let
+      checked = config.environment.etc."strixhalo/settings.toml".source;
+    in
+    {
+      inherit (checked) script;
+      inherit (checked.unchecked) value;
+    };
+  failures = config: map (a: a.message) (lib.filter (a: !a.assertion) config.assertions);
+}
