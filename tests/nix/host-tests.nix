@@ -2,8 +2,8 @@
 { lib }:
 let
   nixos = import ./nixos.nix { inherit lib; };
-  host = nixos.evalHost ../../hosts/strixhalo;
-  withKey = nixos.evalHost {
+  host = nixos.eval ../../hosts/strixhalo;
+  withKey = nixos.eval {
     imports = [ ../../hosts/strixhalo ];
     hosts.strixhalo.sshKeys = [ "ssh-ed25519 AAAA alice" ];
   };
@@ -72,7 +72,7 @@ in
         "/boot"
       ];
       boot = host.boot.loader.systemd-boot.enable;
-      dhcp = lib.isAttrs host.networking.useDHCP || host.networking.useDHCP;
+      dhcp = host.networking.useDHCP;
       passwords = host.services.openssh.settings.PasswordAuthentication;
     };
   };

@@ -34,6 +34,8 @@ let
       kernelModules = list;
       extraModprobeConfig = text;
       initrd.kernelModules = list;
+      initrd.availableKernelModules = list;
+      loader = any;
     };
     hardware = {
       graphics.enable = flag false;
@@ -42,6 +44,19 @@ let
     };
     environment.etc = any;
     environment.systemPackages = list;
+    fileSystems = any;
+    networking.hostName = any;
+    networking.useDHCP = flag false;
+    nix = any;
+    nixpkgs = any;
+    services.openssh = any;
+    specialisation = mkOption {
+      type = types.attrsOf (types.submodule { options.configuration = mkOption { type = types.raw; }; });
+      default = { };
+    };
+    system = any;
+    time = any;
+    virtualisation = any;
     networking.firewall = {
       enable = flag true;
       allowedTCPPorts = list;
@@ -97,8 +112,8 @@ let
     linux617For = _: kernel "6.17.9";
   };
 
-  evalWith =
-    extra: configuration:
+  evaluated =
+    configuration:
     lib.evalModules {
       modules = [
         nixos
@@ -106,19 +121,13 @@ let
         # Twice, as a user might.
         modules.service
         { _module.args.pkgs = lib.mkDefault pkgs; }
-        extra
         configuration
       ];
     };
 in
 {
   inherit pkgs kernel package;
-  eval = configuration: (evalWith { } configuration).config;
-  inherit (evalWith { } { }) options;
-  # For whole hosts, which set much that has no stand-in.
-  evalHost =
-    configuration:
-    (evalWith { _module.freeformType = types.lazyAttrsOf types.anything; } configuration).config;
+  eval = configuration: (evaluated configuration).config;
   # The settings file: its value before the check, and the script that checks it.
   settings =
     config:

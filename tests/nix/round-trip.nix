@@ -12,7 +12,7 @@ let
 in
 {
   # What hosts/strixhalo serves.
-  host = (nixos.settings (nixos.evalHost ../../hosts/strixhalo)).value;
+  host = (nixos.settings (nixos.eval ../../hosts/strixhalo)).value;
   # Every setting that has a default, set to it.
   everything = written {
     services.strixhalo.enable = true;

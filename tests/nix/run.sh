@@ -116,8 +116,10 @@ if [[ -z $lib ]]; then
     finish
 fi
 with_lib="lib = import $lib;"
-tests_of module-tests.nix "$with_lib"
+tests_of hardware-tests.nix "$with_lib"
+tests_of service-tests.nix "$with_lib"
 tests_of host-tests.nix "$with_lib"
+tests_of vm-tests.nix "$with_lib"
 mistakes "$with_lib"
 round_trip "$with_lib"
 
