@@ -134,7 +134,6 @@ in
 
           What it costs: nothing while it is not used. Used to the last GiB it leaves the host short;
           people run 80 to 112 of 128, and at 120 and more the host suffers under load.
-          `strixhalo plan` says what a model needs.
         '';
       };
       pagesLimit = mkOption {

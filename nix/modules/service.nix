@@ -118,12 +118,14 @@ in
 
     checkPackage = mkOption {
       type = types.package;
-      default = cfg.package;
-      defaultText = lib.literalExpression "config.services.strixhalo.package";
+      # The server itself is compiled for the CPU of the appliance, which a builder may not have.
+      default = cfg.package.tools or cfg.package;
+      defaultText = lib.literalMD ''
+        the commands of {option}`services.strixhalo.package` that need no llama.cpp, which run on
+        every machine
+      '';
       description = ''
         The package whose `strixhalo config check` looks at the settings while the system is built.
-        The default is compiled for Zen 5 and does not run on other machines: where one of those
-        builds the system, `strixhalo-cpu` checks the same.
       '';
     };
 
@@ -356,7 +358,7 @@ in
 
     # Under /etc, so that SIGHUP finds the new file.
     environment.etc."strixhalo/settings.toml".source = settingsFile;
-    # For `strixhalo doctor`, `strixhalo plan` and the man pages.
+    # For `strixhalo config`, `strixhalo bench` and the man page.
     environment.systemPackages = [ cfg.package ];
 
     users.users.strixhalo = {

@@ -72,6 +72,10 @@ in
       (serviceOf { hardware.strixhalo.rocm.environment.GGML_CUDA_ENABLE_UNIFIED_MEMORY = null; })
       .Environment
   );
+  "the hardware module does without the service module" = {
+    expected = [ ];
+    actual = failures (nixos.evalHardware { hardware.strixhalo.enable = true; });
+  };
   "64 GB have their own limit" = is (
     lib.elem "ttm.pages_limit=14848000" (params {
       hardware.strixhalo.memory.installedGiB = 64;

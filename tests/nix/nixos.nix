@@ -113,21 +113,24 @@ let
   };
 
   evaluated =
-    configuration:
-    lib.evalModules {
-      modules = [
+    ours: configuration:
+    (lib.evalModules {
+      modules = ours ++ [
         nixos
-        modules.default
-        # Twice, as a user might.
-        modules.service
         { _module.args.pkgs = lib.mkDefault pkgs; }
         configuration
       ];
-    };
+    }).config;
 in
 {
   inherit pkgs kernel package;
-  eval = configuration: (evaluated configuration).config;
+  # One of them twice, as a user might import it.
+  eval = evaluated [
+    modules.default
+    modules.service
+  ];
+  evalService = evaluated [ modules.service ];
+  evalHardware = evaluated [ modules.hardware ];
   # The settings file: its value before the check, and the script that checks it.
   settings =
     config:

@@ -13,6 +13,27 @@ let
   inherit (nixos) failures;
 in
 {
+  "the service module does without the hardware module" = {
+    expected = {
+      failures = [ ];
+      package = "strixhalo";
+      gpu = null;
+    };
+    actual =
+      let
+        config = nixos.evalService {
+          services.strixhalo = {
+            enable = true;
+            settings.model.path = "model.gguf";
+          };
+        };
+      in
+      {
+        failures = failures config;
+        package = config.services.strixhalo.package.name;
+        inherit (config.services.strixhalo.settings.model) gpu;
+      };
+  };
   "a service without a model is refused" =
     refused { services.strixhalo.settings.model.path = lib.mkForce null; }
       [
@@ -250,19 +271,24 @@ in
         services.strixhalo.extraSettings.new.key = 1;
       })).value.new.key;
   };
-  "the settings are checked by the package, or by the one that is named" = {
+  "the settings are checked by the package's tools, or by the package without any" = {
     expected = [
       true
       true
     ];
-    actual = [
-      (lib.hasInfix "-strixhalo/bin/strixhalo config check " (nixos.settings (with_ { })).script)
-      (lib.hasInfix "-strixhalo-cpu/bin/strixhalo config check "
-        (nixos.settings (with_ {
-          services.strixhalo.checkPackage = nixos.package "strixhalo-cpu" "1";
-        })).script
-      )
-    ];
+    actual =
+      let
+        checks =
+          package: words:
+          lib.hasInfix "-${words}/bin/strixhalo config check "
+            (nixos.settings (with_ {
+              services.strixhalo = { inherit package; };
+            })).script;
+      in
+      [
+        (checks (nixos.package "own" "1" // { tools = nixos.package "own-tools" "1"; }) "own-tools")
+        (checks (nixos.package "own" "1") "own")
+      ];
   };
   "a sampling value reloads, a model restarts" =
     let

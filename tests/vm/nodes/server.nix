@@ -11,7 +11,6 @@
   services.strixhalo = {
     enable = true;
     package = pkgs.strixhalo-cpu;
-    checkPackage = pkgs.strixhalo-cpu;
     demoModel = lib.mkDefault true;
     settings.model.gpu = "off";
   };
