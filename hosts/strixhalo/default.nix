@@ -36,16 +36,22 @@ in
     };
     nixpkgs.hostPlatform = "x86_64-linux";
 
-    boot.loader.systemd-boot.enable = true;
-    boot.loader.efi.canTouchEfiVariables = true;
-    boot.initrd.availableKernelModules = [
-      "nvme"
-      "sd_mod"
-      "thunderbolt"
-      "usb_storage"
-      "usbhid"
-      "xhci_pci"
-    ];
+    boot = {
+      loader.systemd-boot = {
+        enable = true;
+        # The boot partition holds only so many kernels.
+        configurationLimit = 10;
+      };
+      loader.efi.canTouchEfiVariables = true;
+      initrd.availableKernelModules = [
+        "nvme"
+        "sd_mod"
+        "thunderbolt"
+        "usb_storage"
+        "usbhid"
+        "xhci_pci"
+      ];
+    };
 
     # The labels are given when the disk is formatted.
     fileSystems."/" = {
@@ -127,8 +133,6 @@ in
       "nix-command"
       "flakes"
     ];
-    # The boot partition holds only so many kernels.
-    boot.loader.systemd-boot.configurationLimit = 10;
 
     time.timeZone = lib.mkDefault "UTC";
     # The release this machine was installed with. It stays as it is through updates.

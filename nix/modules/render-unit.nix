@@ -5,19 +5,19 @@
 #     --arg listenStreams '[ "127.0.0.1:8091" ]'
 #
 # gives { "strixhalo.service": TEXT, "strixhalo.socket": TEXT or null }. Arguments are unit.nix's.
-{ ... }@args:
+{ program, configFile, ... }@args:
 let
-  unit = import ./unit.nix args;
+  unit = import ./unit.nix (args // { inherit program configFile; });
 
   # As NixOS writes them: a list is one line per item, an empty list nothing.
   value =
     v:
-    if v == true then
+    if !builtins.isBool v then
+      toString v
+    else if v then
       "true"
-    else if v == false then
-      "false"
     else
-      toString v;
+      "false";
   lines =
     name: v:
     if builtins.isList v then map (item: "${name}=${value item}") v else [ "${name}=${value v}" ];

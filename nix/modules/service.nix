@@ -369,27 +369,29 @@ in
     };
     users.groups.strixhalo = { };
 
-    systemd.tmpfiles.settings = lib.mkIf (cfg.models != null) {
-      "10-strixhalo".${toString cfg.models}.d = {
-        user = cfg.modelsOwner;
-        group = "strixhalo";
-        mode = "2775";
+    systemd = {
+      tmpfiles.settings = lib.mkIf (cfg.models != null) {
+        "10-strixhalo".${toString cfg.models}.d = {
+          user = cfg.modelsOwner;
+          group = "strixhalo";
+          mode = "2775";
+        };
       };
-    };
 
-    systemd.services.strixhalo = {
-      inherit (unit) unitConfig serviceConfig;
-      # Also with a socket: the model is loaded at boot, not for the first client.
-      wantedBy = [ "multi-user.target" ];
-      # Restart, and leave the socket open meanwhile.
-      stopIfChanged = false;
-      restartTriggers = [ (builtins.toJSON needRestart) ];
-      reloadTriggers = [ settingsFile ];
-    };
-    systemd.sockets.strixhalo = lib.mkIf cfg.socket.enable {
-      description = "Socket of the LLM server for AMD Strix Halo";
-      wantedBy = [ "sockets.target" ];
-      inherit (unit) socketConfig;
+      services.strixhalo = {
+        inherit (unit) unitConfig serviceConfig;
+        # Also with a socket: the model is loaded at boot, not for the first client.
+        wantedBy = [ "multi-user.target" ];
+        # Restart, and leave the socket open meanwhile.
+        stopIfChanged = false;
+        restartTriggers = [ (builtins.toJSON needRestart) ];
+        reloadTriggers = [ settingsFile ];
+      };
+      sockets.strixhalo = lib.mkIf cfg.socket.enable {
+        description = "Socket of the LLM server for AMD Strix Halo";
+        wantedBy = [ "sockets.target" ];
+        inherit (unit) socketConfig;
+      };
     };
 
     networking.firewall = {

@@ -14,6 +14,7 @@ let
     elem
     filter
     head
+    isBool
     isList
     isString
     length
@@ -47,6 +48,10 @@ let
       node
     else
       throw "${where path}: unknown construct `${head unknown}`; teach nix/modules/settings-schema.nix what it means";
+
+  # A schema for the other keys would be neither.
+  takesAnyKey = node: isBool (node.additionalProperties or null) && node.additionalProperties;
+  refusesOtherKeys = node: isBool (node.additionalProperties or null) && !node.additionalProperties;
 
   isNull = node: node == { type = "null"; };
 
@@ -163,7 +168,7 @@ let
           "additionalProperties"
         ] node;
       in
-      if checked.additionalProperties or false == true then
+      if takesAnyKey checked then
         { name = "object"; }
       else
         throw "${where path}: an object needs `properties`, or `additionalProperties: true`";
@@ -190,7 +195,7 @@ let
         "required"
       ] node;
     in
-    if checked.additionalProperties or true != false then
+    if !refusesOtherKeys checked then
       throw "${where path}: a section has to refuse unknown keys (`additionalProperties: false`)"
     else
       {

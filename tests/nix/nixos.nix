@@ -45,11 +45,8 @@ let
     environment.etc = any;
     environment.systemPackages = list;
     fileSystems = any;
-    networking.hostName = any;
-    networking.useDHCP = flag false;
     nix = any;
     nixpkgs = any;
-    services.openssh = any;
     specialisation = mkOption {
       type = types.attrsOf (types.submodule { options.configuration = mkOption { type = types.raw; }; });
       default = { };
@@ -57,16 +54,25 @@ let
     system = any;
     time = any;
     virtualisation = any;
-    networking.firewall = {
-      enable = flag true;
-      allowedTCPPorts = list;
-      interfaces = any;
+    networking = {
+      hostName = any;
+      useDHCP = flag false;
+      firewall = {
+        enable = flag true;
+        allowedTCPPorts = list;
+        interfaces = any;
+      };
     };
-    services.tuned = any;
-    services.udev.extraRules = text;
-    systemd.services = any;
-    systemd.sockets = any;
-    systemd.tmpfiles.settings = any;
+    services = {
+      openssh = any;
+      tuned = any;
+      udev.extraRules = text;
+    };
+    systemd = {
+      services = any;
+      sockets = any;
+      tmpfiles.settings = any;
+    };
     users.users = mkOption {
       type = types.attrsOf (
         types.submodule {

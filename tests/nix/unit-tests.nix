@@ -130,14 +130,7 @@ in
     let
       config = service { };
       text = (render least)."strixhalo.service";
-      value =
-        v:
-        if v == true then
-          "true"
-        else if v == false then
-          "false"
-        else
-          toString v;
+      value = v: if builtins.isBool v then builtins.toJSON v else toString v;
       lines = builtins.filter builtins.isString (builtins.split "\n" text);
       expected = builtins.concatMap (
         name:
