@@ -31,7 +31,16 @@ let
 in
 {
   "strixhalo.service" = file [
-    (section "Unit" unit.unitConfig)
+    (section "Unit" (
+      unit.unitConfig
+      // {
+        Description = unit.description;
+        Documentation = unit.documentation;
+        After = unit.after;
+        Wants = unit.wants;
+        Requires = unit.requires;
+      }
+    ))
     (section "Service" unit.serviceConfig)
     (section "Install" { WantedBy = "multi-user.target"; })
   ];
@@ -40,7 +49,7 @@ in
       null
     else
       file [
-        (section "Unit" { Description = "Socket of the LLM server for AMD Strix Halo"; })
+        (section "Unit" { Description = "Socket of the ${unit.description}"; })
         (section "Socket" unit.socketConfig)
         (section "Install" { WantedBy = "sockets.target"; })
       ];

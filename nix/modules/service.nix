@@ -379,7 +379,15 @@ in
       };
 
       services.strixhalo = {
-        inherit (unit) unitConfig serviceConfig;
+        inherit (unit)
+          description
+          documentation
+          after
+          wants
+          requires
+          unitConfig
+          serviceConfig
+          ;
         # Also with a socket: the model is loaded at boot, not for the first client.
         wantedBy = [ "multi-user.target" ];
         # Restart, and leave the socket open meanwhile.
@@ -388,7 +396,7 @@ in
         reloadTriggers = [ settingsFile ];
       };
       sockets.strixhalo = lib.mkIf cfg.socket.enable {
-        description = "Socket of the LLM server for AMD Strix Halo";
+        description = "Socket of the ${unit.description}";
         wantedBy = [ "sockets.target" ];
         inherit (unit) socketConfig;
       };

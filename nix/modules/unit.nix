@@ -68,22 +68,23 @@ let
       };
 in
 {
-  unitConfig = withoutNulls {
-    Description = "LLM server for AMD Strix Halo";
-    Documentation = [ "man:strixhalo(1)" ];
-    # A socket may be bound before its address exists (FreeBind below); a server that binds an
-    # address of its own has to wait for the network.
-    After =
-      if socketActivated then
-        [
-          "network.target"
-          "strixhalo.socket"
-        ]
-      else
-        [ "network-online.target" ];
-    Wants = if socketActivated then null else [ "network-online.target" ];
-    Requires = if socketActivated then [ "strixhalo.socket" ] else null;
-    RequiresMountsFor = if modelsDirectory == null then null else [ modelsDirectory ];
+  description = "LLM server for AMD Strix Halo";
+  documentation = [ "man:strixhalo(1)" ];
+  # A socket may be bound before its address exists (FreeBind below); a server that binds an address
+  # of its own has to wait for the network.
+  after =
+    if socketActivated then
+      [
+        "network.target"
+        "strixhalo.socket"
+      ]
+    else
+      [ "network-online.target" ];
+  wants = if socketActivated then [ ] else [ "network-online.target" ];
+  requires = if socketActivated then [ "strixhalo.socket" ] else [ ];
+
+  unitConfig = {
+    RequiresMountsFor = if modelsDirectory == null then [ ] else [ modelsDirectory ];
     # An appliance never gives up on a crash loop: it goes on trying, ever more slowly (RestartSteps
     # below), and the journal has every try. What a restart cannot cure ends it at once instead
     # (RestartPreventExitStatus).

@@ -73,29 +73,29 @@ in
       (service { environment.A = ''50 % "of" \ it''; }).Environment
   );
   "with a socket the service needs it and does not wait for the network" = {
-    expected = [
-      [ "strixhalo.socket" ]
-      [
+    expected = {
+      requires = [ "strixhalo.socket" ];
+      after = [
         "network.target"
         "strixhalo.socket"
-      ]
-      false
-    ];
-    actual = with (unit (least // { listenStreams = [ "127.0.0.1:8091" ]; })).unitConfig; [
-      Requires
-      After
-      ((unit (least // { listenStreams = [ "[::1]:1" ]; })).unitConfig ? Wants)
-    ];
+      ];
+      wants = [ ];
+    };
+    actual = {
+      inherit (unit (least // { listenStreams = [ "127.0.0.1:8091" ]; })) requires after wants;
+    };
   };
   "without a socket there is no socket unit and the network comes first" = {
-    expected = [
-      null
-      [ "network-online.target" ]
-    ];
-    actual = [
-      (render least)."strixhalo.socket"
-      (unit least).unitConfig.After
-    ];
+    expected = {
+      socket = null;
+      requires = [ ];
+      after = [ "network-online.target" ];
+      wants = [ "network-online.target" ];
+    };
+    actual = {
+      socket = (render least)."strixhalo.socket";
+      inherit (unit least) requires after wants;
+    };
   };
   "a socket in the file system is for the service's group only" = {
     expected = "0660";
