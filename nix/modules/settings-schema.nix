@@ -24,6 +24,10 @@ let
 
   where = path: "settings schema, ${if path == [ ] then "top" else concatStringsSep "." path}";
 
+  get =
+    key: fallback: node:
+    node.${key} or fallback;
+
   # Keys beside those that say nothing about the values.
   meaningful =
     node:
@@ -200,7 +204,7 @@ let
     else
       {
         kind = "section";
-        description = node.description or "";
+        description = get "description" "" node;
         options = mapAttrs (name: describe (path ++ [ name ])) node.properties;
       };
 
@@ -212,8 +216,8 @@ let
     {
       kind = "value";
       inherit nullable;
-      description = node.description or (throw "${where path}: no description");
-      default = node.default or null;
+      description = get "description" (throw "${where path}: no description") node;
+      default = get "default" null node;
       type = typeOf path inner;
     };
 

@@ -23,22 +23,26 @@ in
     services.strixhalo = {
       enable = true;
       settings = {
-        model.path = "models/quote \" backslash \\ snow ☃ 'x'.gguf";
-        model.chat_template = "{% if a %}\n\t\"tab\" {{ b }}\n{% endif %}";
-        model.chat_template_kwargs = {
-          enable_thinking = false;
-          nested.list = [
-            1
-            2.5
-            "three"
+        model = {
+          path = "models/quote \" backslash \\ snow ☃ 'x'.gguf";
+          chat_template = "{% if a %}\n\t\"tab\" {{ b }}\n{% endif %}";
+          chat_template_kwargs = {
+            enable_thinking = false;
+            nested.list = [
+              1
+              2.5
+              "three"
+            ];
+          };
+        };
+        sampling = {
+          temperature = 1;
+          min_p = 1.0e-3;
+          dry_sequence_breakers = [
+            "\n"
+            "\""
           ];
         };
-        sampling.temperature = 1;
-        sampling.min_p = 1.0e-3;
-        sampling.dry_sequence_breakers = [
-          "\n"
-          "\""
-        ];
         server.host = [
           "::1"
           "unix:/run/strixhalo/socket"
