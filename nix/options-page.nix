@@ -32,11 +32,11 @@ let
   shown =
     value:
     if value._type or "" == "literalMD" then
-      removeSuffix "\n" value.text
+      " ${removeSuffix "\n" value.text}"
     else if lib.hasInfix "\n" value.text then
       "\n\n```nix\n${removeSuffix "\n" value.text}\n```"
     else
-      "`${value.text}`";
+      " `${value.text}`";
   # {option}`name` is for nixpkgs' renderer.
   plain = replaceStrings [ "{option}" ] [ "" ];
 
@@ -46,8 +46,8 @@ let
     ${plain (removeSuffix "\n" option.description)}
 
     Type: ${option.type}
-    ${optionalString (option ? default) "\nDefault: ${plain (shown option.default)}\n"}${
-      optionalString (option ? example) "\nExample: ${shown option.example}\n"
+    ${optionalString (option ? default) "\nDefault:${plain (shown option.default)}\n"}${
+      optionalString (option ? example) "\nExample:${shown option.example}\n"
     }
   '';
   of =
@@ -61,7 +61,8 @@ in
 
   `hardware.strixhalo` is the machine, `services.strixhalo` the server. Sources are named as
   owner/repository#thread; `ROCm#N` is ROCm/ROCm, `ggml#N` is ggml-org/llama.cpp. A setting that
-  is null is left to the server, whose default is named with it.
+  is null is left to the server, whose default is named with it. Speeds and costs are what users
+  reported in public; this project has measured none of them.
 
   ## The machine
 
