@@ -199,10 +199,8 @@ in
     ];
     actual =
       with serviceOf {
-        services.strixhalo.settings.limits = {
-          stall_timeout = 90;
-          drain_timeout = 120;
-        };
+        services.strixhalo.settings.limits.drain_timeout = 120;
+        services.strixhalo.extraSettings.limits.stall_timeout = 90;
       }; [
         WatchdogSec
         TimeoutStopSec
