@@ -78,7 +78,7 @@ let
       environmentFiles = lib.optional (cfg.environmentFile != null) (toString cfg.environmentFile);
       environment = lib.filterAttrs (_: value: value != null) cfg.environment;
       listenStreams = lib.optionals cfg.socket.enable (map listenStream host);
-      watchdogSec = lib.max 120 (2 * (effective.limits.stall_timeout or 60));
+      watchdogSec = lib.max 120 (2 * effective.limits.stall_timeout);
       drainSec = effective.limits.drain_timeout;
       inherit (cfg)
         apiKeyFile

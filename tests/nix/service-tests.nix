@@ -199,8 +199,10 @@ in
     ];
     actual =
       with serviceOf {
-        services.strixhalo.settings.limits.drain_timeout = 120;
-        services.strixhalo.extraSettings.limits.stall_timeout = 90;
+        services.strixhalo.settings.limits = {
+          stall_timeout = 90;
+          drain_timeout = 120;
+        };
       }; [
         WatchdogSec
         TimeoutStopSec
