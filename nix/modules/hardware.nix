@@ -1,0 +1,368 @@
+# `hardware.strixhalo`: what the machine needs around the server. Kernel, memory that the GPU may
+# map, devices and who may open them, power, and the ROCm that goes with the kernel.
+#
+# Sources are named as owner/repository#thread: ROCm#N is ROCm/ROCm, ggml#N is ggml-org/llama.cpp.
+flake:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.hardware.strixhalo;
+  packages = flake.packagesFor pkgs.stdenv.hostPlatform.system;
+
+  # A page is 4096 bytes.
+  pagesPerGiB = 262144;
+  # The set-up that this replaces had 30,720,000 for 128 GB and 14,848,000 for 64 GB: 256,000 pages
+  # for each GB but 8 (but 6 of 64). 96 GB follows the same rule.
+  defaultPages = {
+    "64" = 14848000;
+    "96" = 23040000;
+    "128" = 30720000;
+  };
+  pages =
+    if cfg.memory.pagesLimit != null then
+      cfg.memory.pagesLimit
+    else if cfg.memory.gttGiB != null then
+      builtins.floor (cfg.memory.gttGiB * pagesPerGiB)
+    else
+      defaultPages.${toString cfg.memory.installedGiB};
+  poolPages = if cfg.memory.pagePoolSize != null then cfg.memory.pagePoolSize else pages;
+  usedOption =
+    if cfg.memory.pagesLimit != null then
+      "hardware.strixhalo.memory.pagesLimit"
+    else
+      "hardware.strixhalo.memory.gttGiB";
+  inGiB = number: toString (builtins.floor (number / (pagesPerGiB * 1.0)));
+
+  profiles = {
+    gfx1100-compat = {
+      package = packages.strixhalo;
+      version = "6.4.1";
+      kernelPackages = flake.linux617For pkgs.stdenv.hostPlatform.system;
+      environment = {
+        HSA_OVERRIDE_GFX_VERSION = "11.0.0";
+        GGML_CUDA_ENABLE_UNIFIED_MEMORY = "1";
+        HSA_XNACK = "1";
+        ROCBLAS_USE_HIPBLASLT = "1";
+        GPU_MAX_HW_QUEUES = "2";
+      };
+    };
+    gfx1151-native = {
+      package = packages.strixhalo-rocm7;
+      version = pkgs.rocmPackages.clr.version;
+      kernelPackages = pkgs.linuxPackages;
+      environment = {
+        ROCBLAS_USE_HIPBLASLT = "1";
+        GPU_MAX_HW_QUEUES = "2";
+      };
+    };
+  };
+  profile = profiles.${cfg.rocm.profile};
+
+  kernelVersion = config.boot.kernelPackages.kernel.version;
+  wantsNewKernel = lib.versionAtLeast cfg.rocm.version "7.2";
+
+  pageLimits = lib.filter (lib.hasPrefix "ttm.pages_limit=") config.boot.kernelParams;
+  setsGttsize =
+    lib.any (lib.hasPrefix "amdgpu.gttsize=") config.boot.kernelParams
+    || lib.hasInfix "gttsize" config.boot.extraModprobeConfig;
+in
+{
+  options.hardware.strixhalo = {
+    enable = mkOption {
+      type = types.bool;
+      default = false;
+      example = true;
+      description = ''
+        Whether to set up kernel, memory limits, devices and power for a machine with an AMD Ryzen
+        AI MAX ("Strix Halo").
+
+        In its firmware set-up, set the UMA frame buffer to Auto or 512 MB: memory carved out there
+        is lost to the system, while GTT reaches all the rest.
+      '';
+    };
+
+    kernelPackages = mkOption {
+      type = types.raw;
+      default = profile.kernelPackages;
+      defaultText = lib.literalMD ''
+        Linux 6.17 from the flake's second nixpkgs for `gfx1100-compat`, `pkgs.linuxPackages` for
+        `gfx1151-native`
+      '';
+      description = ''
+        Kernel packages, given to {option}`boot.kernelPackages`, which overrides them.
+
+        Kernels before 6.16.9 show ROCm about 15.5 GB of the memory (ROCm#5444). From 6.18.4 on the
+        kernel exports other context sizes, on which ROCm before 7.2 faults, and which ROCm 7.2 and
+        later want (ROCm/TheRock#2991, ollama/ollama#13589).
+
+        What it costs: 6.17, which ROCm 6.4.1 needs, gets no more fixes, security fixes included.
+      '';
+    };
+
+    memory = {
+      installedGiB = mkOption {
+        type = types.enum [
+          64
+          96
+          128
+        ];
+        default = 128;
+        description = ''
+          Memory that is soldered to the board. It picks the default of what the GPU may map:
+
+          | installed | pages | GiB |
+          |---|---|---|
+          | 128 | 30,720,000 | 117.19 |
+          | 96 | 23,040,000 | 87.89 |
+          | 64 | 14,848,000 | 56.64 |
+        '';
+      };
+      gttGiB = mkOption {
+        type = types.nullOr types.numbers.positive;
+        default = null;
+        example = 112;
+        description = ''
+          GiB of system memory that the GPU may map (GTT), for weights, context and compute buffers;
+          one GiB is 262,144 pages of `ttm.pages_limit`. Unset: what
+          {option}`hardware.strixhalo.memory.installedGiB` says. The kernel's own default is half of
+          the memory.
+
+          What it costs: nothing while it is not used. Used to the last GiB it leaves the host short;
+          people run 80 to 112 of 128, and at 120 and more the host suffers under load.
+        '';
+      };
+      pagesLimit = mkOption {
+        type = types.nullOr types.ints.positive;
+        default = null;
+        example = 30720000;
+        description = ''
+          The same as {option}`hardware.strixhalo.memory.gttGiB`, as the raw value of
+          `ttm.pages_limit`, in pages of 4096 bytes. Only one of the two may be set.
+        '';
+      };
+      pagePoolSize = mkOption {
+        type = types.nullOr types.ints.unsigned;
+        default = null;
+        description = ''
+          `ttm.page_pool_size`: pages that the driver keeps for reuse instead of giving them back to
+          the system. Unset: the same as the limit, so that a model that is loaded again finds its
+          memory at once.
+
+          What it costs: memory that was once mapped comes back to the host only under pressure.
+        '';
+      };
+    };
+
+    iommu = mkOption {
+      type = types.enum [
+        "off"
+        "on"
+      ];
+      default = "off";
+      description = ''
+        `off` sets `amd_iommu=off`: 4 to 6 % more memory bandwidth, which is about 5 % when reading
+        prompts and 2.5 % when generating. `iommu=pt` gains nothing, and `amd_iommu=pt` does not
+        exist.
+
+        What it costs: the NPU, and protection from devices that read memory by themselves (DMA),
+        such as one plugged into a USB4 port. Use `on` where strangers reach the ports.
+      '';
+    };
+
+    powerProfile = mkOption {
+      type = types.nullOr (
+        types.enum [
+          "accelerator-performance"
+          "throughput-performance"
+          "balanced"
+          "powersave"
+        ]
+      );
+      default = "accelerator-performance";
+      description = ''
+        Profile of TuneD. A performance profile reads prompts 5 to 24 % faster. Null leaves power
+        management to others; TuneD conflicts with power-profiles-daemon and TLP.
+
+        What it costs: power and fan noise when idle. What the firmware set-up allows matters more:
+        from 85 W to 120 W, prompts gain 17 % and generation 8 %.
+      '';
+    };
+
+    earlyAmdgpu = mkOption {
+      type = types.bool;
+      default = true;
+      description = ''
+        Load `amdgpu` in the initrd, so that the devices are there before any service starts.
+
+        What it costs: an initrd that is larger by the driver and its firmware, some tens of MB.
+      '';
+    };
+
+    users = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      example = [ "alice" ];
+      description = ''
+        Users who may use the GPU: they join the groups `render` and `video`. The service does not
+        need to be listed. A process outside `render` falls back to the CPU, often in silence.
+      '';
+    };
+
+    rocm = {
+      profile = mkOption {
+        type = types.enum (lib.attrNames profiles);
+        default = "gfx1100-compat";
+        description = ''
+          How the GPU, which is a gfx1151, is driven. The profile picks the server's package and
+          environment, and the kernel.
+
+          - `gfx1100-compat`: AMD's ROCm 6.4.1 with the override to gfx1100, and Linux 6.17. This is
+            what the replaced set-up ran. In May 2025 its gfx1100 kernels were 2.5 to 6 times faster
+            than the native ones of the time (ROCm#4748).
+            What it costs: an old kernel; no tile tables of RDNA 3.5 in llama.cpp, nor its faster
+            Q6_K paths; unified memory, reported about 15 % slower and with wrong output in some
+            versions (ggml#26148).
+          - `gfx1151-native`: nixpkgs' ROCm, 7.2 or later, with code for gfx1151, no override and no
+            unified memory; needs Linux 6.18.4 or later.
+            What it costs: it is newer than what the replaced set-up was measured with. Public
+            measurements of ROCm 7.2 read prompts of Qwen3-Coder-Next at 614 tokens/s and
+            generate 30; the replaced set-up had 273 and 24.
+        '';
+      };
+      version = mkOption {
+        type = types.str;
+        default = profile.version;
+        defaultText = lib.literalMD "that of the profile's ROCm";
+        description = ''
+          ROCm version that the server runs on; the kernel is checked against it. Set it together
+          with {option}`hardware.strixhalo.rocm.package`.
+        '';
+      };
+      package = mkOption {
+        type = types.package;
+        default = profile.package;
+        defaultText = lib.literalMD "`strixhalo` or `strixhalo-rocm7`, by the profile";
+        description = "Default of {option}`services.strixhalo.package`.";
+      };
+      environment = mkOption {
+        type = types.attrsOf (types.nullOr types.str);
+        default = { };
+        example = {
+          GGML_CUDA_ENABLE_UNIFIED_MEMORY = null;
+        };
+        description = ''
+          Environment of the service for this GPU; the profile fills it, null removes a variable.
+
+          | variable | profile | what it does |
+          |---|---|---|
+          | `HSA_OVERRIDE_GFX_VERSION=11.0.0` | compat | runs gfx1100 code; ROCm 6.4.1 fails without it, and code built only for gfx1151 faults with it (ROCm#5824) |
+          | `GGML_CUDA_ENABLE_UNIFIED_MEMORY=1` | compat | allocates by hipMallocManaged; any value turns it on, 0 as well |
+          | `HSA_XNACK=1` | compat | GPU page faults; RDNA 3.5 cannot replay them and no effect was found |
+          | `ROCBLAS_USE_HIPBLASLT=1` | both | within 5 % on quantised mixture-of-experts models, more on BF16 |
+          | `GPU_MAX_HW_QUEUES=2` | both | fewer queues compete for the GPU |
+        '';
+      };
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = cfg.memory.gttGiB == null || cfg.memory.pagesLimit == null;
+        message = ''
+          hardware.strixhalo.memory.gttGiB and hardware.strixhalo.memory.pagesLimit set the same
+          limit: remove one of them.'';
+      }
+      {
+        assertion = pages <= cfg.memory.installedGiB * pagesPerGiB;
+        message = ''
+          ${usedOption} lets the GPU map ${inGiB pages} GiB, more than the ${toString cfg.memory.installedGiB} GiB of
+          hardware.strixhalo.memory.installedGiB: lower it, or say how much is installed.'';
+      }
+      {
+        assertion = lib.length pageLimits <= 1;
+        message = ''
+          boot.kernelParams has ${toString pageLimits}: remove the one that is set there and
+          use hardware.strixhalo.memory.pagesLimit.'';
+      }
+      {
+        assertion = lib.versionAtLeast kernelVersion "6.16.9";
+        message = ''
+          boot.kernelPackages is Linux ${kernelVersion}, on which ROCm sees about 15 GB of the memory:
+          6.16.9 or later is needed. Leave boot.kernelPackages to hardware.strixhalo.kernelPackages.'';
+      }
+      {
+        assertion = wantsNewKernel || lib.versionOlder kernelVersion "6.18.4";
+        message = ''
+          boot.kernelPackages is Linux ${kernelVersion}, on which ROCm ${cfg.rocm.version} faults: ROCm before 7.2
+          needs a kernel before 6.18.4. Leave boot.kernelPackages to
+          hardware.strixhalo.kernelPackages, or set hardware.strixhalo.rocm.profile = "gfx1151-native".'';
+      }
+      {
+        assertion = !wantsNewKernel || lib.versionAtLeast kernelVersion "6.18.4";
+        message = ''
+          boot.kernelPackages is Linux ${kernelVersion}, too old for ROCm ${cfg.rocm.version}: ROCm 7.2 and later
+          need 6.18.4 or later. Leave boot.kernelPackages to hardware.strixhalo.kernelPackages, or
+          set hardware.strixhalo.rocm.profile = "gfx1100-compat".'';
+      }
+      {
+        # ROCm#5724: the GPU's scheduler (MES 0x83) stops answering.
+        assertion = pkgs.linux-firmware.version != "20251125";
+        message = ''
+          pkgs.linux-firmware is 20251125, with which this GPU hangs: update nixpkgs (20260110 and
+          20260309 are good), or override linux-firmware.'';
+      }
+    ];
+
+    warnings =
+      lib.optional (pages > (cfg.memory.installedGiB - 6) * pagesPerGiB) ''
+        ${usedOption} lets the GPU map ${inGiB pages} of ${toString cfg.memory.installedGiB} GiB: less than 6 GiB stay for
+        the system, which then runs out of memory under load. Lower it.''
+      ++ lib.optional setsGttsize ''
+        amdgpu.gttsize is set in boot.kernelParams or boot.extraModprobeConfig. It is deprecated and
+        conflicts with ttm.pages_limit: remove it and use hardware.strixhalo.memory.gttGiB.'';
+
+    boot = {
+      kernelPackages = lib.mkDefault cfg.kernelPackages;
+      kernelParams = [
+        "ttm.pages_limit=${toString pages}"
+        "ttm.page_pool_size=${toString poolPages}"
+      ]
+      ++ lib.optional (cfg.iommu == "off") "amd_iommu=off";
+      initrd.kernelModules = lib.optional cfg.earlyAmdgpu "amdgpu";
+      kernelModules = lib.optional (!cfg.earlyAmdgpu) "amdgpu";
+    };
+
+    hardware = {
+      graphics.enable = lib.mkDefault true;
+      enableRedistributableFirmware = lib.mkDefault true;
+      cpu.amd.updateMicrocode = lib.mkDefault true;
+      strixhalo.rocm.environment = lib.mapAttrs (_: lib.mkDefault) profile.environment;
+    };
+
+    # Explicit, because systemd's own rules can be built to let everyone in.
+    services.udev.extraRules = ''
+      SUBSYSTEM=="kfd", KERNEL=="kfd", GROUP="render", MODE="0660"
+      SUBSYSTEM=="drm", KERNEL=="renderD*", GROUP="render", MODE="0660"
+    '';
+
+    users.users = lib.genAttrs cfg.users (_: {
+      extraGroups = [
+        "render"
+        "video"
+      ];
+    });
+
+    services.tuned = lib.mkIf (cfg.powerProfile != null) {
+      enable = true;
+      # Without the stand-in for power-profiles-daemon, which would pick a profile of its own.
+      ppdSupport = false;
+      recommend.${cfg.powerProfile} = { };
+    };
+  };
+}

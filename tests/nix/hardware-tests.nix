@@ -1,0 +1,239 @@
+# hardware.strixhalo, with nixpkgs' lib. Each test is { expected; actual; }.
+{ lib }:
+let
+  inherit (import ./cases.nix { inherit lib; })
+    is
+    native
+    nixos
+    params
+    refused
+    serviceOf
+    warned
+    with_
+    ;
+  inherit (nixos) failures kernel;
+in
+{
+  "a box with a model is accepted without a word" = {
+    expected = {
+      failures = [ ];
+      warnings = [ ];
+    };
+    actual = {
+      failures = failures (with_ { });
+      inherit (with_ { }) warnings;
+    };
+  };
+  "so is the native profile" = {
+    expected = [ ];
+    actual = failures (with_ native) ++ (with_ native).warnings;
+  };
+  "the compat profile is what the replaced set-up ran" = {
+    expected = {
+      kernel = "6.17.9";
+      package = "strixhalo";
+      environment = {
+        HSA_OVERRIDE_GFX_VERSION = "11.0.0";
+        GGML_CUDA_ENABLE_UNIFIED_MEMORY = "1";
+        HSA_XNACK = "1";
+        ROCBLAS_USE_HIPBLASLT = "1";
+        GPU_MAX_HW_QUEUES = "2";
+      };
+      kernelParams = [
+        "ttm.pages_limit=30720000"
+        "ttm.page_pool_size=30720000"
+        "amd_iommu=off"
+      ];
+    };
+    actual = {
+      kernel = (with_ { }).boot.kernelPackages.kernel.version;
+      package = (with_ { }).services.strixhalo.package.name;
+      inherit ((with_ { }).services.strixhalo) environment;
+      kernelParams = params { };
+    };
+  };
+  "the native profile has a new kernel, no override and no unified memory" = {
+    expected = {
+      kernel = "6.18.20";
+      package = "strixhalo-rocm7";
+      environment = {
+        ROCBLAS_USE_HIPBLASLT = "1";
+        GPU_MAX_HW_QUEUES = "2";
+      };
+    };
+    actual = {
+      kernel = (with_ native).boot.kernelPackages.kernel.version;
+      package = (with_ native).services.strixhalo.package.name;
+      inherit ((with_ native).services.strixhalo) environment;
+    };
+  };
+  "a variable of the profile can be removed" = is (
+    !lib.any (lib.hasInfix "UNIFIED_MEMORY")
+      (serviceOf { hardware.strixhalo.rocm.environment.GGML_CUDA_ENABLE_UNIFIED_MEMORY = null; })
+      .Environment
+  );
+  "the hardware module does without the service module" = {
+    expected = [ ];
+    actual = failures (nixos.evalHardware { hardware.strixhalo.enable = true; });
+  };
+  "64 GB have their own limit" = is (
+    lib.elem "ttm.pages_limit=14848000" (params {
+      hardware.strixhalo.memory.installedGiB = 64;
+    })
+  );
+  "GiB become pages" = is (
+    lib.elem "ttm.pages_limit=29360128" (params {
+      hardware.strixhalo.memory.gttGiB = 112;
+    })
+  );
+  "so does a part of a GiB" = is (
+    lib.elem "ttm.pages_limit=30720000" (params {
+      hardware.strixhalo.memory.gttGiB = 117.1875;
+    })
+  );
+  "pages are taken as they are, and the pool is set apart" = {
+    expected = [
+      "ttm.pages_limit=25165824"
+      "ttm.page_pool_size=0"
+    ];
+    actual = params {
+      hardware.strixhalo = {
+        iommu = "on";
+        memory.pagesLimit = 25165824;
+        memory.pagePoolSize = 0;
+      };
+    };
+  };
+  "two memory limits are refused" =
+    refused
+      {
+        hardware.strixhalo.memory = {
+          gttGiB = 100;
+          pagesLimit = 25165824;
+        };
+      }
+      [
+        "hardware.strixhalo.memory.gttGiB"
+        "hardware.strixhalo.memory.pagesLimit"
+        "remove one"
+      ];
+  "a limit in the kernel parameters beside ours is refused" =
+    refused { boot.kernelParams = [ "ttm.pages_limit=1" ]; }
+      [
+        "boot.kernelParams"
+        "hardware.strixhalo.memory.pagesLimit"
+      ];
+  "more than is installed is refused" = {
+    expected = [
+      true
+      true
+    ];
+    actual =
+      let
+        config = with_ { hardware.strixhalo.memory.gttGiB = 130; };
+      in
+      map (lib.hasInfix "hardware.strixhalo.memory.gttGiB lets the GPU map 130") (
+        failures config ++ config.warnings
+      );
+  };
+  "less than 6 GiB for the system is a warning" =
+    warned { hardware.strixhalo.memory.pagesLimit = 32000000; }
+      [
+        "hardware.strixhalo.memory.pagesLimit"
+        "122 of 128 GiB"
+        "Lower it"
+      ];
+  "gttsize on the command line is a warning" =
+    warned { boot.kernelParams = [ "amdgpu.gttsize=120000" ]; }
+      [
+        "amdgpu.gttsize"
+        "hardware.strixhalo.memory.gttGiB"
+      ];
+  "gttsize in modprobe's options is a warning" = warned {
+    boot.extraModprobeConfig = "options amdgpu gttsize=120000";
+  } [ "boot.extraModprobeConfig" ];
+  "a kernel before 6.16.9 is refused" = refused { boot.kernelPackages = kernel "6.12.40"; } [
+    "boot.kernelPackages is Linux 6.12.40"
+    "6.16.9"
+    "hardware.strixhalo.kernelPackages"
+  ];
+  "ROCm 6.4.1 on 6.18.4 is refused" = refused { boot.kernelPackages = kernel "6.18.4"; } [
+    "boot.kernelPackages"
+    "ROCm 6.4.1"
+    "gfx1151-native"
+  ];
+  "ROCm 6.4.1 on 6.18.3 is accepted" = {
+    expected = [ ];
+    actual = failures (with_ {
+      boot.kernelPackages = kernel "6.18.3";
+    });
+  };
+  "ROCm 7.2 on 6.18.3 is refused" =
+    refused
+      {
+        imports = [ native ];
+        boot.kernelPackages = kernel "6.18.3";
+      }
+      [
+        "boot.kernelPackages"
+        "ROCm 7.2.3"
+        "6.18.4"
+        "gfx1100-compat"
+      ];
+  "firmware that hangs the GPU is refused" =
+    refused
+      {
+        _module.args.pkgs = nixos.pkgs // {
+          linux-firmware.version = "20251125";
+        };
+      }
+      [
+        "linux-firmware is 20251125"
+        "update"
+      ];
+  "named users join the groups of the GPU" = {
+    expected = [
+      "render"
+      "video"
+    ];
+    actual = (with_ { hardware.strixhalo.users = [ "alice" ]; }).users.users.alice.extraGroups;
+  };
+  "the driver is loaded early, or at least loaded" = {
+    expected = [
+      [ "amdgpu" ]
+      [ "amdgpu" ]
+    ];
+    actual = [
+      (with_ { }).boot.initrd.kernelModules
+      (with_ { hardware.strixhalo.earlyAmdgpu = false; }).boot.kernelModules
+    ];
+  };
+  "the power profile is TuneD's, and can be left alone" = {
+    expected = [
+      true
+      { }
+    ];
+    actual = [
+      ((with_ { }).services.tuned.recommend ? accelerator-performance)
+      (with_ { hardware.strixhalo.powerProfile = null; }).services.tuned
+    ];
+  };
+  "without the hardware module nothing of the host changes" = {
+    expected = {
+      kernelParams = [ ];
+      environment = { };
+      package = "strixhalo";
+      gpu = null;
+    };
+    actual =
+      let
+        config = with_ { hardware.strixhalo.enable = lib.mkForce false; };
+      in
+      {
+        inherit (config.boot) kernelParams;
+        inherit (config.services.strixhalo) environment;
+        package = config.services.strixhalo.package.name;
+        inherit (config.services.strixhalo.settings.model) gpu;
+      };
+  };
+}

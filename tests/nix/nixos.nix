@@ -1,0 +1,151 @@
+# Evaluates configurations with our modules and stand-ins for the parts of NixOS that they touch, so
+# that nixpkgs' lib is all that is needed. What the stand-ins are given can be read back.
+{ lib }:
+let
+  inherit (lib) mkOption types;
+  any = mkOption {
+    type = types.anything;
+    default = { };
+  };
+  list = mkOption {
+    type = types.listOf types.anything;
+    default = [ ];
+  };
+  text = mkOption {
+    type = types.lines;
+    default = "";
+  };
+  flag =
+    default:
+    mkOption {
+      type = types.bool;
+      inherit default;
+    };
+
+  nixos.options = {
+    assertions = mkOption {
+      type = types.listOf types.unspecified;
+      default = [ ];
+    };
+    warnings = list;
+    boot = {
+      kernelPackages = mkOption { type = types.raw; };
+      kernelParams = list;
+      kernelModules = list;
+      extraModprobeConfig = text;
+      initrd.kernelModules = list;
+      initrd.availableKernelModules = list;
+      loader = any;
+    };
+    hardware = {
+      graphics.enable = flag false;
+      enableRedistributableFirmware = flag false;
+      cpu.amd.updateMicrocode = flag false;
+    };
+    environment.etc = any;
+    environment.systemPackages = list;
+    fileSystems = any;
+    nix = any;
+    nixpkgs = any;
+    specialisation = mkOption {
+      type = types.attrsOf (types.submodule { options.configuration = mkOption { type = types.raw; }; });
+      default = { };
+    };
+    system = any;
+    time = any;
+    virtualisation = any;
+    networking = {
+      hostName = any;
+      useDHCP = flag false;
+      firewall = {
+        enable = flag true;
+        allowedTCPPorts = list;
+        interfaces = any;
+      };
+    };
+    services = {
+      openssh = any;
+      tuned = any;
+      udev.extraRules = text;
+    };
+    systemd = {
+      services = any;
+      sockets = any;
+      tmpfiles.settings = any;
+    };
+    users.users = mkOption {
+      type = types.attrsOf (
+        types.submodule {
+          freeformType = types.attrsOf types.anything;
+          options.extraGroups = list;
+        }
+      );
+      default = { };
+    };
+    users.groups = any;
+  };
+
+  # Enough of a package for types.package, lib.getExe and "${package}".
+  package = name: version: {
+    type = "derivation";
+    inherit name version;
+    outPath = "${builtins.storeDir}/00000000000000000000000000000000-${name}";
+    meta.mainProgram = "strixhalo";
+  };
+  kernel = version: {
+    kernel = package "linux" version // {
+      inherit version;
+    };
+  };
+
+  pkgs = {
+    stdenv.hostPlatform.system = "x86_64-linux";
+    linuxPackages = kernel "6.18.20";
+    rocmPackages.clr.version = "7.2.3";
+    linux-firmware.version = "20260309";
+    formats.toml = _: {
+      type = types.attrsOf types.anything;
+      generate = name: value: package name "" // { inherit value; };
+    };
+    runCommand =
+      name: environment: script:
+      package name "" // environment // { inherit script; };
+  };
+
+  modules = import ../../nix/modules {
+    packagesFor =
+      _: lib.genAttrs [ "strixhalo" "strixhalo-rocm7" "strixhalo-cpu" ] (name: package name "1");
+    linux617For = _: kernel "6.17.9";
+  };
+
+  evaluated =
+    ours: configuration:
+    (lib.evalModules {
+      modules = ours ++ [
+        nixos
+        { _module.args.pkgs = lib.mkDefault pkgs; }
+        configuration
+      ];
+    }).config;
+in
+{
+  inherit pkgs kernel package;
+  # One of them twice, as a user might import it.
+  eval = evaluated [
+    modules.default
+    modules.service
+  ];
+  evalService = evaluated [ modules.service ];
+  evalHardware = evaluated [ modules.hardware ];
+  # The settings file: its value before the check, and the script that checks it.
+  settings =
+    config:
+    let
+      checked = config.environment.etc."strixhalo/settings.toml".source;
+    in
+    {
+      inherit (checked) script;
+      inherit (checked.unchecked) value;
+    };
+  failures = config: map (a: a.message) (lib.filter (a: !a.assertion) config.assertions);
+}

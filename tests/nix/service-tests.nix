@@ -1,0 +1,313 @@
+# services.strixhalo, with nixpkgs' lib. Each test is { expected; actual; }.
+{ lib }:
+let
+  inherit (import ./cases.nix { inherit lib; })
+    inStore
+    is
+    nixos
+    refused
+    serviceOf
+    warned
+    with_
+    ;
+  inherit (nixos) failures;
+in
+{
+  "the service module does without the hardware module" = {
+    expected = {
+      failures = [ ];
+      package = "strixhalo";
+      gpu = null;
+    };
+    actual =
+      let
+        config = nixos.evalService {
+          services.strixhalo = {
+            enable = true;
+            settings.model.path = "model.gguf";
+          };
+        };
+      in
+      {
+        failures = failures config;
+        package = config.services.strixhalo.package.name;
+        inherit (config.services.strixhalo.settings.model) gpu;
+      };
+  };
+  "a service without a model is refused" =
+    refused { services.strixhalo.settings.model.path = lib.mkForce null; }
+      [
+        "services.strixhalo.settings.model.path"
+        "services.strixhalo.demoModel"
+      ];
+  "the demo model can be asked for" = {
+    expected = [ ];
+    actual = failures (with_ {
+      services.strixhalo = {
+        demoModel = true;
+        settings.model.path = lib.mkForce null;
+      };
+    });
+  };
+  "the demo model beside another is refused" = refused { services.strixhalo.demoModel = true; } [
+    "services.strixhalo.demoModel"
+    "remove one"
+  ];
+  "a model in the store is refused" =
+    refused { services.strixhalo.settings.model.path = lib.mkForce (inStore "model.gguf"); }
+      [
+        "services.strixhalo.settings.model.path"
+        "store"
+        "/srv/models"
+      ];
+  "a models directory in the store is refused" =
+    refused { services.strixhalo.models = inStore "models"; }
+      [
+        "services.strixhalo.models"
+        "store"
+      ];
+  "a models directory in a home is refused" =
+    refused { services.strixhalo.models = "/home/alice/models"; }
+      [
+        "services.strixhalo.models"
+        "home"
+        "/srv/models"
+      ];
+  "a key file in the store is refused" = refused { services.strixhalo.apiKeyFile = inStore "keys"; } [
+    "services.strixhalo.apiKeyFile"
+    "everyone can read"
+    "/etc/strixhalo/api-keys"
+  ];
+  "an environment file in the store is refused" =
+    refused { services.strixhalo.environmentFile = inStore "env"; }
+      [
+        "services.strixhalo.environmentFile"
+        "everyone can read"
+      ];
+  "keys in the settings are refused" =
+    refused { services.strixhalo.settings.server.api_keys = [ "k" ]; }
+      [
+        "services.strixhalo.settings.server.api_keys"
+        "services.strixhalo.apiKeyFile"
+      ];
+  "a key file in the settings is refused" =
+    refused { services.strixhalo.settings.server.api_key_file = "/etc/keys"; }
+      [
+        "services.strixhalo.settings.server.api_key_file"
+        "services.strixhalo.apiKeyFile"
+      ];
+  "a socket on any free port is refused" = refused { services.strixhalo.settings.server.port = 0; } [
+    "services.strixhalo.settings.server.port"
+    "services.strixhalo.socket.enable"
+  ];
+  "a socket on a host name is refused" =
+    refused { services.strixhalo.settings.server.host = [ "box.lan" ]; }
+      [
+        "services.strixhalo.settings.server.host"
+        "services.strixhalo.socket.enable"
+      ];
+  "an open firewall without keys is a warning" =
+    warned
+      {
+        services.strixhalo = {
+          openFirewall = true;
+          settings.server.host = [ "0.0.0.0" ];
+        };
+      }
+      [
+        "services.strixhalo.apiKeyFile"
+        "services.strixhalo.firewallInterfaces"
+      ];
+  "so is no firewall at all" = warned {
+    networking.firewall.enable = false;
+    services.strixhalo.settings.server.host = [ "::" ];
+  } [ "services.strixhalo.apiKeyFile" ];
+  "with keys, or on one interface, it is none" = {
+    expected = [ ];
+    actual =
+      (with_ {
+        services.strixhalo = {
+          openFirewall = true;
+          apiKeyFile = "/etc/strixhalo/api-keys";
+          settings.server.host = [ "0.0.0.0" ];
+        };
+      }).warnings
+      ++ (with_ {
+        services.strixhalo = {
+          firewallInterfaces = [ "enp1s0" ];
+          settings.server.host = [ "0.0.0.0" ];
+        };
+      }).warnings;
+  };
+  "an open firewall before a server on loopback is a warning" =
+    warned { services.strixhalo.openFirewall = true; }
+      [
+        "services.strixhalo.openFirewall"
+        "services.strixhalo.settings.server.host"
+      ];
+  "one address and port feed the settings, the socket and the firewall" = {
+    expected = {
+      socket = [
+        "0.0.0.0:9000"
+        "[::]:9000"
+        "/run/strixhalo.sock"
+      ];
+      everywhere = [ 9000 ];
+      enp1s0 = [ 9000 ];
+      written = 9000;
+    };
+    actual =
+      let
+        config = with_ {
+          services.strixhalo = {
+            apiKeyFile = "/etc/strixhalo/api-keys";
+            openFirewall = true;
+            firewallInterfaces = [ "enp1s0" ];
+            settings.server.port = 9000;
+            settings.server.host = [
+              "0.0.0.0"
+              "::"
+              "unix:/run/strixhalo.sock"
+            ];
+          };
+        };
+      in
+      {
+        socket = config.systemd.sockets.strixhalo.socketConfig.ListenStream;
+        everywhere = config.networking.firewall.allowedTCPPorts;
+        enp1s0 = config.networking.firewall.interfaces.enp1s0.allowedTCPPorts;
+        written = config.services.strixhalo.settings.server.port;
+      };
+  };
+  "the socket can be left out" = is (
+    !((with_ { services.strixhalo.socket.enable = false; }).systemd.sockets ? strixhalo)
+  );
+  "a server on loopback talks to nobody else, one on the network may" = {
+    expected = [
+      [ "localhost" ]
+      false
+    ];
+    actual = [
+      (serviceOf { }).IPAddressAllow
+      ((serviceOf { services.strixhalo.settings.server.host = [ "0.0.0.0" ]; }) ? IPAddressDeny)
+    ];
+  };
+  "the unit follows the settings" = {
+    expected = [
+      180
+      150
+    ];
+    actual =
+      with serviceOf {
+        services.strixhalo.settings.limits = {
+          stall_timeout = 90;
+          drain_timeout = 120;
+        };
+      }; [
+        WatchdogSec
+        TimeoutStopSec
+      ];
+  };
+  "a server that has no use for the GPU does not see it" = {
+    expected = [ ];
+    actual = (serviceOf { services.strixhalo.settings.model.gpu = "off"; }).DeviceAllow;
+  };
+  "the models directory belongs to whom the option says" = {
+    expected = {
+      user = "alice";
+      group = "strixhalo";
+      mode = "2775";
+    };
+    actual =
+      (with_ { services.strixhalo.modelsOwner = "alice"; })
+      .systemd.tmpfiles.settings."10-strixhalo"."/srv/models".d;
+  };
+  "no models directory is one" = is (
+    (with_ { services.strixhalo.models = null; }).systemd.tmpfiles.settings == { }
+  );
+  "the unit is the function's for the same values" = {
+    expected =
+      (import ../../nix/modules/unit.nix {
+        program = "${nixos.package "strixhalo" "1"}/bin/strixhalo";
+        configFile = "/etc/strixhalo/settings.toml";
+        apiKeyFile = "/etc/strixhalo/api-keys";
+        environmentFiles = [ "/etc/strixhalo/environment" ];
+        environment = {
+          HSA_OVERRIDE_GFX_VERSION = "11.0.0";
+          GGML_CUDA_ENABLE_UNIFIED_MEMORY = "1";
+          HSA_XNACK = "1";
+          ROCBLAS_USE_HIPBLASLT = "1";
+          GPU_MAX_HW_QUEUES = "2";
+        };
+        listenStreams = [ "127.0.0.1:8091" ];
+        ipAddressAllow = [ "localhost" ];
+        modelsDirectory = "/srv/models";
+        memoryMax = "8G";
+        logNamespace = "strixhalo";
+      }).serviceConfig;
+    actual = serviceOf {
+      services.strixhalo = {
+        apiKeyFile = "/etc/strixhalo/api-keys";
+        environmentFile = "/etc/strixhalo/environment";
+        memoryMax = "8G";
+        logNamespace = "strixhalo";
+      };
+    };
+  };
+
+  # -- settings -----------------------------------------------------------------------------------
+  "only what is set is written" = {
+    expected.model = {
+      path = "model.gguf";
+      models_dir = "/srv/models";
+      gpu = "required";
+    };
+    actual = (nixos.settings (with_ { })).value;
+  };
+  "settings without an option are written as well" = {
+    expected = 1;
+    actual =
+      (nixos.settings (with_ {
+        services.strixhalo.extraSettings.new.key = 1;
+      })).value.new.key;
+  };
+  "the settings are checked by the package's tools, or by the package without any" = {
+    expected = [
+      true
+      true
+    ];
+    actual =
+      let
+        checks =
+          package: words:
+          lib.hasInfix "-${words}/bin/strixhalo config check "
+            (nixos.settings (with_ {
+              services.strixhalo = { inherit package; };
+            })).script;
+      in
+      [
+        (checks (nixos.package "own" "1" // { tools = nixos.package "own-tools" "1"; }) "own-tools")
+        (checks (nixos.package "own" "1") "own")
+      ];
+  };
+  "a sampling value reloads, a model restarts" =
+    let
+      triggers =
+        settings:
+        (with_ { services.strixhalo = { inherit settings; }; }).systemd.services.strixhalo.restartTriggers;
+    in
+    {
+      expected = [
+        true
+        true
+        false
+        false
+      ];
+      actual = map (settings: triggers { } == triggers settings) [
+        { sampling.temperature = 0.5; }
+        { log.level = "debug"; }
+        { log.format = "json"; }
+        { model.alias = [ "a" ]; }
+      ];
+    };
+}
