@@ -35,9 +35,11 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Prints the error on stderr as one line and gives its exit code.
+/// Prints the error on stderr, a line for each mistake, and gives its exit code.
 pub(crate) fn refuse(error: &ConfigError) -> ExitCode {
-    eprintln!("strixhalo: {error}");
+    for line in error.to_string().lines() {
+        eprintln!("strixhalo: {line}");
+    }
     ExitCode::from(error.exit_code())
 }
 
