@@ -225,9 +225,13 @@ fn directory(path: &Path) -> String {
     format!("{shown} is a directory: give one of its files: {}{more}", names.join(", "))
 }
 
-/// File names and texts from files may hold line breaks and escape sequences.
+/// File names and texts from files may hold line breaks and escape sequences, and a damaged file
+/// names that are 64 kB long.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    const MOST: usize = 2000;
+    let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let line: String = chars.by_ref().take(MOST).collect();
+    if chars.next().is_some() { line + "..." } else { line }
 }
 
 #[cfg(test)]

@@ -102,6 +102,13 @@ fn absurd_counts_are_refused_before_memory_is_taken() {
 }
 
 #[test]
+fn a_damaged_name_of_many_kilobytes_does_not_fill_the_log() {
+    let writer = Writer::model("qwen3").raw(&"k".repeat(60_000), 99, &[]);
+    let text = refused(&writer);
+    assert!(text.contains("the metadata key kkk") && text.len() < 2100, "{}", text.len());
+}
+
+#[test]
 fn a_file_cut_short_anywhere_is_refused() {
     let writer = Writer::model("qwen3");
     let bytes = writer.bytes();
