@@ -1,5 +1,6 @@
 //! The engine itself, on the built-in model: what the HTTP tests cannot time precisely.
 
+#![cfg(feature = "engine")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // a failed expectation is a failed test
 
 use std::path::PathBuf;
