@@ -23,8 +23,8 @@ with Server(
         return time.monotonic() - start, answer["choices"][0]["message"]["content"]
 
     alone, right = min(timed() for _ in range(3))
-    # Log probabilities fill the buffers of kernel and server within some hundred tokens.
-    body = chat("Hello!", ignore_eos=True, max_tokens=-1, logprobs=True, top_logprobs=20)
+    # Log probabilities, 60 kB a token, soon fill the buffers of kernel and server.
+    body = chat("Hello!", ignore_eos=True, max_tokens=-1, logprobs=True, top_logprobs=1000)
     slow = [server.open_stream(body, receive_buffer=4096) for _ in range(options.readers)]
     server.wait(lambda: server.busy() >= options.readers, 60, "the slow readers were not taken in")
     during, text = timed()
