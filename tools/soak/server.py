@@ -62,7 +62,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
 
-    def connection(self, timeout=120):
+    def connection(self, timeout=300):
         return http.client.HTTPConnection(*self.address, timeout=timeout)
 
     def ask(self, method, path, body=None):
@@ -89,7 +89,7 @@ class Server:
         client = socket.socket()
         if receive_buffer:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        client.settimeout(120)
+        client.settimeout(300)
         client.connect(self.address)
         data = json.dumps({**body, "stream": True}).encode()
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n"
