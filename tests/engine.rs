@@ -257,7 +257,7 @@ fn every_sampler_of_the_chain_can_be_switched_on() {
         |s: &mut SamplingParams| s.dynatemp_range = 0.5,
         |s: &mut SamplingParams| s.samplers.clear(),
         |s: &mut SamplingParams| s.samplers.reverse(),
-        |s: &mut SamplingParams| s.logit_bias = vec![(5, f32::NEG_INFINITY), (6, 100.0)],
+        |s: &mut SamplingParams| s.logit_bias = [(5, f32::NEG_INFINITY), (6, 100.0)].into(),
     ] {
         let mut request = base.clone();
         request.sampling.temperature = 0.8;

@@ -1,5 +1,7 @@
 //! From a checked request to sequences for the engine: rendering and tokenising, both blocking.
 
+use std::sync::Arc;
+
 use super::wire::{Bias, BiasTarget, Conversation, Options, Prompt, PromptPiece};
 use super::{ApiError, Model};
 use crate::chat::{RenderRequest, Rendered};
@@ -89,6 +91,7 @@ pub(super) fn text_prompt(
         tokens = vocabulary.tokenize("", true, true);
         added = tokens.len();
     }
+    fits(model, tokens.len(), "prompt")?;
     let preface = echo.then(|| match prompt.as_slice() {
         [PromptPiece::Text(text)] => text.clone(),
         _ => String::from_utf8_lossy(&vocabulary.detokenize(&tokens[added..])).into_owned(),
@@ -105,22 +108,27 @@ fn bounded(
     add_special: bool,
     param: &'static str,
 ) -> Result<Vec<Token>, ApiError> {
-    /// Bytes of the longest texts that have as few tokens as a slot holds; ordinary text has 3
-    /// to 5 bytes a token.
-    const BYTES_PER_TOKEN: usize = 32;
     /// Shorter texts are always read whole, so that the number in the error is exact.
     const ALWAYS_READ: usize = 1 << 20;
+    /// The first beginning that is tried has this many bytes, or as many for each token that fits:
+    /// ordinary text has 3 to 5.
+    const BEGINNING: usize = 256 << 10;
+    const BYTES_PER_TOKEN: usize = 4;
     let vocabulary = model.engine.vocabulary();
     let limit = slot_limit(model);
-    let enough = limit.saturating_mul(BYTES_PER_TOKEN).max(ALWAYS_READ);
-    if text.len() > enough {
-        let end = (0..=enough).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+    // The word that a beginning ends in may have some tokens more than in the whole text.
+    let too_many = limit + limit / 16 + 64;
+    let mut bytes = limit.saturating_mul(BYTES_PER_TOKEN).max(BEGINNING);
+    while text.len() > ALWAYS_READ.max(bytes) {
+        let end = (0..=bytes).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
         let begin = &text[..end];
         let tokens = vocabulary.tokenize(begin, add_special, true).len();
-        if tokens > limit {
+        if tokens > too_many {
             let tokens = (tokens as f64 * text.len() as f64 / begin.len() as f64) as usize;
             return Err(ApiError::ContextLengthExceeded { tokens, limit, param });
         }
+        // All beginnings together then cost a third of what the whole text does.
+        bytes = bytes.saturating_mul(4);
     }
     Ok(vocabulary.tokenize(text, add_special, true))
 }
@@ -134,11 +142,16 @@ fn check(model: &Model, prompt: Tokenised, param: &'static str) -> Result<Tokeni
     if prompt.tokens.is_empty() {
         return Err(ApiError::invalid(param, "the prompt is empty: it has no tokens"));
     }
-    let limit = slot_limit(model);
-    if prompt.tokens.len() > limit {
-        return Err(ApiError::ContextLengthExceeded { tokens: prompt.tokens.len(), limit, param });
-    }
+    fits(model, prompt.tokens.len(), param)?;
     Ok(prompt)
+}
+
+fn fits(model: &Model, tokens: usize, param: &'static str) -> Result<(), ApiError> {
+    let limit = slot_limit(model);
+    if tokens > limit {
+        return Err(ApiError::ContextLengthExceeded { tokens, limit, param });
+    }
+    Ok(())
 }
 
 fn token(vocabulary: &Vocabulary, id: i128) -> Option<Token> {
@@ -149,9 +162,9 @@ fn outside(id: i128, vocabulary: &Vocabulary) -> String {
     format!("token {id} is outside the vocabulary of {} tokens", vocabulary.len())
 }
 
-/// Biases by token; a text's bias goes to each of its tokens.
-fn biases(vocabulary: &Vocabulary, all: &[Bias]) -> Result<Vec<(Token, f32)>, ApiError> {
-    let mut by_token = Vec::with_capacity(all.len());
+/// Biases by token; a text's bias goes to each of its tokens, and those of one token add up.
+fn biases(vocabulary: &Vocabulary, all: &[Bias]) -> Result<Arc<[(Token, f32)]>, ApiError> {
+    let mut by_token: Vec<(Token, f32)> = Vec::with_capacity(all.len());
     for (target, bias) in all {
         match target {
             BiasTarget::Token(id) => {
@@ -165,7 +178,15 @@ fn biases(vocabulary: &Vocabulary, all: &[Bias]) -> Result<Vec<(Token, f32)>, Ap
             }
         }
     }
-    Ok(by_token)
+    by_token.sort_by_key(|(id, _)| *id);
+    by_token.dedup_by(|(id, bias), (kept, sum)| {
+        let same = id == kept;
+        if same {
+            *sum += *bias;
+        }
+        same
+    });
+    Ok(by_token.into())
 }
 
 /// `n` sequences for each prompt, those of the first prompt first.
@@ -181,7 +202,7 @@ pub(super) fn sequences(
     let slots = model.engine.facts().n_slots.max(1);
     let sequence = |prompt: &Tokenised, k: u32| {
         let mut sampling = options.sampling.clone();
-        sampling.logit_bias.clone_from(&logit_bias);
+        sampling.logit_bias = logit_bias.clone();
         // Choices of one seed would all be the same text.
         sampling.seed = sampling.seed.map(|seed| seed.wrapping_add(k));
         GenerationRequest {

@@ -1,8 +1,10 @@
 //! `/tokenize` and `/detokenize`.
 
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::blocking::off_the_reactor;
@@ -18,22 +20,45 @@ pub(super) fn routes() -> Router<AppState> {
 async fn tokenize(
     State(state): State<AppState>,
     JsonBody(request): JsonBody<TokenizeRequest>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let vocabulary = state.model().await?.engine.vocabulary().clone();
     off_the_reactor(move || {
         let tokens = tokens_of(&vocabulary, &request)?;
-        let tokens: Vec<Value> = if request.with_pieces {
-            tokens
-                .into_iter()
-                .map(|id| json!({"id": id, "piece": piece(vocabulary.piece(id, true))}))
-                .collect()
+        Ok(if request.with_pieces {
+            Json(Tokens { tokens: Pieces { vocabulary: &vocabulary, tokens } }).into_response()
         } else {
-            tokens.into_iter().map(Value::from).collect()
-        };
-        Ok(json!({"tokens": tokens}))
+            Json(Tokens { tokens }).into_response()
+        })
     })
     .await
-    .map(Json)
+}
+
+#[derive(Serialize)]
+struct Tokens<T> {
+    tokens: T,
+}
+
+/// Tokens with their texts, which are made one by one as the answer is written: all of them
+/// together would take a hundred times the memory of the text.
+struct Pieces<'a> {
+    vocabulary: &'a Vocabulary,
+    tokens: Vec<Token>,
+}
+
+impl Serialize for Pieces<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(
+            self.tokens
+                .iter()
+                .map(|&id| WithPiece { id, piece: piece(self.vocabulary.piece(id, true)) }),
+        )
+    }
+}
+
+#[derive(Serialize)]
+struct WithPiece {
+    id: Token,
+    piece: Value,
 }
 
 /// `{"content"}`; bytes that are no text become U+FFFD.

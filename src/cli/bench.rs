@@ -6,7 +6,7 @@ mod load;
 mod prompt;
 mod report;
 mod rps;
-mod sse;
+pub mod sse;
 mod stall;
 mod stats;
 mod target;

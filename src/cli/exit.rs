@@ -36,9 +36,11 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Prints the error on stderr as one line and gives its exit code.
+/// Prints the error on stderr, a line for each mistake, and gives its exit code.
 pub(crate) fn refuse(error: &ConfigError) -> ExitCode {
-    say(&error.to_string());
+    for line in error.to_string().lines() {
+        say(line);
+    }
     ExitCode::from(error.exit_code())
 }
 

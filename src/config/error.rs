@@ -17,7 +17,8 @@ pub enum ErrorKind {
     Unreadable,
 }
 
-/// An error in the settings: one line that says where, what, and the way out.
+/// An error in the settings: a line that says where, what, and the way out; several mistakes in one
+/// file are a line each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     kind: ErrorKind,

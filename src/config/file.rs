@@ -27,29 +27,38 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Vec<Assignment>, ConfigEr
         file.wrong(at, error.message().replace('\n', ", "))
     })?;
     let mut assignments = Vec::new();
+    // All of them are told, in the order of the file, so that one look at it is enough.
+    let mut mistakes = Vec::new();
     for (section, body) in root.get_ref() {
         let (name, at) = (section.get_ref().as_ref(), section.span().start);
         if !sections().iter().any(|known| known.name == name) {
-            return Err(file.wrong(at, unknown_section(name)));
+            mistakes.push((at, unknown_section(name)));
+            continue;
         }
         let DeValue::Table(table) = body.get_ref() else {
-            return Err(
-                file.wrong(at, format!("{name} is a section: write [{name}] above its keys"))
-            );
+            mistakes.push((at, format!("{name} is a section: write [{name}] above its keys")));
+            continue;
         };
         for (entry, value) in table {
             let (entry, at) = (entry.get_ref().as_ref(), entry.span().start);
             let Some(key) = key(&format!("{name}.{entry}")) else {
-                return Err(file.wrong(at, unknown_key(name, entry)));
+                mistakes.push((at, unknown_key(name, entry)));
+                continue;
             };
-            let value = json(value)
-                .and_then(|value| key.check(value))
-                .map_err(|problem| file.wrong(at, format!("{}: {problem}", key.path)))?;
-            let origin = Origin::File { path: path.to_owned(), line: file.line(at) };
-            assignments.push(Assignment { key, value, origin });
+            match json(value).and_then(|value| key.check(value)) {
+                Ok(value) => {
+                    let origin = Origin::File { path: path.to_owned(), line: file.line(at) };
+                    assignments.push(Assignment { key, value, origin });
+                }
+                Err(problem) => mistakes.push((at, format!("{}: {problem}", key.path))),
+            }
         }
     }
-    Ok(assignments)
+    if mistakes.is_empty() {
+        return Ok(assignments);
+    }
+    mistakes.sort_by_key(|(at, _)| *at);
+    Err(file.all_wrong(mistakes))
 }
 
 struct File<'a> {
@@ -64,8 +73,21 @@ impl File<'_> {
     }
 
     fn wrong(&self, at: usize, problem: String) -> ConfigError {
-        let place = format!("{}:{}", self.path.display(), self.line(at));
-        ConfigError::new(ErrorKind::Content, format!("{place}: {problem}"))
+        self.all_wrong(vec![(at, problem)])
+    }
+
+    fn all_wrong(&self, problems: Vec<(usize, String)>) -> ConfigError {
+        const MOST: usize = 20;
+        let more = problems.len().saturating_sub(MOST);
+        let mut lines: Vec<String> = problems
+            .into_iter()
+            .take(MOST)
+            .map(|(at, problem)| format!("{}:{}: {problem}", self.path.display(), self.line(at)))
+            .collect();
+        if more > 0 {
+            lines.push(format!("{}: and {more} more mistakes", self.path.display()));
+        }
+        ConfigError::new(ErrorKind::Content, lines.join("\n"))
     }
 }
 
@@ -189,5 +211,17 @@ mod tests {
         assert!(error("[sampling]\ntemperature = nan\n").contains("nan is no number"));
         assert!(error("[server]\nport = 99999999999999999999\n").contains("too large"));
         assert!(error("[log]\nlevel = 1979-05-27\n").contains("date"));
+    }
+
+    #[test]
+    fn all_mistakes_are_told_in_the_order_of_the_file() {
+        let text = "log = 1\n[server]\nport = 'x'\nhosts = 1\nmetrics = true\n[contxt]\na = 1\n";
+        let lines: Vec<String> = error(text).lines().map(str::to_owned).collect();
+        let starts =
+            ["s.toml:1: log", "s.toml:3: server.port", "s.toml:4: unknown", "s.toml:6: unknown"];
+        assert_eq!(lines.len(), starts.len());
+        assert!(lines.iter().zip(starts).all(|(line, start)| line.starts_with(start)), "{lines:?}");
+        let many: String = (0..50).map(|i| format!("x{i} = 1\n")).collect();
+        assert!(error(&many).ends_with("s.toml: and 30 more mistakes"));
     }
 }

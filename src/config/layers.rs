@@ -126,6 +126,11 @@ pub fn check_file(path: &Path) -> Result<Loaded, ConfigError> {
     merge(file::read(path)?, Vec::new())
 }
 
+/// Checks the text of a settings file; `path` is what messages call it.
+pub fn check_text(path: &Path, text: &str) -> Result<Loaded, ConfigError> {
+    merge(file::parse(path, text)?, Vec::new())
+}
+
 pub(crate) fn merge(
     assignments: Vec<Assignment>,
     warnings: Vec<String>,

@@ -24,7 +24,7 @@ mod validate;
 pub use error::{ConfigError, ErrorKind};
 pub use example::example;
 pub use flags::{FlagValue, Translated, arguments, from_matches, translate};
-pub use layers::{Entry, Loaded, Sources, check_file, load};
+pub use layers::{Entry, Loaded, Sources, check_file, check_text, load};
 pub use origin::{Origin, Origins};
 pub use reference::reference;
 pub use schema::schema_json;

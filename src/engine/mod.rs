@@ -5,6 +5,8 @@
 mod admit;
 #[cfg(feature = "engine")]
 mod backend;
+#[cfg(feature = "engine")]
+mod cut;
 mod event;
 #[cfg(feature = "engine")]
 mod handle;
@@ -27,7 +29,6 @@ mod slot;
 mod step;
 #[cfg(feature = "engine")]
 mod stream;
-#[cfg(feature = "engine")]
 mod text;
 #[cfg(feature = "engine")]
 mod vocabulary;
@@ -36,6 +37,7 @@ mod worker;
 
 pub use event::*;
 pub use request::*;
+pub use text::{Assembled, TextAssembler};
 
 #[cfg(feature = "engine")]
 pub use self::{

@@ -1,5 +1,6 @@
 //! What the engine is asked for.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::{SamplerKind, SamplingSettings};
@@ -71,8 +72,9 @@ pub struct SamplingParams {
     pub samplers: Vec<SamplerKind>,
     /// Samplers never leave fewer candidates than this.
     pub min_keep: u32,
-    /// Added to the logits of these tokens; negative infinity forbids one.
-    pub logit_bias: Vec<(Token, f32)>,
+    /// Added to the logits of these tokens; negative infinity forbids one. Shared by the choices of
+    /// a request, as it may be as long as the vocabulary.
+    pub logit_bias: Arc<[(Token, f32)]>,
     /// End-of-generation tokens are never chosen.
     pub ignore_eos: bool,
     /// `None`: a random seed.
@@ -106,7 +108,7 @@ impl From<&SamplingSettings> for SamplingParams {
             mirostat_eta: s.mirostat_eta,
             samplers: s.samplers.clone(),
             min_keep: 0,
-            logit_bias: Vec::new(),
+            logit_bias: Arc::default(),
             ignore_eos: false,
             seed: u32::try_from(s.seed).ok(),
         }

@@ -32,6 +32,11 @@ enum First {
     All,
 }
 
+/// A lower temperature would divide logits to infinity, which is no number after the next
+/// subtraction, and llama.cpp sorts: with values that compare to nothing a sort may leave its array.
+/// At this one the best token is as good as certain.
+const LEAST_TEMPERATURE: f32 = 1e-4;
+
 /// Buffers that all sequences share.
 #[derive(Debug)]
 pub(crate) struct Candidates {
@@ -59,7 +64,7 @@ impl Sampler {
         end_tokens: &[Token],
     ) -> Self {
         let seed = params.seed.unwrap_or_else(|| fastrand::u32(..));
-        let mut bias = params.logit_bias.clone();
+        let mut bias = params.logit_bias.to_vec();
         if params.ignore_eos {
             bias.extend(end_tokens.iter().map(|&t| (t, f32::NEG_INFINITY)));
         }
@@ -68,6 +73,13 @@ impl Sampler {
         } else {
             vec![SamplerKind::Temperature]
         };
+        // Twice the temperature would be a lower one than the least, and so on.
+        let mut seen = Vec::with_capacity(active.len());
+        active.retain(|kind| {
+            let first = !seen.contains(kind);
+            seen.push(*kind);
+            first
+        });
         let follows = |k: &SamplerKind| matches!(k, SamplerKind::Penalties | SamplerKind::Dry);
         let greedy = params.mirostat == 0
             && params.temperature <= 0.0
@@ -141,6 +153,8 @@ impl Sampler {
         array.data.clear();
         array.selected = None;
         let candidate = |token, logit| LlamaTokenData::new(LlamaToken(token), logit, 0.0);
+        // What is no number must not reach a sort; `top_k` leaves it out as well.
+        let is_number = |(_, x): &(Token, &f32)| !x.is_nan();
         match self.first {
             First::TopK(k) => {
                 logits::top_k(row, k, top);
@@ -148,11 +162,13 @@ impl Sampler {
                 array.sorted = true;
             }
             First::All | First::Argmax => {
-                array.data.extend((0..).zip(row).map(|(t, &x)| candidate(t, x)));
+                let row = (0..).zip(row).filter(is_number);
+                array.data.extend(row.map(|(t, &x)| candidate(t, x)));
                 array.sorted = false;
             }
         }
-        if array.data.is_empty() {
+        // Where all is forbidden there are no probabilities.
+        if !array.data.iter().any(|c| c.logit() > f32::NEG_INFINITY) {
             return logits::argmax(row);
         }
         chain.apply(array);
@@ -222,7 +238,11 @@ fn build(
         SamplerKind::MinP => LlamaSampler::min_p(p.min_p, min_keep),
         SamplerKind::Xtc => LlamaSampler::xtc(p.xtc_probability, p.xtc_threshold, min_keep, seed),
         SamplerKind::Temperature => {
-            LlamaSampler::temp_ext(p.temperature, p.dynatemp_range, p.dynatemp_exponent)
+            let temperature = match p.temperature {
+                t if t > 0.0 => t.max(LEAST_TEMPERATURE),
+                _ => 0.0,
+            };
+            LlamaSampler::temp_ext(temperature, p.dynatemp_range, p.dynatemp_exponent)
         }
     }
 }

@@ -129,14 +129,7 @@ impl Worker<'_> {
         // Without this a GPU's time would be counted to whoever reads the logits first.
         self.context.synchronize();
         let took = start.elapsed();
-        tracing::trace!(
-            decoding,
-            prompt,
-            ?slots,
-            ?fillers,
-            ms = took.as_secs_f64() * 1e3,
-            "step"
-        );
+        tracing::trace!(decoding, prompt, ?slots, ?fillers, ms = took.as_secs_f64() * 1e3, "step");
         self.pace.observe(decoding, prompt, took);
         let counters = &self.shared.counters;
         add(&counters.decodes, 1);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 /// Assembles the text of one sequence. Bytes go in per token; whole characters that cannot be
 /// part of a stop string come out.
 #[derive(Debug)]
-pub(crate) struct TextAssembler<T> {
+pub struct TextAssembler<T> {
     stops: Vec<String>,
     /// Bytes of a character that later tokens complete.
     partial: Vec<u8>,
@@ -19,16 +19,18 @@ pub(crate) struct TextAssembler<T> {
 
 /// What one token made available.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Assembled<T> {
-    pub(crate) text: String,
-    pub(crate) tokens: Vec<T>,
+pub struct Assembled<T> {
+    /// Text to emit.
+    pub text: String,
+    /// The tokens whose text is complete with it.
+    pub tokens: Vec<T>,
     /// The stop string that was found; nothing may follow.
-    pub(crate) stop: Option<String>,
+    pub stop: Option<String>,
 }
 
 impl<T> TextAssembler<T> {
     /// `stops` must not contain empty strings.
-    pub(crate) fn new(stops: Vec<String>) -> Self {
+    pub fn new(stops: Vec<String>) -> Self {
         Self {
             stops,
             partial: Vec::new(),
@@ -39,7 +41,7 @@ impl<T> TextAssembler<T> {
     }
 
     /// Adds one token with its bytes.
-    pub(crate) fn push(&mut self, token: T, piece: &[u8]) -> Assembled<T> {
+    pub fn push(&mut self, token: T, piece: &[u8]) -> Assembled<T> {
         let begin = self.decoded();
         let searched = self.held.len();
         self.decode(piece);
@@ -47,11 +49,7 @@ impl<T> TextAssembler<T> {
         let end = self.decoded() + usize::from(!self.partial.is_empty());
         self.tokens.push_back((token, begin, end));
         if let Some((at, stop)) = self.find_stop(searched) {
-            let cut = self.released + at;
-            self.held.truncate(at);
-            let text = self.release(at);
-            let tokens = self.tokens.drain(..).filter(|t| t.1 < cut).map(|t| t.0).collect();
-            return Assembled { text, tokens, stop: Some(stop) };
+            return self.stopped(at, stop);
         }
         let keep = self.longest_stop_prefix();
         let text = self.release(self.held.len() - keep);
@@ -61,13 +59,26 @@ impl<T> TextAssembler<T> {
     /// The end of generation: what was held back can no longer become a stop string. A character
     /// that was never completed comes out as one U+FFFD, as llama-server gives it: it was
     /// generated and counted.
-    pub(crate) fn finish(&mut self) -> Assembled<T> {
+    pub fn finish(&mut self) -> Assembled<T> {
         if !std::mem::take(&mut self.partial).is_empty() {
+            let searched = self.held.len();
             self.held.push(char::REPLACEMENT_CHARACTER);
+            if let Some((at, stop)) = self.find_stop(searched) {
+                return self.stopped(at, stop);
+            }
         }
         let text = self.release(self.held.len());
         let tokens = self.tokens.drain(..).map(|t| t.0).collect();
         Assembled { text, tokens, stop: None }
+    }
+
+    /// The text ends at `at` in the held text, where a stop string begins.
+    fn stopped(&mut self, at: usize, stop: String) -> Assembled<T> {
+        let cut = self.released + at;
+        self.held.truncate(at);
+        let text = self.release(at);
+        let tokens = self.tokens.drain(..).filter(|t| t.1 < cut).map(|t| t.0).collect();
+        Assembled { text, tokens, stop: Some(stop) }
     }
 
     fn decoded(&self) -> usize {
@@ -172,7 +183,7 @@ mod tests {
         let out = assembler.finish();
         text += &out.text;
         tokens.extend(out.tokens);
-        (text, tokens, None)
+        (text, tokens, out.stop)
     }
 
     #[test]
@@ -193,6 +204,13 @@ mod tests {
     fn a_character_that_is_never_completed_comes_out_as_one_replacement() {
         let want = ("a\u{fffd}".to_owned(), vec![0, 1, 2], None);
         assert_eq!(run(&[], &[b"a", b"\xf0\x9f", b"\xa6"]), want);
+    }
+
+    #[test]
+    fn a_stop_string_of_a_replacement_is_found_at_the_end_too() {
+        let want = ("b".to_owned(), vec![0], Some("\u{fffd}".to_owned()));
+        assert_eq!(run(&["\u{fffd}"], &[b"b", b"\xd8"]), want);
+        assert_eq!(run(&["\u{fffd}"], &[b"b", b"\xff"]), want);
     }
 
     #[test]

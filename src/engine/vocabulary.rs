@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
+use llama_cpp_2::token_type::LlamaTokenAttr;
 
 use super::Token;
+use super::cut::{self, Cutter};
 
 /// The vocabulary of a loaded model. Cheap to clone.
 #[derive(Clone)]
@@ -15,6 +17,7 @@ pub struct Vocabulary {
     n_tokens: i32,
     /// Bytes of each token's piece with special tokens spelt out.
     piece_bytes: Arc<[u16]>,
+    cutter: Arc<Cutter>,
 }
 
 impl fmt::Debug for Vocabulary {
@@ -35,7 +38,8 @@ impl Vocabulary {
                 u16::try_from(piece.len()).unwrap_or(u16::MAX)
             })
             .collect();
-        Self { model, n_tokens, piece_bytes }
+        let cutter = Arc::new(cutter(&model, n_tokens));
+        Self { model, n_tokens, piece_bytes, cutter }
     }
 
     /// Number of tokens.
@@ -57,12 +61,51 @@ impl Vocabulary {
     /// `parse_special` reads `<|im_start|>` and the like as single tokens. Blocking: 100 ms for
     /// a long prompt.
     pub fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<Token> {
-        self.model
-            .vocab()
-            .tokenize(text.as_bytes(), add_special, parse_special)
-            .into_iter()
-            .map(|t| t.0)
-            .collect()
+        let cuts = self.cutter.cuts(text, parse_special);
+        let work = || self.tokenize_parts(text, &cuts.at, add_special, parse_special);
+        if !cuts.deep {
+            return work();
+        }
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new()
+                .name("tokenize".to_owned())
+                .stack_size(cut::DEEP_STACK)
+                .spawn_scoped(scope, work);
+            let outcome = match thread {
+                Ok(thread) => thread.join(),
+                // The caller takes a panic for an internal error, as it does with any other.
+                Err(error) => Err(Box::new(error) as Box<dyn std::any::Any + Send>),
+            };
+            outcome.unwrap_or_else(|cause| std::panic::resume_unwind(cause))
+        })
+    }
+
+    fn tokenize_parts(
+        &self,
+        text: &str,
+        cuts: &[usize],
+        add_special: bool,
+        parse_special: bool,
+    ) -> Vec<Token> {
+        let vocab = self.model.vocab();
+        if cuts.is_empty() {
+            let tokens = vocab.tokenize(text.as_bytes(), add_special, parse_special);
+            return tokens.into_iter().map(|t| t.0).collect();
+        }
+        let mut tokens = Vec::new();
+        if add_special && vocab.should_add_bos() {
+            tokens.push(vocab.bos().0);
+        }
+        let mut begin = 0;
+        for end in cuts.iter().copied().chain([text.len()]) {
+            let part = &text.as_bytes()[begin..end];
+            tokens.extend(vocab.tokenize(part, false, parse_special).into_iter().map(|t| t.0));
+            begin = end;
+        }
+        if add_special && vocab.should_add_eos() {
+            tokens.push(vocab.eos().0);
+        }
+        tokens
     }
 
     /// The bytes of one token, which need not be whole characters. Ids outside the vocabulary
@@ -111,4 +154,25 @@ impl Vocabulary {
             })
             .collect()
     }
+}
+
+fn cutter(model: &LlamaModel, n_tokens: i32) -> Cutter {
+    let vocab = model.vocab();
+    let specials: Vec<(Vec<u8>, bool)> = (0..n_tokens)
+        .map(LlamaToken)
+        .filter_map(|token| {
+            let attr = vocab.attr(token);
+            let special = LlamaTokenAttr::Control | LlamaTokenAttr::Unknown;
+            let plain = attr.contains(LlamaTokenAttr::UserDefined);
+            // Where a token takes the space before it, a cut would keep that space.
+            let found =
+                (plain || attr.intersects(special)) && !attr.contains(LlamaTokenAttr::LStrip);
+            found.then(|| Some((vocab.text(token)?.to_bytes().to_vec(), plain)))?
+        })
+        .collect();
+    let meta = |key| model.meta_val_str(key).unwrap_or_default();
+    Cutter::new(
+        &specials,
+        cut::uses_regex(&meta("tokenizer.ggml.model"), &meta("tokenizer.ggml.pre")),
+    )
 }

@@ -9,6 +9,7 @@ use super::facts::GgufFacts;
 use super::gguf::{Gguf, GgufError};
 use super::sanity;
 use super::split::{SplitKeys, SplitName};
+use super::tensors;
 
 /// A model on disk, whole and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +58,7 @@ impl ModelFile {
         let given = open_part(path)?;
         let keys = SplitKeys::of(&given).map_err(|error| ModelFileError::bad(path, &error))?;
         let Some(keys) = keys else {
-            let facts = facts(&given).map_err(|error| ModelFileError::bad(path, &error))?;
+            let facts = whole_facts(&given).map_err(|error| ModelFileError::bad(path, &error))?;
             return Ok(Self { path: path.to_owned(), parts: vec![path.to_owned()], facts });
         };
         let Some(name) = SplitName::of(path) else {
@@ -135,11 +136,12 @@ impl ModelFile {
                 )),
             ));
         }
-        let facts = facts(&gguf).map_err(|error| ModelFileError::bad(&first, &error))?;
+        let facts = whole_facts(&gguf).map_err(|error| ModelFileError::bad(&first, &error))?;
         Ok(Self { path: first, parts, facts })
     }
 
-    /// The facts of a whole model that is not on disk.
+    /// The facts of a whole model that is not on disk. Whether all its tensors are there is not
+    /// looked at.
     pub fn parse(source: impl Read + Seek) -> Result<GgufFacts, ModelFileError> {
         let gguf = Gguf::parse(source).and_then(|gguf| facts(&gguf));
         gguf.map_err(|error| {
@@ -154,6 +156,12 @@ fn facts(gguf: &Gguf) -> Result<GgufFacts, GgufError> {
         return Err(GgufError("it has no tensors: it is a vocabulary, not a model".to_owned()));
     }
     sanity::check(gguf, &facts)?;
+    Ok(facts)
+}
+
+fn whole_facts(gguf: &Gguf) -> Result<GgufFacts, GgufError> {
+    let facts = facts(gguf)?;
+    tensors::check(gguf, &facts)?;
     Ok(facts)
 }
 
@@ -217,9 +225,13 @@ fn directory(path: &Path) -> String {
     format!("{shown} is a directory: give one of its files: {}{more}", names.join(", "))
 }
 
-/// File names and texts from files may hold line breaks and escape sequences.
+/// File names and texts from files may hold line breaks and escape sequences, and a damaged file
+/// names that are 64 kB long.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    const MOST: usize = 2000;
+    let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let line: String = chars.by_ref().take(MOST).collect();
+    if chars.next().is_some() { line + "..." } else { line }
 }
 
 #[cfg(test)]

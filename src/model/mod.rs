@@ -8,6 +8,7 @@ mod plan;
 mod quantization;
 mod sanity;
 mod split;
+mod tensors;
 #[cfg(test)]
 mod writer;
 

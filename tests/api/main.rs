@@ -9,6 +9,7 @@ mod completions;
 mod connections;
 mod demo;
 mod harness;
+mod hostile;
 mod inspection;
 mod limits;
 mod listening;

@@ -30,8 +30,21 @@ enum BiasValue {
     Allowed(bool),
 }
 
+/// Bytes of all texts together: they are tokenised, which takes time.
+const MAX_TEXT: usize = 64 << 10;
+
 impl BiasField {
     pub(super) fn check(self) -> Result<Vec<Bias>, BodyError> {
+        let texts = self.0.iter().map(|(target, _)| match target {
+            BiasTarget::Text(text) => text.len(),
+            BiasTarget::Token(_) => 0,
+        });
+        if texts.sum::<usize>() > MAX_TEXT {
+            return Err(BodyError::value(
+                "logit_bias",
+                format!("the texts in `logit_bias` may have {MAX_TEXT} bytes together; send ids"),
+            ));
+        }
         self.0
             .into_iter()
             .filter_map(|(target, value)| match value {
@@ -134,7 +147,8 @@ mod tests {
 
     #[test]
     fn bias_of_other_shapes_or_sizes_is_refused() {
-        for json in [r#""x""#, "5", "[1,2]", "[[1]]", r#"{"1":"x"}"#, r#"{"1":101}"#] {
+        let long = format!(r#"{{"{}":1}}"#, "x".repeat(MAX_TEXT + 1));
+        for json in [&long, r#""x""#, "5", "[1,2]", "[[1]]", r#"{"1":"x"}"#, r#"{"1":101}"#] {
             let error = bias(json).unwrap_err();
             assert!(error.param.unwrap().starts_with("logit_bias"), "{json}");
         }

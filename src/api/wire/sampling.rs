@@ -41,7 +41,6 @@ pub(super) struct SamplingFields {
 
 /// More sequence breakers than this cost time at every token.
 const MAX_BREAKERS: usize = 64;
-const MAX_SAMPLERS: usize = 32;
 
 impl SamplingFields {
     /// The settings' values with the request's over them; `logit_bias` is left empty.
@@ -200,11 +199,14 @@ fn samplers(sent: &Value) -> Result<Vec<SamplerKind>, BodyError> {
         )),
     };
     match chain {
-        Ok(chain) if chain.len() > MAX_SAMPLERS => Err(BodyError::value(
-            "samplers",
-            format!("`samplers` takes {MAX_SAMPLERS} names at most"),
-        )),
-        chain => chain,
+        Ok(chain) => match (1..chain.len()).find(|&i| chain[..i].contains(&chain[i])) {
+            Some(again) => Err(BodyError::value(
+                "samplers",
+                format!("number {} of `samplers` was named before; name each once", again + 1),
+            )),
+            None => Ok(chain),
+        },
+        error => error,
     }
 }
 
@@ -294,6 +296,8 @@ mod tests {
             (r#"{"xtc_probability":1.1}"#, "xtc_probability"),
             (r#"{"samplers":["top_q"]}"#, "samplers"),
             (r#"{"samplers":"kz"}"#, "samplers"),
+            (r#"{"samplers":"ktk"}"#, "samplers"),
+            (r#"{"samplers":["temp","temperature"]}"#, "samplers"),
             (r#"{"samplers":5}"#, "samplers"),
             (r#"{"samplers":[1]}"#, "samplers"),
             (r#"{"adaptive_target":0.5}"#, "adaptive_target"),

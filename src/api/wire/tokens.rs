@@ -48,15 +48,48 @@ pub struct DetokenizeRequest {
     pub tokens: Vec<Token>,
 }
 
+/// Most bytes of text in one request: a core tokenises a megabyte in about a second.
+const MAX_TEXT: usize = 8 << 20;
+
+/// Most tokens in one request; a token may be the text of a hundred spaces.
+const MAX_TOKENS: usize = 1 << 20;
+
 impl FromJson for TokenizeRequest {
     fn from_json(body: &[u8]) -> Result<Self, BodyError> {
-        parse(object_text(body)?)
+        let request: Self = parse(object_text(body)?)?;
+        let bytes = match &request.content {
+            TokenizeContent::Text(text) => text.len(),
+            TokenizeContent::Mixed(parts) => parts.iter().map(TextOrToken::bytes).sum(),
+        };
+        if bytes > MAX_TEXT {
+            return Err(BodyError::value(
+                "content",
+                format!("`content` may have {MAX_TEXT} bytes, not {bytes}; send it in parts"),
+            ));
+        }
+        Ok(request)
+    }
+}
+
+impl TextOrToken {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Token(_) => 1,
+            Self::Text(text) => text.len(),
+        }
     }
 }
 
 impl FromJson for DetokenizeRequest {
     fn from_json(body: &[u8]) -> Result<Self, BodyError> {
-        parse(object_text(body)?)
+        let request: Self = parse(object_text(body)?)?;
+        match request.tokens.len() {
+            0..=MAX_TOKENS => Ok(request),
+            more => Err(BodyError::value(
+                "tokens",
+                format!("`tokens` takes {MAX_TOKENS} ids, not {more}; send them in parts"),
+            )),
+        }
     }
 }
 
@@ -94,5 +127,15 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<TokenizeRequest>(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_would_take_long_or_much_memory_is_refused() {
+        let body = format!(r#"{{"content":["{}","b"]}}"#, "a".repeat(MAX_TEXT));
+        let error = TokenizeRequest::from_json(body.as_bytes()).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("content"));
+        let body = format!(r#"{{"tokens":[{}1]}}"#, "1,".repeat(MAX_TOKENS));
+        let error = DetokenizeRequest::from_json(body.as_bytes()).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("tokens"));
     }
 }

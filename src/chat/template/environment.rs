@@ -80,8 +80,9 @@ fn without_generation_tags(source: &str) -> String {
     while let Some(at) = rest.find("{%") {
         let (before, tag) = rest.split_at(at);
         out.push_str(before);
-        let replaced = tag.find("%}").and_then(|end| {
-            let inside = &tag[2..end];
+        // `{%}` is no tag: its end is not its beginning's.
+        let replaced = tag[2..].find("%}").and_then(|length| {
+            let inside = &tag[2..2 + length];
             let open = inside.len() - inside.trim_start_matches(['-', '+']).len();
             let word = &inside[open..];
             let close = word.len() - word.trim_end_matches(['-', '+']).len();
@@ -91,7 +92,7 @@ fn without_generation_tags(source: &str) -> String {
                 _ => return None,
             };
             let (open, close) = (&inside[..open], &word[word.len() - close..]);
-            Some((format!("{{%{open} {block} {close}%}}"), end + 2))
+            Some((format!("{{%{open} {block} {close}%}}"), 2 + length + 2))
         });
         match replaced {
             Some((block, length)) => {
@@ -280,5 +281,8 @@ mod tests {
             without_generation_tags(source),
             "a {%- if true -%} b {% endif %}{% if generation %}{% endif %}"
         );
+        for odd in ["{%}", "{%-%}", "{%", "{%}{% generatio %}", "%}{%"] {
+            assert_eq!(without_generation_tags(odd), odd);
+        }
     }
 }

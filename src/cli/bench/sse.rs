@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 /// Tokens as the server counted them.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Usage {
-    pub(super) prompt_tokens: u64,
-    pub(super) completion_tokens: u64,
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: u64,
+    /// Tokens of the answer.
+    pub completion_tokens: u64,
     prompt_tokens_details: Option<PromptDetails>,
 }
 
@@ -19,7 +21,7 @@ struct PromptDetails {
 
 impl Usage {
     /// Prompt tokens that the server had in its cache, when it tells.
-    pub(super) fn cached_tokens(&self) -> Option<u64> {
+    pub fn cached_tokens(&self) -> Option<u64> {
         self.prompt_tokens_details.and_then(|details| details.cached_tokens)
     }
 }
@@ -27,18 +29,22 @@ impl Usage {
 /// The server's own measurement (llama-server's `timings`), tokens per second.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Timings {
-    pub(super) prompt_per_second: Option<f64>,
-    pub(super) predicted_per_second: Option<f64>,
+pub struct Timings {
+    /// Prompt tokens read per second.
+    pub prompt_per_second: Option<f64>,
+    /// Tokens generated per second.
+    pub predicted_per_second: Option<f64>,
 }
 
 /// One `data:` line, or the body of an answer that was not streamed.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Event {
+pub struct Event {
     choices: Vec<Choice>,
-    pub(super) usage: Option<Usage>,
-    pub(super) timings: Option<Timings>,
+    /// Token counts, in one event of a stream.
+    pub usage: Option<Usage>,
+    /// The server's own measurement, if it has one.
+    pub timings: Option<Timings>,
     error: Option<serde_json::Value>,
 }
 
@@ -62,7 +68,7 @@ struct Delta {
 
 impl Event {
     /// Whether the client sees new text, reasoning included.
-    pub(super) fn has_text(&self) -> bool {
+    pub fn has_text(&self) -> bool {
         let some = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         self.choices.iter().any(|choice| {
             some(&choice.text)
@@ -73,19 +79,19 @@ impl Event {
     }
 
     /// Why generation ended, in the event that says so.
-    pub(super) fn finish_reason(&self) -> Option<&str> {
+    pub fn finish_reason(&self) -> Option<&str> {
         self.choices.iter().find_map(|choice| choice.finish_reason.as_deref())
     }
 
     /// The message of an error that came in mid-stream.
-    pub(super) fn error(&self) -> Option<String> {
+    pub fn error(&self) -> Option<String> {
         self.error.as_ref().map(error_message)
     }
 }
 
 /// What a line of the stream is.
 #[derive(Debug, PartialEq)]
-pub(super) enum Line<'a> {
+pub enum Line<'a> {
     /// The value of a `data:` field.
     Data(&'a str),
     /// `data: [DONE]`
@@ -95,7 +101,7 @@ pub(super) enum Line<'a> {
 }
 
 /// Reads one line, with or without its line end.
-pub(super) fn parse_line(line: &str) -> Line<'_> {
+pub fn parse_line(line: &str) -> Line<'_> {
     let line = line.trim_end_matches(['\r', '\n']);
     match line.strip_prefix("data:").map(|value| value.strip_prefix(' ').unwrap_or(value)) {
         Some("[DONE]") => Line::Done,
@@ -105,7 +111,7 @@ pub(super) fn parse_line(line: &str) -> Line<'_> {
 }
 
 /// The readable part of an `error` value: its `message`, a plain string, or all of it.
-pub(super) fn error_message(error: &serde_json::Value) -> String {
+pub fn error_message(error: &serde_json::Value) -> String {
     match error.get("message").unwrap_or(error) {
         serde_json::Value::String(text) => text.clone(),
         other => other.to_string(),

@@ -102,6 +102,13 @@ fn absurd_counts_are_refused_before_memory_is_taken() {
 }
 
 #[test]
+fn a_damaged_name_of_many_kilobytes_does_not_fill_the_log() {
+    let writer = Writer::model("qwen3").raw(&"k".repeat(60_000), 99, &[]);
+    let text = refused(&writer);
+    assert!(text.contains("the metadata key kkk") && text.len() < 2100, "{}", text.len());
+}
+
+#[test]
 fn a_file_cut_short_anywhere_is_refused() {
     let writer = Writer::model("qwen3");
     let bytes = writer.bytes();
@@ -198,7 +205,7 @@ fn split(directory: &Path, part: u16, count: u16, writer: Writer) -> PathBuf {
 
 fn split_model(directory: &Path) -> [PathBuf; 3] {
     [
-        split(directory, 0, 3, Writer::model("qwen3")),
+        split(directory, 0, 3, Writer::model("qwen2")),
         split(directory, 1, 3, Writer::empty().tensor("b", &[32], 0)),
         split(directory, 2, 3, Writer::empty().tensor("c", &[32], 0)),
     ]
@@ -214,6 +221,17 @@ fn any_part_of_a_split_model_opens_it_all() {
         assert_eq!(model.parts, parts);
         assert_eq!(model.facts.n_params, 64 * 5 + 64);
     }
+}
+
+#[test]
+fn a_missing_tensor_is_bad_data() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("m.gguf");
+    fs::write(&path, Writer::model("qwen3").bytes()).unwrap();
+    let error = ModelFile::open(&path).expect_err("a refusal");
+    assert_eq!(error.exit_code(), 65);
+    let text = error.to_string();
+    assert!(text.contains("blk.0.attn_norm.weight and 21 more of a qwen3 model"), "{text}");
 }
 
 #[test]

@@ -1,0 +1,347 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the fuzz targets, fuzz/corpus/TARGET/NAME, which are committed.
+
+Run it again after changing it; inputs that a fuzz run found are kept (their names are hashes).
+"""
+
+import json
+import pathlib
+import struct
+
+CORPUS = pathlib.Path(__file__).resolve().parent / "corpus"
+
+
+def write(target, name, data):
+    folder = CORPUS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+# -- requests: what OpenAI's clients, coding agents and llama-server's users send ----------------
+
+USER = {"role": "user", "content": "What is the capital of France?"}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Weather of a <city> & \"country\"",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+            "required": ["city"],
+        },
+    },
+}
+CHATS = {
+    "plain": {"model": "gpt-4o", "messages": [USER]},
+    "stream": {
+        "model": "local",
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": 0.7,
+        "max_completion_tokens": 4096,
+        "messages": [{"role": "system", "content": "Be brief."}, USER],
+    },
+    "agent": {
+        "messages": [
+            {"role": "developer", "content": [{"type": "text", "text": "You edit code.", "cache_control": {"type": "ephemeral"}}]},
+            {"role": "user", "content": [{"type": "text", "text": "List the files"}]},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "ls", "arguments": "{\"path\": \".\"}"}}],
+            },
+            {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "Cargo.toml\nsrc"}]},
+            {"role": "system", "content": "The user is in a hurry."},
+            {"role": "assistant", "content": "Two entries.", "reasoning_content": "Count them."},
+            {"role": "user", "content": "Thanks \U0001f980"},
+        ],
+        "tools": [TOOL],
+        "tool_choice": "none",
+        "parallel_tool_calls": False,
+        "seed": 7,
+    },
+    "sampling": {
+        "messages": [USER],
+        "temperature": 1.3,
+        "top_k": 40,
+        "top_p": 0.95,
+        "min_p": 0.05,
+        "typical_p": 0.9,
+        "top_n_sigma": 1.5,
+        "xtc_probability": 0.5,
+        "xtc_threshold": 0.1,
+        "dynatemp_range": 0.5,
+        "dynatemp_exponent": 1.0,
+        "repeat_last_n": -1,
+        "repeat_penalty": 1.1,
+        "frequency_penalty": 0.2,
+        "presence_penalty": -0.2,
+        "dry_multiplier": 0.8,
+        "dry_base": 1.75,
+        "dry_allowed_length": 2,
+        "dry_penalty_last_n": -1,
+        "dry_sequence_breakers": ["\n", ":", "\"", "*"],
+        "mirostat": 2,
+        "mirostat_tau": 5.0,
+        "mirostat_eta": 0.1,
+        "samplers": ["penalties", "dry", "top_k", "temperature"],
+        "min_keep": 1,
+        "seed": -1,
+        "ignore_eos": True,
+        "logit_bias": {"15": -100, "hi": 1.5, "7": False},
+    },
+    "options": {
+        "messages": [USER, {"role": "assistant", "content": "The capital"}],
+        "n": 2,
+        "stop": ["\n\n", "END"],
+        "logprobs": True,
+        "top_logprobs": 5,
+        "cache_prompt": False,
+        "id_slot": 1,
+        "return_progress": True,
+        "return_tokens": True,
+        "timings_per_token": True,
+        "t_max_predict_ms": 1000,
+        "sse_ping_interval": 3,
+        "response_format": {"type": "text"},
+        "chat_template_kwargs": {"enable_thinking": False},
+        "reasoning_effort": "low",
+        "continue_final_message": True,
+        "logit_bias": [[1, 2.5], ["text", False]],
+        "echo": True,
+    },
+}
+COMPLETIONS = {
+    "text": {"prompt": "Once upon a time", "max_tokens": 16, "temperature": 0, "stop": "."},
+    "tokens": {"prompt": [1, 2, "three", 4], "echo": True, "logprobs": 3, "n": 2, "best_of": 2},
+    "list": {"prompt": ["a", ["b", 5], {"prompt_string": "c"}], "n_predict": -1, "samplers": "edskypmxt"},
+}
+TOKENIZE = {
+    "text": {"content": "<|im_start|>hi \u00e9\U0001f980", "add_special": True, "with_pieces": True},
+    "mixed": {"content": ["a", 5, "b"], "parse_special": False},
+}
+
+
+def requests():
+    for which, bodies in [(0, CHATS), (1, COMPLETIONS), (2, CHATS), (3, TOKENIZE)]:
+        for name, body in bodies.items():
+            if which == 2 and name != "agent":
+                continue
+            write("requests", f"{which}-{name}", bytes([which]) + json.dumps(body).encode())
+    write("requests", "4-tokens", b"\x04" + json.dumps({"tokens": [1, 2, 3]}).encode())
+    write("requests", "0-odd-numbers", b'\x00{"messages":[],"n":1e999,"seed":-9223372036854775809,"top_k":1.0e2}')
+    write("requests", "0-odd-strings", b'\x00{"messages":[{"role":"user","content":"\\ud800\\u0000"}]}')
+    write("requests", "0-twice", b'\x00{"n":1,"n":2,"messages":[{"role":"user","content":"a","content":"b"}]}')
+    write("requests", "0-deep", b'\x00{"messages":' + b"[" * 200)
+
+
+# -- GGUF headers --------------------------------------------------------------------------------
+
+U32, I32, F32, BOOL, TEXT, ARRAY = 4, 5, 6, 7, 8, 9
+
+
+def text(value):
+    data = value.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+def value(kind, content):
+    if kind == TEXT:
+        return text(content)
+    if kind == ARRAY:
+        of, items = content
+        return struct.pack("<IQ", of, len(items)) + b"".join(value(of, item) for item in items)
+    return struct.pack({U32: "<I", I32: "<i", F32: "<f", BOOL: "<?"}[kind], content)
+
+
+def gguf(keys, tensors, version=3):
+    out = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(keys))
+    for key, (kind, content) in keys.items():
+        out += text(key) + struct.pack("<I", kind) + value(kind, content)
+    data = 0
+    for name, dims, kind in tensors:
+        values = 1
+        for dim in dims:
+            values *= dim
+        out += text(name) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims)
+        out += struct.pack("<IQ", kind, data)
+        data += (values // 32 * 34 if kind == 8 else values * 4) + 31 & ~31
+    return out + bytes(-len(out) % 32 + data)
+
+
+def model(arch, **more):
+    keys = {
+        "general.architecture": (TEXT, arch),
+        "general.name": (TEXT, "Seed"),
+        "general.file_type": (U32, 7),
+        f"{arch}.context_length": (U32, 4096),
+        f"{arch}.embedding_length": (U32, 32),
+        f"{arch}.block_count": (U32, 1),
+        f"{arch}.feed_forward_length": (U32, 32),
+        f"{arch}.attention.head_count": (U32, 2),
+        f"{arch}.attention.head_count_kv": (U32, 1),
+        f"{arch}.attention.key_length": (U32, 32),
+        f"{arch}.attention.value_length": (U32, 32),
+        f"{arch}.attention.layer_norm_rms_epsilon": (F32, 1e-6),
+        "tokenizer.ggml.model": (TEXT, "gpt2"),
+        "tokenizer.ggml.pre": (TEXT, "qwen2"),
+        "tokenizer.ggml.tokens": (ARRAY, (TEXT, ["a", "b", "ab", "<|end|>"])),
+        "tokenizer.ggml.token_type": (ARRAY, (I32, [1, 1, 1, 3])),
+        "tokenizer.ggml.merges": (ARRAY, (TEXT, ["a b"])),
+        "tokenizer.ggml.eos_token_id": (U32, 3),
+        "tokenizer.ggml.add_bos_token": (BOOL, False),
+        "tokenizer.chat_template": (TEXT, "{{ messages[0].content }}"),
+    }
+    keys.update({f"{arch}.{name.replace('__', '.')}": content for name, content in more.items()})
+    return keys
+
+
+def tensors(*blocks):
+    common = [("token_embd.weight", [32, 4], 8), ("output_norm.weight", [32], 0)]
+    return common + [(f"blk.0.{name}.weight", dims, kind) for name, dims, kind in blocks]
+
+
+ATTENTION = [
+    ("attn_norm", [32], 0),
+    ("attn_q", [32, 64], 8),
+    ("attn_k", [32, 32], 8),
+    ("attn_v", [32, 32], 8),
+    ("attn_output", [64, 32], 8),
+    ("attn_q_norm", [32], 0),
+    ("attn_k_norm", [32], 0),
+    ("ffn_norm", [32], 0),
+]
+DENSE = [("ffn_gate", [32, 32], 8), ("ffn_up", [32, 32], 8), ("ffn_down", [32, 32], 8)]
+EXPERTS = [
+    ("ffn_gate_inp", [32, 2], 0),
+    ("ffn_gate_exps", [32, 32, 2], 8),
+    ("ffn_up_exps", [32, 32, 2], 8),
+    ("ffn_down_exps", [32, 32, 2], 8),
+]
+
+
+def headers():
+    dense = gguf(model("qwen3"), tensors(*ATTENTION, *DENSE))
+    write("gguf", "qwen3", dense)
+    moe = model("qwen3moe", expert_count=(U32, 2), expert_used_count=(U32, 1), expert_feed_forward_length=(U32, 32))
+    write("gguf", "qwen3moe", gguf(moe, tensors(*ATTENTION, *EXPERTS)))
+    hybrid = model(
+        "qwen3next",
+        block_count=(U32, 2),
+        full_attention_interval=(U32, 2),
+        expert_count=(U32, 2),
+        expert_used_count=(U32, 1),
+        ssm__conv_kernel=(U32, 4),
+        ssm__inner_size=(U32, 64),
+        ssm__state_size=(U32, 32),
+        ssm__time_step_rank=(U32, 2),
+        ssm__group_count=(U32, 1),
+    )
+    write("gguf", "qwen3next", gguf(hybrid, tensors(*ATTENTION)))
+    write("gguf", "llama", gguf(model("llama", rope__scaling__type=(TEXT, "yarn")), tensors(*ATTENTION[:5], *DENSE)))
+    per_layer = model("gemma3", attention__head_count_kv=(ARRAY, (I32, [1])), attention__sliding_window=(U32, 512))
+    write("gguf", "gemma3", gguf(per_layer, tensors()))
+    write("gguf", "deepseek2", gguf(model("deepseek2", attention__kv_lora_rank=(U32, 32), rope__dimension_count=(U32, 32)), tensors()))
+    write("gguf", "mamba", gguf(model("mamba", ssm__conv_kernel=(U32, 4), ssm__inner_size=(U32, 64), ssm__state_size=(U32, 16), ssm__time_step_rank=(U32, 4)), tensors()))
+    split = model("qwen3")
+    split.update({"split.no": (U32, 0), "split.count": (U32, 2), "split.tensors.count": (I32, 9)})
+    write("gguf", "split", gguf(split, tensors()))
+    write("gguf", "version-2", gguf(model("qwen3"), tensors(), version=2))
+    write("gguf", "cut", dense[:600])
+    write("gguf", "other", b"PK\x03\x04 is a zip")
+
+
+# -- streams -------------------------------------------------------------------------------------
+
+
+def streams():
+    def pieces(name, stops, *parts):
+        stops = b"\xfd".join(stop.encode() for stop in stops)
+        write("streams", name, b"\x01" + b"\xfe".join([stops, *parts]))
+
+    pieces("plain", [], b"Hello", b",", b" world")
+    pieces("stop", ["END", "\n\n"], b"one E", b"N", b"D two")
+    pieces("nested", ["abc", "b"], b"a", b"b", b"c")
+    crab = "\U0001f980".encode()
+    pieces("emoji", [], b"a", crab[:1], crab[1:3], crab[3:], b"b", crab[:2])
+    pieces("invalid", ["\ufffd"], b"a\xff", b"\xc3", b"\xe2\x82", b"b")
+    chunk = {"id": "x", "choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": None}]}
+    usage = {"choices": [], "usage": {"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": 1}}, "timings": {"predicted_per_second": 9.5}}
+    error = {"error": {"message": "no", "code": 500}}
+    lines = [": ping\n", *(f"data: {json.dumps(event)}\r\n" for event in (chunk, usage, error)), "\n", "event: x\n", "data: [DONE]\n"]
+    write("streams", "events", b"\x00" + "".join(lines).encode())
+
+
+# -- settings ------------------------------------------------------------------------------------
+
+TOML = """# A server for two
+context.parallel = 4
+[model]
+path = "/models/a.gguf"
+alias = ["a", "b"]
+chat_template_kwargs = { enable_thinking = false }
+[sampling]
+temperature = 0.7
+top_k = 0x14
+samplers = ["penalties", "top_k", "temperature"]
+dry_sequence_breakers = ['\\n', "\\u00e9"]
+seed = -1
+[server]
+host = ["127.0.0.1", "unix:/run/s.sock"]
+port = 8091
+[limits]
+queue = 16
+[log]
+level = \"\"\"info\"\"\"
+"""
+ENV = """\ufeff# models
+MODEL_FILE=a.gguf # the big one
+export MODEL_ALIAS='x # y'
+LLAMA_ARG_CTX_SIZE="8192"
+LLAMA_ARG_FLASH_ATTN=on
+LLAMA_ARG_NO_MMAP=1
+STRIXHALO_SAMPLING__TEMPERATURE=0.5
+HSA_OVERRIDE_GFX_VERSION=11.0.0
+"""
+VARIABLES = """LLAMA_ARG_MODEL=/m/a.gguf
+LLAMA_ARG_N_GPU_LAYERS=all
+LLAMA_ARG_HOST=::1,unix:/s
+LLAMA_ARG_TOP_K=20
+LLAMA_ARG_DRY_SEQUENCE_BREAKER=\\n
+LLAMA_ARG_HF_REPO=x/y
+STRIXHALO_SAMPLING__SAMPLERS=top_k;temperature
+STRIXHALO_MODEL__CHAT_TEMPLATE_KWARGS={"a": [1, 2.5, null]}
+STRIXHALO_SERVER__CORS_ORIGINS=["https://a.example"]
+STRIXHALO_SERVR__PORT=1
+"""
+
+
+def settings():
+    write("settings", "toml", b"\x00" + TOML.encode())
+    write("settings", "toml-wrong", b'\x00[server]\nport = "x"\n[contxt]\nctx = 1979-05-27\n')
+    write("settings", "toml-deep", b"\x00a = " + b"[" * 200)
+    write("settings", "env-file", b"\x01" + ENV.encode())
+    write("settings", "environment", b"\x02" + VARIABLES.encode())
+
+
+# -- templates -----------------------------------------------------------------------------------
+
+
+def templates():
+    for which in range(6):
+        write("templates", f"{which}-agent", bytes([which]) + json.dumps(CHATS["agent"]).encode())
+    write("templates", "3-options", b"\x03" + json.dumps(CHATS["options"]).encode())
+    bomb = {"messages": [USER], "chat_template_kwargs": {"messages": 5, "tools": [[[]]], "enable_thinking": "x", "raise_exception": None}}
+    write("templates", "4-kwargs", b"\x04" + json.dumps(bomb).encode())
+    source = (
+        "{%- for m in messages -%}{% generation %}{{ m.role|upper ~ m['content'].strip()[:3] }}"
+        "{% endgeneration %}{%- if not loop.last %}{{ m|tojson(indent=2) }}{% endif %}{%- endfor -%}"
+        "{{ strftime_now('%d %b %Y') }}{% set ns = namespace(a=1) %}{{ raise_exception('no') if ns.a > 1 }}"
+    )
+    write("templates", "own-source", b"\xff" + source.encode() + b"\0" + json.dumps(CHATS["plain"]).encode())
+
+
+if __name__ == "__main__":
+    for write_seeds in (requests, headers, streams, settings, templates):
+        write_seeds()

@@ -1,0 +1,62 @@
+//! Chat templates: any conversation renders or is refused, by templates in the styles of real
+//! models; and any text is a template or is refused.
+//!
+//! The first byte chooses the template, the rest is a chat body. 0xFF: the rest is the template,
+//! and the body behind a NUL.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use strixhalo::api::wire::{ChatBody, FromJson};
+use strixhalo::chat::{RenderRequest, Template};
+use strixhalo::config::Settings;
+
+static SETTINGS: LazyLock<Settings> = LazyLock::new(Settings::default);
+
+static TEMPLATES: LazyLock<Vec<Template>> = LazyLock::new(|| {
+    [
+        include_str!("../../src/chat/template/fixtures/chatml.jinja"),
+        include_str!("../../src/chat/template/fixtures/headers.jinja"),
+        include_str!("../../src/chat/template/fixtures/strict.jinja"),
+        include_str!("../../src/chat/template/fixtures/thinking.jinja"),
+        include_str!("../../src/chat/template/fixtures/xml.jinja"),
+        include_str!("../../tools/models/chat_template.jinja"),
+    ]
+    .map(|source| Template::new(source, Some("<s>"), Some("</s>")).expect("a valid template"))
+    .into()
+});
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&which, rest)) = data.split_first() else { return };
+    if which != 0xff {
+        render(&TEMPLATES[usize::from(which) % TEMPLATES.len()], rest);
+        return;
+    }
+    let mut parts = rest.splitn(2, |&byte| byte == 0);
+    let Ok(source) = std::str::from_utf8(parts.next().unwrap_or_default()) else { return };
+    if let Ok(template) = Template::new(source, None, None) {
+        render(&template, parts.next().unwrap_or_default());
+    }
+});
+
+fn render(template: &Template, body: &[u8]) {
+    let checked = ChatBody::from_json(body).and_then(|body| body.check_conversation(&SETTINGS));
+    let Ok(conversation) = checked else { return };
+    let request = RenderRequest {
+        messages: &conversation.messages,
+        tools: &conversation.tools,
+        add_generation_prompt: conversation.add_generation_prompt,
+        continue_final_message: conversation.continue_final_message,
+        kwargs: conversation.kwargs,
+    };
+    match template.render(&request) {
+        Ok(rendered) => {
+            let starts = &rendered.message_starts;
+            assert!(starts.is_sorted());
+            assert!(starts.iter().all(|&start| rendered.prompt.is_char_boundary(start)));
+        }
+        Err(error) => assert!(!error.to_string().contains('\n')),
+    }
+}
