@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Exit, arguments, exit, print};
 use crate::config::{Entry, Loaded, check_file, example, reference, schema_json};
+use crate::service::say;
 
 pub(super) fn command() -> Command {
     Command::new("config")
@@ -67,7 +68,7 @@ pub(super) fn run(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
 
 fn warn(warnings: &[String]) {
     for warning in warnings {
-        eprintln!("strixhalo: warning: {warning}");
+        say(&format!("warning: {warning}"));
     }
 }
 

@@ -7,6 +7,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 use super::{Exit, print};
+use crate::service::say;
 
 pub(super) fn command() -> Command {
     Command::new("generate")
@@ -49,7 +50,7 @@ fn man(directory: &Path) -> ExitCode {
     match written {
         Ok(()) => Exit::Success.into(),
         Err(error) => {
-            eprintln!("strixhalo: man pages cannot be written to {}: {error}", directory.display());
+            say(&format!("man pages cannot be written to {}: {error}", directory.display()));
             Exit::System.into()
         }
     }

@@ -15,6 +15,8 @@ use std::sync::LazyLock;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
+use crate::service::say;
+
 pub use exit::Exit;
 
 /// Runs the command line.
@@ -90,7 +92,7 @@ fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
 fn print(text: &str) -> ExitCode {
     match io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("strixhalo: stdout cannot be written: {error}");
+            say(&format!("stdout cannot be written: {error}"));
             Exit::System.into()
         }
         _ => Exit::Success.into(),

@@ -56,3 +56,16 @@ fn what_changes_nothing_is_a_warning() {
     assert!(shown.stderr.contains("warning: --numa is not supported and has no effect: "));
     assert!(shown.stderr.contains("did you mean LLAMA_ARG_CTX_SIZE?"));
 }
+
+#[test]
+fn warnings_that_cannot_be_written_change_no_exit_code() {
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let run = |arguments: &[&str], stdout: std::process::Stdio| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_strixhalo"));
+        command.args(arguments).env_clear().env("LLAMA_ARG_NUMA", "distribute");
+        command.stdout(stdout).stderr(full()).status().unwrap().code()
+    };
+    assert_eq!(run(&["config", "show"], std::process::Stdio::null()), Some(0));
+    assert_eq!(run(&["config", "show"], full().into()), Some(71));
+    assert_eq!(run(&["generate", "man", "/proc/none"], std::process::Stdio::null()), Some(71));
+}
