@@ -100,7 +100,7 @@ pub(super) async fn accept_loop(
 
 /// Allows this process as many file descriptors as `connections` need, as far as the hard limit
 /// goes; the usual soft limit of 1024 is below that.
-pub(super) fn raise_descriptor_limit(connections: u32) {
+pub fn raise_descriptor_limit(connections: u32) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = u64::from(connections) + OTHER_DESCRIPTORS;
     let possible = maximum.map_or(wanted, |maximum| wanted.min(maximum));

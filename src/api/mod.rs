@@ -30,6 +30,7 @@ mod tokens;
 mod upload;
 pub mod wire;
 
+pub use accept::raise_descriptor_limit;
 pub use access::RequestId;
 pub use auth::{KeyError, Keys, load_keys};
 pub use error::ApiError;

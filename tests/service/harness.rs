@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 
 /// How long anything may take on a busy machine.
@@ -145,6 +145,13 @@ impl Service {
     pub fn limit_descriptors(&self, n: u64) {
         let id = i32::try_from(self.child.id()).unwrap();
         let limit = Rlimit { current: Some(n), maximum: Some(n) };
+        prlimit(Pid::from_raw(id), Resource::Nofile, limit).expect("it runs");
+    }
+
+    /// Lowers the soft limit of open files of the running process, which it may raise again.
+    pub fn soft_limit_descriptors(&self, n: u64) {
+        let id = i32::try_from(self.child.id()).unwrap();
+        let limit = Rlimit { current: Some(n), ..getrlimit(Resource::Nofile) };
         prlimit(Pid::from_raw(id), Resource::Nofile, limit).expect("it runs");
     }
 

@@ -147,3 +147,18 @@ fn a_broken_file_changes_nothing_and_is_told_in_log_and_status() {
     let (_, props) = get(&format!("{base}/props"));
     assert_eq!(props["default_generation_settings"]["params"]["top_k"], 9);
 }
+
+#[test]
+fn more_connections_get_more_file_descriptors() {
+    let files = Files::new("[limits]\nconnections = 10\n", "");
+    let mut manager = Manager::new();
+    let (settings, variable) = (files.path("s.toml"), manager.variable());
+    let service = Start::with(&["--port", "0", "--config", &settings, &variable]).spawn();
+    manager.wait_for_name("READY");
+    service.soft_limit_descriptors(300);
+    files.write("s.toml", "[limits]\nconnections = 100\n");
+    reload(&service, &mut manager);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", service.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(line.split_whitespace().nth(3), Some("356"), "{line}");
+}

@@ -48,6 +48,7 @@ impl Reloader {
     }
 
     fn apply(&self, state: &AppState, keys: Keys) {
+        api::raise_descriptor_limit(self.current.settings.limits.connections);
         state.replace(self.current.settings.clone(), keys);
         self.apply_limits(state);
     }
