@@ -62,6 +62,9 @@ pub enum ApiError {
     /// 408
     #[error("the request did not arrive in time")]
     RequestTimeout,
+    /// 408, in a stream: its buffer was full for too long.
+    #[error("the answer was not read for too long (`limits.stream_stall_timeout`)")]
+    SlowReader,
     /// 504; the type and status are those of Anthropic's API. SDKs try such a request again.
     #[error(
         "the request took longer than it may (`limits.request_timeout`) and nothing was generated; try again later, or shorten the prompt"
@@ -90,12 +93,12 @@ pub enum ApiError {
     /// 501: switched off, or not a part of this server.
     #[error("{0}")]
     NotImplemented(String),
-    /// 503: loading, failed to load, draining.
+    /// 503: loading, failed to load, draining, or no room for one more.
     #[error("{message}")]
     Unavailable {
         /// Why.
         message: String,
-        /// `loading`, `load_failed` or `shutting_down`.
+        /// A stable word for programs, such as `loading` or `shutting_down`.
         code: &'static str,
     },
 }
@@ -119,7 +122,7 @@ impl ApiError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NoRoute { .. } | Self::NoModel { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::RequestTimeout | Self::SlowReader => StatusCode::REQUEST_TIMEOUT,
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -139,7 +142,7 @@ impl ApiError {
             | Self::UnsupportedMediaType => "invalid_request_error",
             Self::Unauthorized => "authentication_error",
             Self::NoRoute { .. } | Self::NoModel { .. } => "not_found_error",
-            Self::RequestTimeout | Self::DeadlineExceeded => "timeout_error",
+            Self::RequestTimeout | Self::SlowReader | Self::DeadlineExceeded => "timeout_error",
             Self::QueueFull { .. } => "rate_limit_error",
             Self::Internal(_) => "server_error",
             Self::NotImplemented(_) => "not_implemented_error",
@@ -156,6 +159,7 @@ impl ApiError {
             Self::NoModel { .. } => "model_not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::RequestTimeout => "request_timeout",
+            Self::SlowReader => "slow_reader",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
@@ -234,10 +238,22 @@ impl From<GenerationError> for ApiError {
                     .to_owned(),
                 code: "no_kv_room",
             },
-            GenerationError::SlowReader => Self::RequestTimeout,
+            GenerationError::SlowReader => Self::SlowReader,
             GenerationError::DeadlineExceeded => Self::DeadlineExceeded,
             // What still queued when the drain ended; another server can take it.
             GenerationError::Stopped => SubmitError::Stopped.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_reads_too_slowly_is_not_told_that_it_sent_too_slowly() {
+        let body = ApiError::from(GenerationError::SlowReader).body();
+        assert_eq!(body["error"]["code"], "slow_reader");
+        assert!(body["error"]["message"].as_str().is_some_and(|m| m.contains("not read")));
     }
 }
