@@ -79,6 +79,8 @@ pub(super) fn text_prompt(
                 if first && vocabulary.adds_bos() && !tokens.is_empty() {
                     added = 1;
                 }
+                // Many texts that are short enough by themselves may be too much together.
+                fits(model, tokens.len(), "prompt")?;
             }
             PromptPiece::Token(id) => tokens.push(token(vocabulary, *id).ok_or_else(|| {
                 let path = format!("{path}[{i}]");

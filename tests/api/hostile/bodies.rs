@@ -208,6 +208,24 @@ fn prompts_of_nothing_and_of_tokens_that_do_not_exist_are_refused() {
     target.next_answer_is_right();
 }
 
+/// None of the texts is long enough to be cut short; all of them together are.
+#[test]
+fn a_prompt_of_many_long_texts_is_refused_at_the_first_that_is_too_much() {
+    let target = Target::start(&[]);
+    let text = "one two ".repeat(125_000);
+    let seconds = |texts| {
+        let mut pieces = vec![json!(1)];
+        pieces.extend((0..texts).map(|_| json!(text)));
+        let body = json!({"prompt": pieces, "max_tokens": 1}).to_string();
+        let started = std::time::Instant::now();
+        assert_eq!(target.send("/v1/completions", &body), 400);
+        started.elapsed().as_secs_f64()
+    };
+    let (one, thirty) = (seconds(1), seconds(30));
+    assert!(thirty < 15.0 * one, "{one} s, {thirty} s");
+    target.next_answer_is_right();
+}
+
 /// `tools/soak/malformed.py` does this a thousand times.
 #[test]
 fn three_hundred_bodies_with_a_byte_changed_are_read_or_refused() {
