@@ -171,6 +171,38 @@ fn a_conversation_is_continued_from_its_slot_and_a_new_one_takes_an_empty_slot()
     assert_eq!(collect(submit(&engine, cold)).text, second.text);
 }
 
+#[test]
+fn slots_that_only_fill_a_gap_keep_what_they_hold() {
+    let in_slot = |engine: &Engine, text: &str, slot, max_tokens| {
+        let request = chat(engine, text);
+        submit(engine, GenerationRequest { id_slot: Some(slot), max_tokens, ..request })
+    };
+    let engine = load(params(5, 5120));
+    // A history in a slot between two that are at work, and an empty one.
+    let first = collect(in_slot(&engine, "Hello!", 1, Some(40)));
+    let beside: Vec<_> = [(0, "Count to ten."), (3, "Count to 20.")]
+        .map(|(slot, text)| in_slot(&engine, text, slot, Some(60)))
+        .into_iter()
+        .collect();
+    let mut asked = chat(&engine, &"word ".repeat(60));
+    (asked.prompt_logprobs, asked.id_slot, asked.max_tokens) = (Some(2), Some(4), Some(0));
+    let n = asked.prompt.len();
+    assert_eq!(collect(submit(&engine, asked)).prompt_logprobs, n);
+    let among: Vec<_> = beside.into_iter().map(|s| collect(s).text).collect();
+    let history = format!(
+        "<|im_start|>user\nHello!<|im_end|>\n<|im_start|>assistant\n{}<|im_end|>\n<|im_start|>user\nHow are you?<|im_end|>\n<|im_start|>assistant\n",
+        first.text
+    );
+    let warm = collect(submit(&engine, request(&engine, &history)));
+    assert_eq!(warm.slot, 1);
+    assert!(warm.cached as usize >= first.tokens.len(), "{} tokens were reused", warm.cached);
+    let alone = load(params(1, 1024));
+    assert_eq!(warm.text, collect(submit(&alone, request(&alone, &history))).text);
+    let texts = ["Count to ten.", "Count to 20."];
+    let cold = texts.map(|text| collect(in_slot(&alone, text, 0, Some(60))).text);
+    assert_eq!(among, cold);
+}
+
 /// Text generated for exactly these tokens, and how many of them were cached.
 fn complete(engine: &Engine, prompt: &[i32], cache_prompt: bool) -> Answer {
     let request = GenerationRequest {
