@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::engine::{GenerationError, SubmitError};
+use crate::engine::GenerationError;
 
 /// What a request can be answered with instead of a result.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -113,6 +113,14 @@ impl ApiError {
         }
     }
 
+    /// A 503 that sends the client to another server, or to this one's successor.
+    pub(super) fn shutting_down() -> Self {
+        Self::Unavailable {
+            message: "the server is shutting down".to_owned(),
+            code: "shutting_down",
+        }
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
@@ -217,18 +225,6 @@ impl IntoResponse for ApiError {
     }
 }
 
-impl From<SubmitError> for ApiError {
-    fn from(error: SubmitError) -> Self {
-        match error {
-            SubmitError::QueueFull { waiting } => Self::QueueFull { waiting, retry_after: 5 },
-            SubmitError::Stopped => Self::Unavailable {
-                message: "the server is shutting down".to_owned(),
-                code: "shutting_down",
-            },
-        }
-    }
-}
-
 impl From<GenerationError> for ApiError {
     fn from(error: GenerationError) -> Self {
         match error {
@@ -241,7 +237,7 @@ impl From<GenerationError> for ApiError {
             GenerationError::SlowReader => Self::SlowReader,
             GenerationError::DeadlineExceeded => Self::DeadlineExceeded,
             // What still queued when the drain ended; another server can take it.
-            GenerationError::Stopped => SubmitError::Stopped.into(),
+            GenerationError::Stopped => Self::shutting_down(),
         }
     }
 }

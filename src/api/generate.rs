@@ -161,7 +161,7 @@ fn submit(
             let retry_after = record.counts().retry_after(waiting, slots);
             ApiError::QueueFull { waiting, retry_after }
         }
-        stopped @ SubmitError::Stopped => stopped.into(),
+        SubmitError::Stopped => ApiError::shutting_down(),
     })?;
     Ok(Running {
         vocabulary: model.engine.vocabulary().clone(),

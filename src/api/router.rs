@@ -118,7 +118,7 @@ struct Gate {
 /// Lets requests in: not while the server drains, and not without a key where one is asked for.
 async fn admit(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     if gate.state.is_draining() {
-        return shutting_down().into_response();
+        return ApiError::shutting_down().into_response();
     }
     let open = request.method() == Method::OPTIONS
         || request
@@ -130,13 +130,6 @@ async fn admit(State(gate): State<Gate>, request: Request, next: Next) -> Respon
         next.run(request).await
     } else {
         ApiError::Unauthorized.into_response()
-    }
-}
-
-fn shutting_down() -> ApiError {
-    ApiError::Unavailable {
-        message: "the server is shutting down".to_owned(),
-        code: "shutting_down",
     }
 }
 
