@@ -87,6 +87,7 @@ struct Inner {
 struct Work {
     /// The template of the matched route; `None`: there is none.
     route: Option<String>,
+    body_bytes: usize,
     /// The served model's name, if the request generates.
     model: Option<String>,
     prompt_tokens: Option<u64>,
@@ -138,6 +139,15 @@ impl Record {
 
     pub(super) fn model(&self, name: &str) {
         self.work().model = Some(name.to_owned());
+    }
+
+    /// The size of the request's body, 0 until it is read.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.work().body_bytes
+    }
+
+    pub(super) fn set_body_bytes(&self, n: usize) {
+        self.work().body_bytes = n;
     }
 
     /// Tokens of all prompts together.

@@ -7,18 +7,50 @@ use super::ApiError;
 /// Large texts that are read at the same time: tokenising a megabyte takes seconds of a core
 /// that the engine computes on, and a client that has gone does not end it.
 static AT_ONCE: Semaphore = Semaphore::const_new(4);
+/// Short ones, which take milliseconds, wait for each other alone.
+static SHORT_AT_ONCE: Semaphore = Semaphore::const_new(4);
+/// Most bytes of a short one.
+const SHORT: usize = 64 << 10;
 
-/// Runs `work` on a thread where it may block. A panic in it becomes an internal error.
+/// Runs `work` on a thread where it may block; `bytes`: the size of what it reads. A panic in it
+/// becomes an internal error.
 pub(super) async fn off_the_reactor<T: Send + 'static>(
+    bytes: usize,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     const DIED: ApiError = ApiError::Internal("an internal error; the server's log says more");
-    // The semaphore is never closed.
-    let permit = AT_ONCE.acquire().await.map_err(|_| DIED)?;
+    let lane = if bytes <= SHORT { &SHORT_AT_ONCE } else { &AT_ONCE };
+    // The semaphores are never closed.
+    let permit = lane.acquire().await.map_err(|_| DIED)?;
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
         work()
     })
     .await
     .map_err(|_| DIED)?
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn long_texts_hold_up_no_short_one() {
+        let (wait, ends): (Vec<_>, Vec<_>) = (0..5).map(|_| channel::<()>()).unzip();
+        let long: Vec<_> = ends
+            .into_iter()
+            .map(|end| tokio::spawn(off_the_reactor(SHORT + 1, move || Ok(end.recv().is_err()))))
+            .collect();
+        while AT_ONCE.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(off_the_reactor(SHORT, || Ok(5)).await, Ok(5));
+        drop(wait);
+        for task in long {
+            assert_eq!(task.await.unwrap(), Ok(true));
+        }
+    }
 }

@@ -29,7 +29,7 @@ impl<T: FromJson, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         let value = if body.len() < LARGE {
             T::from_json(&body)?
         } else {
-            off_the_reactor(move || Ok(T::from_json(&body)?)).await?
+            off_the_reactor(body.len(), move || Ok(T::from_json(&body)?)).await?
         };
         Ok(Self(value))
     }

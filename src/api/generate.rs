@@ -115,7 +115,7 @@ where
     let deadline = (timeout > 0).then(|| record.start() + Duration::from_secs(timeout));
     let work = async {
         let model = state.model().await?;
-        off_the_reactor(move || {
+        off_the_reactor(record.body_bytes(), move || {
             let prompts = tokenise(&model)?;
             submit(&model, &options, &record, logprobs, echo_logprobs, deadline, &prompts)
         })

@@ -65,11 +65,13 @@ struct AppliedTemplate {
 
 async fn apply_template(
     State(state): State<AppState>,
+    Extension(record): Extension<Record>,
     JsonBody(body): JsonBody<ChatBody>,
 ) -> Result<Json<AppliedTemplate>, ApiError> {
     let conversation = body.check_conversation(&state.settings())?;
     let model = state.model().await?;
-    let rendered = off_the_reactor(move || render(&model, &conversation)).await?;
+    let rendered =
+        off_the_reactor(record.body_bytes(), move || render(&model, &conversation)).await?;
     Ok(Json(AppliedTemplate { prompt: rendered.prompt }))
 }
 

@@ -11,6 +11,7 @@ use http::header;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
+use super::access::Record;
 use super::{ApiError, AppState};
 
 /// Bytes that allow one second more: slow links may send large bodies, but a client that sends a
@@ -37,7 +38,12 @@ pub(super) async fn read_body(
         (settings.limits.body_bytes, Duration::from_secs(settings.limits.body_timeout))
     };
     match read(body, announced, limit, patience).await {
-        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Ok(bytes) => {
+            if let Some(record) = parts.extensions.get::<Record>() {
+                record.set_body_bytes(bytes.len());
+            }
+            next.run(Request::from_parts(parts, Body::from(bytes))).await
+        }
         Err(error) => error.into_response(),
     }
 }
