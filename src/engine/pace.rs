@@ -20,6 +20,9 @@ const LEAST_SPEED: f64 = 0.7;
 /// The same for a prompt that runs alone, even if a step takes longer than a second.
 const LEAST_SPEED_ALONE: f64 = 0.95;
 
+/// While several prompts wait, they get so many times what the running streams need of a step.
+const CROWD_SHARE: f64 = 2.0;
+
 /// A larger chunk is tried, up to a ubatch, while the last size gained at least this.
 const WORTH_TRYING: f64 = 1.05;
 
@@ -87,7 +90,10 @@ impl Pace {
             // One prompt counts for nothing: then the target alone decides.
             let crowd = if waiting > 1 { waiting as f64 / decoding as f64 } else { 0.0 };
             let target = (self.target * (1.0 + crowd)).min(LONGEST_STEP.max(self.target));
-            let left = target - self.decode.value.unwrap_or(0.0);
+            // Streams take their part of every step; with small chunks that is most of the time.
+            let decode = self.decode.value.unwrap_or(0.0);
+            let least = if waiting > 1 { CROWD_SHARE * decode } else { 0.0 };
+            let left = (target - decode).max(least);
             fits(left).max(at_speed(LEAST_SPEED).min(fits(LONGEST_STEP)))
         };
         // What is left over after whole ubatches would read all weights once more for little.

@@ -140,7 +140,26 @@ pub(crate) fn plan(wants: &[Want], prompt_budget: usize, n_batch: usize) -> Vec<
     for &(_, want, slot) in &prompts {
         give(slot, want, usize::MAX, &mut budget);
     }
+    close_gaps(wants, &mut share, n_batch);
     share
+}
+
+/// Gives prompts that got nothing one token where they lie between slots that decode: beside a
+/// gap the others would be computed apart, and each pass reads all weights.
+fn close_gaps(wants: &[Want], share: &mut [usize], n_batch: usize) {
+    let decodes = |want: &Want| *want == Want::Decode;
+    let (Some(first), Some(last)) =
+        (wants.iter().position(decodes), wants.iter().rposition(decodes))
+    else {
+        return;
+    };
+    let mut room = n_batch - share.iter().sum::<usize>();
+    for slot in first..=last {
+        if share[slot] == 0 && room > 0 && matches!(wants[slot], Want::Prompt { .. }) {
+            share[slot] = 1;
+            room -= 1;
+        }
+    }
 }
 
 /// The slots between those of a step (in rising order) that should take part in it with a token
@@ -222,6 +241,13 @@ mod tests {
     }
 
     #[test]
+    fn a_prompt_between_running_streams_moves_so_that_they_are_computed_together() {
+        let wants = [Want::Decode, prompt(500, 2), Want::Decode, prompt(500, 1), prompt(500, 3)];
+        assert_eq!(plan(&wants, 1, 2048), [1, 1, 1, 1, 0]);
+        assert_eq!(plan(&wants, 1, 3), [1, 0, 1, 1, 0]);
+    }
+
+    #[test]
     fn small_gaps_between_slots_are_filled_and_large_ones_are_not() {
         assert_eq!(fillers(&[0, 1, 3, 6, 10]), [2, 4, 5]);
         assert!(fillers(&[4]).is_empty());
@@ -271,7 +297,8 @@ mod tests {
                     }
                 }
             }
-            prop_assert!(prompt <= budget);
+            // One token each may close gaps.
+            prop_assert!(prompt <= budget + wants.len());
             prop_assert!(shares.iter().sum::<usize>() <= batch);
             if wants.iter().any(|w| *w != Want::Nothing) {
                 prop_assert!(shares.iter().any(|&s| s > 0), "something always moves");
