@@ -44,6 +44,9 @@ const SMALL_REST: u64 = 64 << 10;
 /// matter: the engine drops it when `limits.stream_stall_timeout` is over.
 const TAKES_NOTHING: Duration =
     if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(120) };
+/// A connection that was accepted just before the drain may have its first request under way. It
+/// gets so long to arrive, and is then told to come again; without that it would be reset.
+const LAST_CALL: Duration = Duration::from_millis(500);
 /// How far the server's life is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -96,10 +99,14 @@ pub(super) async fn serve_connection(
             end = run => break end,
             changed = stage.changed() => {
                 let now = *stage.borrow_and_update();
-                if changed.is_err() || now == Stage::Cut || progress.is_fresh() {
+                if changed.is_err() || now == Stage::Cut {
                     return;
                 }
-                Pin::new(&mut connection).graceful_shutdown();
+                // hyper would close a connection on which nothing has come yet. Its first request
+                // is refused with an answer that closes it.
+                if !progress.call_last() {
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
             }
         }
     };
@@ -167,6 +174,8 @@ async fn answer(
 enum Phase {
     /// Nothing has come yet.
     Fresh(Instant),
+    /// Nothing has come yet, and the server drains.
+    LastCall(Instant),
     /// The rest of a request's headers.
     Headers(Instant),
     /// Nothing: a request is being answered.
@@ -210,8 +219,14 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_fresh(&self) -> bool {
-        matches!(self.lock().phase, Phase::Fresh(_))
+    /// From now on a first request has [`LAST_CALL`] to come; false if it came already.
+    fn call_last(&self) -> bool {
+        let mut state = self.lock();
+        let fresh = matches!(state.phase, Phase::Fresh(_));
+        if fresh {
+            state.phase = Phase::LastCall(Instant::now());
+        }
+        fresh
     }
 
     fn start(&self) {
@@ -221,7 +236,7 @@ impl Progress {
 
     fn received(&self) {
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Fresh(_) | Phase::Idle(_)) {
+        if matches!(state.phase, Phase::Fresh(_) | Phase::LastCall(_) | Phase::Idle(_)) {
             state.phase = Phase::Headers(Instant::now());
         }
     }
@@ -245,6 +260,7 @@ impl Progress {
         let state = self.lock();
         let sends = match state.phase {
             Phase::Fresh(since) | Phase::Headers(since) => Some(since + header_timeout),
+            Phase::LastCall(since) => Some(since + LAST_CALL),
             Phase::Idle(since) => Some(since + IDLE_TIMEOUT),
             Phase::Busy => None,
         };

@@ -215,6 +215,22 @@ async fn shutdown_waits_for_running_requests_and_refuses_new_ones() {
 }
 
 #[tokio::test]
+async fn a_first_request_that_meets_the_shutdown_is_told_to_come_again() {
+    let mut server = Server::start(|s| s.limits.drain_timeout = 5).await;
+    let mut first = server.connect().await;
+    let mut silent = server.connect().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    server.stop.take().unwrap().send(()).unwrap();
+    server.until(AppState::is_draining).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    first.write_all(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let refused = rest(&mut first).await;
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("shutting_down"), "{refused}");
+    assert_eq!(rest(&mut silent).await, "");
+    tokio::time::timeout(Duration::from_secs(2), server.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn connections_that_do_not_end_are_cut_off_after_the_drain_timeout() {
     let mut server = Server::start(|_| ()).await;
     let mut running = server.connect_held().await;
