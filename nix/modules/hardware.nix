@@ -14,23 +14,15 @@ let
   cfg = config.hardware.strixhalo;
   packages = flake.packagesFor pkgs.stdenv.hostPlatform.system;
 
-  # A page is 4096 bytes.
-  pagesPerGiB = 262144;
-  # The set-up that this replaces had 30,720,000 for 128 GB and 14,848,000 for 64 GB: 256,000 pages
-  # for each GB but 8 (but 6 of 64). 96 GB follows the same rule.
-  defaultPages = {
-    "64" = 14848000;
-    "96" = 23040000;
-    "128" = 30720000;
+  memory = import ./gpu-memory.nix {
+    inherit (cfg.memory)
+      installedGiB
+      gttGiB
+      pagesLimit
+      pagePoolSize
+      ;
   };
-  pages =
-    if cfg.memory.pagesLimit != null then
-      cfg.memory.pagesLimit
-    else if cfg.memory.gttGiB != null then
-      builtins.floor (cfg.memory.gttGiB * pagesPerGiB)
-    else
-      defaultPages.${toString cfg.memory.installedGiB};
-  poolPages = if cfg.memory.pagePoolSize != null then cfg.memory.pagePoolSize else pages;
+  inherit (memory) pages pagesPerGiB;
   usedOption =
     if cfg.memory.pagesLimit != null then
       "hardware.strixhalo.memory.pagesLimit"
@@ -329,11 +321,7 @@ in
 
     boot = {
       kernelPackages = lib.mkDefault cfg.kernelPackages;
-      kernelParams = [
-        "ttm.pages_limit=${toString pages}"
-        "ttm.page_pool_size=${toString poolPages}"
-      ]
-      ++ lib.optional (cfg.iommu == "off") "amd_iommu=off";
+      kernelParams = memory.kernelParams ++ lib.optional (cfg.iommu == "off") "amd_iommu=off";
       initrd.kernelModules = lib.optional cfg.earlyAmdgpu "amdgpu";
       kernelModules = lib.optional (!cfg.earlyAmdgpu) "amdgpu";
     };
@@ -345,11 +333,7 @@ in
       strixhalo.rocm.environment = lib.mapAttrs (_: lib.mkDefault) profile.environment;
     };
 
-    # Explicit, because systemd's own rules can be built to let everyone in.
-    services.udev.extraRules = ''
-      SUBSYSTEM=="kfd", KERNEL=="kfd", GROUP="render", MODE="0660"
-      SUBSYSTEM=="drm", KERNEL=="renderD*", GROUP="render", MODE="0660"
-    '';
+    services.udev.extraRules = import ./udev-rules.nix;
 
     users.users = lib.genAttrs cfg.users (_: {
       extraGroups = [
