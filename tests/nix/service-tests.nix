@@ -255,6 +255,53 @@ in
     };
   };
 
+  "the units that tests/systemd runs are the module's" =
+    let
+      program = "${nixos.package "strixhalo" "1"}/bin/strixhalo";
+      values = import ../systemd/values.nix { inherit program; };
+      # As JSON, which is what a comparison of functions and paths would not be.
+      ofTheFunction =
+        { arguments, ... }:
+        let
+          unit = import ../../nix/modules/unit.nix arguments;
+        in
+        builtins.toJSON {
+          inherit (unit)
+            after
+            wants
+            requires
+            unitConfig
+            serviceConfig
+            socketConfig
+            ;
+        };
+      ofTheModule =
+        { configuration, ... }:
+        let
+          config = nixos.eval {
+            imports = [ configuration ];
+            hardware.strixhalo.enable = lib.mkDefault true;
+            services.strixhalo.enable = true;
+            services.strixhalo.package = lib.mkForce (nixos.package "strixhalo" "1");
+          };
+          service = config.systemd.services.strixhalo;
+        in
+        builtins.toJSON {
+          inherit (service)
+            after
+            wants
+            requires
+            unitConfig
+            serviceConfig
+            ;
+          socketConfig = config.systemd.sockets.strixhalo.socketConfig or null;
+        };
+    in
+    {
+      expected = lib.mapAttrs (_: ofTheFunction) values;
+      actual = lib.mapAttrs (_: ofTheModule) values;
+    };
+
   # -- settings -----------------------------------------------------------------------------------
   "only what is set is written" = {
     expected.model = {

@@ -109,8 +109,5 @@ nix_tests() {
     fi
     STRIXHALO=$binary tests/nix/run.sh >"$log" 2>&1 || status=$?
     cat "$log" >&2
-    count "$status" \
-        "$(tail -n 1 "$log" | sum_of '[0-9]+ passed')" \
-        "$(tail -n 1 "$log" | sum_of '[0-9]+ failed')" \
-        "$(tail -n 1 "$log" | sum_of '[0-9]+ skipped')"
+    count_last_line "$status" "$log"
 }
