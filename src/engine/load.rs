@@ -18,6 +18,7 @@ use super::backend::backend;
 use super::handle::{Engine, EngineLimits, ModelFacts, Shared};
 use super::pace::Pace;
 use super::sampler::Candidates;
+use super::schedule::StepKind;
 use super::slot::Slot;
 use super::worker::{Limits, Worker};
 use super::{SlotSnapshot, Vocabulary};
@@ -163,6 +164,8 @@ fn serve(
         candidates: Candidates::new(),
         end_tokens: end_tokens(&model),
         arrivals: 0,
+        kind: StepKind::Streams,
+        prompt_steps: 0,
         draining: None,
     };
     if params.warmup

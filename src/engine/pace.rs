@@ -4,13 +4,20 @@ use std::time::Duration;
 
 /// Seconds that a step should not exceed: nothing can interrupt a decode, so this bounds how late
 /// a cancel or a new request is noticed.
-const LONGEST_STEP: f64 = 1.0;
+pub(super) const LONGEST_STEP: f64 = 1.0;
+
+/// Seconds that a step may take so that a prompt is not read in chunks below a [`TILE`].
+const LONGEST_TILE_STEP: f64 = 3.0;
+
+/// Kernels compute the attention of so many tokens of a sequence at once. With fewer they fall
+/// back to others, which take 2.6 times as long for a token at a depth of 2,048 on a CPU.
+pub(super) const TILE: usize = 64;
 
 /// Tokens in the first prompt step, before any speed is known.
-const FIRST_CHUNK: usize = 64;
+const FIRST_CHUNK: usize = TILE;
 
-/// The chunk sizes that are planned: few, so that compute graphs are reused.
-const CHUNKS: [usize; 14] = [16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096];
+/// The chunk sizes that are planned: few, so that compute graphs are reused, and whole tiles.
+const CHUNKS: [usize; 13] = [16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 4096];
 
 /// Beside running streams a prompt is read at this share of its best speed at least. Small
 /// chunks of a mixture of experts read nearly all weights for few tokens; without this bound the
@@ -49,26 +56,29 @@ impl Pace {
         }
     }
 
-    /// Learns from a step of `decoding` sequences and `prompt` prompt tokens.
-    pub(crate) fn observe(&mut self, decoding: usize, prompt: usize, took: Duration) {
-        let seconds = took.as_secs_f64();
-        if prompt == 0 {
-            self.decode.add(seconds);
-            return;
-        }
-        // Tiny rests of prompts say little about speed.
-        let Some(bucket) = CHUNKS.iter().rposition(|&size| size <= prompt) else { return };
-        let own = if decoding > 0 { self.decode.value.unwrap_or(0.0) } else { 0.0 };
-        // The decoding streams' share can be most of a step, but not all of it.
-        let own = own.min(seconds * 0.75);
-        self.prompt[bucket].add((seconds - own) / prompt as f64);
+    /// Learns from a step that computed a token of each running stream.
+    pub(crate) fn observe_streams(&mut self, took: Duration) {
+        self.decode.add(took.as_secs_f64());
     }
 
-    /// Prompt tokens that the next step may take for `waiting` prompts beside `decoding` running
-    /// streams. The more prompts wait for each stream, the longer a step may be: when many
+    /// Learns from a step that read `tokens` of prompts.
+    pub(crate) fn observe_prompts(&mut self, tokens: usize, took: Duration) {
+        // Tiny rests of prompts say little about speed.
+        let Some(bucket) = CHUNKS.iter().rposition(|&size| size <= tokens) else { return };
+        let change = self.prompt[bucket].add(took.as_secs_f64() / tokens as f64);
+        // What changed the speed of these chunks, most often how deep in a sequence they are,
+        // does so to others; the measurements of those would be out of date.
+        if tokens >= TILE {
+            let others = (0..CHUNKS.len()).filter(|&i| i != bucket);
+            others.for_each(|i| self.prompt[i].scale(change));
+        }
+    }
+
+    /// Prompt tokens that the next step may take for `waiting` prompts. After it each of `decoding`
+    /// running streams gets a token; what both steps take is how far their tokens lie apart. The more prompts wait for each stream, the longer a step may be: when many
     /// requests arrive together, the first to decode must not hold up all others.
     pub(crate) fn prompt_budget(&self, waiting: usize, decoding: usize, n_batch: usize) -> usize {
-        let room = n_batch.saturating_sub(decoding).max(1);
+        let room = n_batch.max(1);
         let speeds = self.prompt.iter().filter_map(|a| a.value).map(|seconds| 1.0 / seconds);
         let Some(best) = speeds.reduce(f64::max) else {
             return FIRST_CHUNK.min(room);
@@ -82,10 +92,11 @@ impl Pace {
             let fast = |&size: &usize| self.seconds_per_token(size) * best * share <= 1.0;
             CHUNKS.into_iter().find(fast).unwrap_or(CHUNKS[0])
         };
+        let tile = if seconds(TILE) <= LONGEST_TILE_STEP { TILE } else { CHUNKS[0] };
         let chunk = if decoding == 0 {
             // llama.cpp computes whole ubatches, so nothing is gained by more than one.
             let efficient = at_speed(LEAST_SPEED_ALONE).max(self.worth_trying());
-            fits(LONGEST_STEP).max(efficient.min(self.n_ubatch))
+            fits(LONGEST_STEP).max(efficient.min(self.n_ubatch)).max(tile)
         } else {
             // One prompt counts for nothing: then the target alone decides.
             let crowd = if waiting > 1 { waiting as f64 / decoding as f64 } else { 0.0 };
@@ -94,11 +105,16 @@ impl Pace {
             let decode = self.decode.value.unwrap_or(0.0);
             let least = if waiting > 1 { CROWD_SHARE * decode } else { 0.0 };
             let left = (target - decode).max(least);
-            fits(left).max(at_speed(LEAST_SPEED).min(fits(LONGEST_STEP)))
+            fits(left).max(at_speed(LEAST_SPEED).min(fits(LONGEST_STEP))).max(tile)
         };
         // What is left over after whole ubatches would read all weights once more for little.
         let chunk = chunk.min(room);
         if chunk > self.n_ubatch { chunk / self.n_ubatch * self.n_ubatch } else { chunk }
+    }
+
+    /// Seconds that reading `tokens` of a prompt takes; infinite before any speed is known.
+    pub(crate) fn reading_seconds(&self, tokens: usize) -> f64 {
+        self.seconds_per_token(tokens) * tokens.max(1) as f64
     }
 
     /// The size after the largest one measured, if that one was faster than the one before it.
@@ -131,13 +147,18 @@ struct Average {
 }
 
 impl Average {
-    fn add(&mut self, sample: f64) {
+    /// The factor by which the average changed.
+    fn add(&mut self, sample: f64) -> f64 {
         // Zero would make the speed infinite.
         let sample = sample.max(1e-9);
-        self.value = Some(match self.value {
-            None => sample,
-            Some(old) => old + (sample - old) * 0.3,
-        });
+        let old = self.value.unwrap_or(sample);
+        let new = old + (sample - old) * 0.3;
+        self.value = Some(new);
+        new / old
+    }
+
+    fn scale(&mut self, factor: f64) {
+        self.value = self.value.map(|value| (value * factor).max(1e-9));
     }
 }
 
@@ -148,12 +169,12 @@ mod tests {
     /// Steps take `fixed_ms` and 1 s for every `speed` prompt tokens.
     fn seen(pace: &mut Pace, fixed_ms: u64, speed: usize, chunk: usize) {
         let took = fixed_ms as f64 / 1e3 + chunk as f64 / speed as f64;
-        pace.observe(0, chunk, Duration::from_secs_f64(took));
+        pace.observe_prompts(chunk, Duration::from_secs_f64(took));
     }
 
     fn pace(fixed_ms: u64, speed: usize, decode_ms: u64) -> Pace {
         let mut pace = Pace::new(Duration::from_millis(250), 512);
-        pace.observe(1, 0, Duration::from_millis(decode_ms));
+        pace.observe_streams(Duration::from_millis(decode_ms));
         for chunk in CHUNKS {
             seen(&mut pace, fixed_ms, speed, chunk);
         }
@@ -212,16 +233,38 @@ mod tests {
 
     #[test]
     fn a_prompt_goes_on_even_where_decoding_alone_misses_the_target() {
-        assert_eq!(pace(0, 100, 500).prompt_budget(1, 4, 2048), CHUNKS[0]);
-        assert_eq!(pace(0, 100, 500).prompt_budget(1, 4, 10), 6);
+        assert_eq!(pace(0, 100, 500).prompt_budget(1, 4, 2048), 64);
+        assert_eq!(pace(0, 100, 500).prompt_budget(1, 4, 10), 10);
+    }
+
+    #[test]
+    fn chunks_are_no_smaller_than_a_tile_unless_that_takes_many_seconds() {
+        assert_eq!(pace(0, 30, 40).prompt_budget(1, 1, 2048), 64);
+        assert_eq!(pace(0, 30, 40).prompt_budget(1, 0, 2048), 64);
+        assert_eq!(pace(0, 20, 40).prompt_budget(1, 1, 2048), CHUNKS[0]);
+        assert_eq!(pace(0, 20, 40).prompt_budget(1, 0, 2048), CHUNKS[0]);
+    }
+
+    #[test]
+    fn deep_in_a_sequence_all_chunks_are_known_to_be_slower() {
+        let mut pace = pace(0, 1000, 40);
+        for _ in 0..20 {
+            pace.observe_prompts(192, Duration::from_millis(1920));
+        }
+        // At 100 tokens a second; no larger chunk is tried because it was faster near the start.
+        assert_eq!(pace.prompt_budget(1, 1, 2048), 64);
+        for _ in 0..20 {
+            pace.observe_prompts(64, Duration::from_millis(64));
+        }
+        assert_eq!(pace.prompt_budget(1, 1, 2048), 192);
     }
 
     #[test]
     fn any_measurement_leaves_a_budget_between_one_and_the_batch() {
         for took in [0, 1, 1_000_000, 3_600_000_000] {
             let mut pace = Pace::new(Duration::from_millis(1), 512);
-            pace.observe(3, 100, Duration::from_micros(took));
-            pace.observe(1, 0, Duration::from_micros(took));
+            pace.observe_prompts(100, Duration::from_micros(took));
+            pace.observe_streams(Duration::from_micros(took));
             for decoding in [0, 5, 5000] {
                 let budget = pace.prompt_budget(1, decoding, 2048);
                 assert!((1..=2048).contains(&budget), "{budget}");

@@ -1,7 +1,10 @@
 //! The scheduler's decisions, apart from their effects: which slot takes a request, what goes
 //! into the next step.
 
+use std::time::Duration;
+
 use super::Token;
+use super::pace::{LONGEST_STEP, TILE};
 
 /// What the choice of a slot depends on.
 #[derive(Debug, Clone, Copy)]
@@ -96,31 +99,90 @@ pub(crate) enum Want {
     Prompt {
         remaining: usize,
         most: usize,
+        /// Those that have been read.
+        read: usize,
         /// Requests are numbered as they arrive.
         arrival: u64,
     },
 }
 
-/// Tokens of each slot in the next step.
+/// No stream waits longer than this, from token to token, for others to join it.
+const LONGEST_HOLD: Duration = Duration::from_secs(2);
+
+/// Whether streams wait with their next token for prompts that came together with them and can be
+/// read within a step; `joining` are the seconds that reading each of these will take, `waited`
+/// those since the last token of the stream that waits longest.
 ///
-/// Decoding slots come first. The prompt budget goes half to the oldest prompt, so that a long
-/// one always moves, and the rest to the one with the fewest tokens left, so that a short prompt
-/// need not wait for a long one; what neither takes goes to the others in order of arrival.
-pub(crate) fn plan(wants: &[Want], prompt_budget: usize, n_batch: usize) -> Vec<usize> {
+/// A step reads all weights for few streams as for many, so requests that arrive together are
+/// done sooner if they decode together.
+pub(crate) fn hold(waited: Duration, joining: impl IntoIterator<Item = f64>) -> bool {
+    let left = LONGEST_STEP.min(LONGEST_HOLD.saturating_sub(waited).as_secs_f64());
+    joining.into_iter().any(|seconds| seconds <= left)
+}
+
+/// What a step computes.
+///
+/// llama.cpp splits a step into parts in which every sequence has equally many tokens, so a step
+/// with both would read all weights twice as well, and would compute one token of each prompt on
+/// its own, which costs as much attention as a tile of 64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StepKind {
+    /// A token of each running stream.
+    Streams,
+    /// Chunks of prompts.
+    Prompts,
+}
+
+/// Streams and prompts take turns; `hold`: the streams wait (see [`hold`]).
+pub(crate) fn kind(wants: &[Want], last: StepKind, hold: bool) -> StepKind {
+    let prompts = wants.iter().any(|w| matches!(w, Want::Prompt { .. }));
+    let streams = !hold && wants.contains(&Want::Decode);
+    match (streams, prompts) {
+        (true, false) => StepKind::Streams,
+        (true, true) if last == StepKind::Prompts => StepKind::Streams,
+        _ => StepKind::Prompts,
+    }
+}
+
+/// One token for each running stream, as far as there is room.
+///
+/// Prompts that lie between them get one as well, unless they are deep in: beside a gap the
+/// streams would be computed apart, and each part reads all weights.
+pub(crate) fn plan_streams(wants: &[Want], n_batch: usize) -> Vec<usize> {
+    /// Tokens. A single token costs little attention up to here.
+    const SHALLOW: usize = 1024;
     let mut share = vec![0; wants.len()];
     let mut room = n_batch;
-    for (slot, want) in wants.iter().enumerate() {
-        if *want == Want::Decode && room > 0 {
+    let decodes = |want: &Want| *want == Want::Decode;
+    let closes = |want: &Want| matches!(want, Want::Prompt { read, .. } if *read < SHALLOW);
+    for slot in (0..wants.len()).filter(|&slot| decodes(&wants[slot])).take(room) {
+        share[slot] = 1;
+        room -= 1;
+    }
+    let ends = (wants.iter().position(decodes), wants.iter().rposition(decodes));
+    if let (Some(first), Some(last)) = ends {
+        for slot in (first..last).filter(|&slot| closes(&wants[slot])).take(room) {
             share[slot] = 1;
-            room -= 1;
         }
     }
-    let mut budget = prompt_budget.min(room);
+    share
+}
+
+/// Prompt tokens of each slot in the next step, `budget` in all.
+///
+/// Half goes to the oldest prompt, so that a long one always moves, and the rest to the one with
+/// the fewest tokens left, so that a short prompt need not wait for a long one; what neither takes
+/// goes to the others in order of arrival. A budget too small for two efficient halves goes to
+/// either in turn: to the oldest in odd steps.
+pub(crate) fn plan_prompts(wants: &[Want], mut budget: usize, step: u64) -> Vec<usize> {
+    let mut share = vec![0; wants.len()];
     let mut prompts: Vec<(u64, usize, usize)> = wants
         .iter()
         .enumerate()
         .filter_map(|(slot, want)| match *want {
-            Want::Prompt { remaining, most, arrival } => Some((arrival, remaining.min(most), slot)),
+            Want::Prompt { remaining, most, arrival, .. } => {
+                Some((arrival, remaining.min(most), slot))
+            }
             _ => None,
         })
         .collect();
@@ -131,8 +193,13 @@ pub(crate) fn plan(wants: &[Want], prompt_budget: usize, n_batch: usize) -> Vec<
         *budget -= n;
     };
     if let Some(&(_, want, slot)) = prompts.first() {
-        let half = if prompts.len() > 1 { budget.div_ceil(2) } else { budget };
-        give(slot, want, half, &mut budget);
+        let part = match (prompts.len() > 1, budget >= 2 * TILE) {
+            (false, _) => budget,
+            (true, true) => budget.div_ceil(2),
+            (true, false) if step % 2 == 1 => budget,
+            (true, false) => 0,
+        };
+        give(slot, want, part, &mut budget);
     }
     if let Some(&(_, want, slot)) = prompts.iter().min_by_key(|p| (p.1, p.0)) {
         give(slot, want, usize::MAX, &mut budget);
@@ -140,26 +207,7 @@ pub(crate) fn plan(wants: &[Want], prompt_budget: usize, n_batch: usize) -> Vec<
     for &(_, want, slot) in &prompts {
         give(slot, want, usize::MAX, &mut budget);
     }
-    close_gaps(wants, &mut share, n_batch);
     share
-}
-
-/// Gives prompts that got nothing one token where they lie between slots that decode: beside a
-/// gap the others would be computed apart, and each pass reads all weights.
-fn close_gaps(wants: &[Want], share: &mut [usize], n_batch: usize) {
-    let decodes = |want: &Want| *want == Want::Decode;
-    let (Some(first), Some(last)) =
-        (wants.iter().position(decodes), wants.iter().rposition(decodes))
-    else {
-        return;
-    };
-    let mut room = n_batch - share.iter().sum::<usize>();
-    for slot in first..=last {
-        if share[slot] == 0 && room > 0 && matches!(wants[slot], Want::Prompt { .. }) {
-            share[slot] = 1;
-            room -= 1;
-        }
-    }
 }
 
 /// The slots between those of a step (in rising order) that should take part in it with a token
@@ -237,14 +285,29 @@ mod tests {
     }
 
     fn prompt(remaining: usize, arrival: u64) -> Want {
-        Want::Prompt { remaining, most: usize::MAX, arrival }
+        Want::Prompt { remaining, most: usize::MAX, read: 0, arrival }
     }
 
     #[test]
     fn a_prompt_between_running_streams_moves_so_that_they_are_computed_together() {
-        let wants = [Want::Decode, prompt(500, 2), Want::Decode, prompt(500, 1), prompt(500, 3)];
-        assert_eq!(plan(&wants, 1, 2048), [1, 1, 1, 1, 0]);
-        assert_eq!(plan(&wants, 1, 3), [1, 0, 1, 1, 0]);
+        let deep = Want::Prompt { remaining: 500, most: usize::MAX, read: 5000, arrival: 4 };
+        let wants =
+            [Want::Decode, prompt(500, 2), Want::Decode, prompt(500, 1), deep, Want::Decode];
+        assert_eq!(plan_streams(&wants, 2048), [1, 1, 1, 1, 0, 1]);
+        assert_eq!(plan_streams(&wants, 4), [1, 1, 1, 0, 0, 1]);
+        assert_eq!(plan_streams(&wants, 2), [1, 0, 1, 0, 0, 0]);
+        assert_eq!(plan_streams(&[prompt(500, 2), Want::Decode, prompt(500, 2)], 9), [0, 1, 0]);
+    }
+
+    #[test]
+    fn streams_and_prompts_take_turns() {
+        use StepKind::{Prompts, Streams};
+        let both = [Want::Decode, prompt(9, 1), Want::Nothing];
+        assert_eq!(kind(&both, Streams, false), Prompts);
+        assert_eq!(kind(&both, Prompts, false), Streams);
+        assert_eq!(kind(&both, Prompts, true), Prompts, "the streams are held");
+        assert_eq!(kind(&both[..1], Streams, false), Streams);
+        assert_eq!(kind(&both[1..], Prompts, false), Prompts);
     }
 
     #[test]
@@ -255,22 +318,30 @@ mod tests {
     }
 
     #[test]
-    fn decoding_slots_come_first() {
-        let wants = [prompt(100, 1), Want::Decode, Want::Nothing, Want::Decode];
-        assert_eq!(plan(&wants, 50, 2048), [50, 1, 0, 1]);
-        assert_eq!(plan(&wants, 50, 10), [8, 1, 0, 1]);
+    fn streams_wait_for_prompts_that_are_soon_read_but_never_for_long() {
+        let waited = Duration::from_millis;
+        assert!(hold(waited(10), [60.0, 0.7]));
+        assert!(!hold(waited(10), [60.0, 1.1]));
+        assert!(hold(waited(1200), [0.7]));
+        assert!(!hold(waited(1400), [0.7]));
+        assert!(!hold(waited(9000), [0.7]));
+        assert!(!hold(waited(10), []));
+        assert!(!hold(waited(10), [f64::INFINITY]));
     }
 
     #[test]
     fn a_short_prompt_overtakes_a_long_one_which_still_moves() {
-        assert_eq!(plan(&[prompt(8000, 1), prompt(20, 2)], 100, 2048), [80, 20]);
-        assert_eq!(plan(&[prompt(8000, 1), prompt(90, 2)], 100, 2048), [50, 50]);
+        assert_eq!(plan_prompts(&[prompt(8000, 1), prompt(20, 2)], 200, 1), [180, 20]);
+        assert_eq!(plan_prompts(&[prompt(8000, 1), prompt(190, 2)], 200, 1), [100, 100]);
+        let both = [prompt(8000, 1), prompt(90, 2)];
+        assert_eq!(plan_prompts(&both, 64, 1), [64, 0]);
+        assert_eq!(plan_prompts(&both, 64, 2), [0, 64]);
     }
 
     #[test]
     fn a_prompt_with_log_probabilities_takes_small_chunks() {
-        let want = Want::Prompt { remaining: 500, most: 32, arrival: 1 };
-        assert_eq!(plan(&[want, prompt(500, 2)], 400, 2048), [32, 368]);
+        let want = Want::Prompt { remaining: 500, most: 32, read: 0, arrival: 1 };
+        assert_eq!(plan_prompts(&[want, prompt(500, 2)], 400, 1), [32, 368]);
     }
 
     proptest! {
@@ -279,28 +350,33 @@ mod tests {
             wants in proptest::collection::vec((0usize..3, 1usize..5000, 1usize..3000), 1..20),
             budget in 1usize..4096,
             batch in 1usize..2048,
+            step in 0u64..6,
+            last in prop_oneof![Just(StepKind::Streams), Just(StepKind::Prompts)],
         ) {
             let wants: Vec<_> = wants.iter().enumerate().map(|(i, &(kind, remaining, most))| match kind {
                 0 => Want::Nothing,
                 1 => Want::Decode,
-                _ => Want::Prompt { remaining, most, arrival: i as u64 },
+                _ => Want::Prompt { remaining, most, read: remaining, arrival: i as u64 },
             }).collect();
-            let shares = plan(&wants, budget, batch);
-            let mut prompt = 0;
+            let hold = step % 3 == 0;
+            let kind = kind(&wants, last, hold);
+            let shares = match kind {
+                StepKind::Streams => plan_streams(&wants, batch),
+                StepKind::Prompts => plan_prompts(&wants, budget, step),
+            };
             for (share, want) in shares.iter().zip(&wants) {
                 match *want {
                     Want::Nothing => prop_assert_eq!(*share, 0),
                     Want::Decode => prop_assert!(*share <= 1),
                     Want::Prompt { remaining, most, .. } => {
                         prop_assert!(*share <= remaining.min(most));
-                        prompt += share;
                     }
                 }
             }
-            // One token each may close gaps.
-            prop_assert!(prompt <= budget + wants.len());
-            prop_assert!(shares.iter().sum::<usize>() <= batch);
-            if wants.iter().any(|w| *w != Want::Nothing) {
+            let most = if kind == StepKind::Streams { batch } else { budget };
+            prop_assert!(shares.iter().sum::<usize>() <= most);
+            let held = |w: &Want| *w == Want::Nothing || (hold && *w == Want::Decode);
+            if !wants.iter().all(held) {
                 prop_assert!(shares.iter().any(|&s| s > 0), "something always moves");
             }
         }

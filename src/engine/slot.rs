@@ -35,6 +35,8 @@ pub(crate) struct Work {
     pub(crate) sampler: Sampler,
     pub(crate) arrival: u64,
     pub(crate) phase: Phase,
+    /// It came while no stream was past its first token.
+    pub(crate) joins: bool,
     pub(crate) text: TextAssembler<OutputToken>,
     pub(crate) prompt_logprobs: Vec<(Token, Option<TokenLogprobs>)>,
     pub(crate) cached: usize,
@@ -81,6 +83,7 @@ impl Work {
             Phase::Generate { .. } => Want::Decode,
             Phase::Prompt { read } => Want::Prompt {
                 remaining: self.request.prompt.len() - read,
+                read,
                 most: match self.request.prompt_logprobs {
                     Some(_) => PROMPT_LOGPROBS_CHUNK,
                     None => usize::MAX,

@@ -7,8 +7,8 @@ use llama_cpp_2::DecodeError;
 use llama_cpp_2::token::LlamaToken;
 
 use super::handle::add;
-use super::schedule::{self, Want};
-use super::slot::{Phase, Slot};
+use super::schedule::{self, StepKind, Want};
+use super::slot::{Phase, Slot, Work};
 use super::worker::Worker;
 use super::{FinishReason, GenerationError, GenerationEvent, OutputToken, logits};
 
@@ -22,17 +22,37 @@ pub(super) struct Part {
 }
 
 impl Worker<'_> {
-    pub(super) fn plan(&self) -> Vec<Part> {
+    pub(super) fn plan(&mut self) -> Vec<Part> {
         let wants: Vec<_> = self.slots.iter().map(Slot::want).collect();
-        let decoding = wants.iter().filter(|w| **w == Want::Decode).count();
-        let waiting = wants.iter().filter(|w| matches!(w, Want::Prompt { .. })).count();
-        let budget = self.pace.prompt_budget(waiting, decoding, self.limits.n_batch);
-        schedule::plan(&wants, budget, self.limits.n_batch)
-            .into_iter()
-            .enumerate()
-            .filter(|&(_, share)| share > 0)
-            .map(|(slot, share)| Part { slot, share, first: 0 })
-            .collect()
+        let hold = self.holds(&wants);
+        self.kind = schedule::kind(&wants, self.kind, hold);
+        let shares = match self.kind {
+            StepKind::Streams => schedule::plan_streams(&wants, self.limits.n_batch),
+            StepKind::Prompts => {
+                let follows = |w: &&Want| **w == Want::Decode && !hold;
+                let decoding = wants.iter().filter(follows).count();
+                let waiting = wants.iter().filter(|w| matches!(w, Want::Prompt { .. })).count();
+                let budget = self.pace.prompt_budget(waiting, decoding, self.limits.n_batch);
+                self.prompt_steps += 1;
+                schedule::plan_prompts(&wants, budget, self.prompt_steps)
+            }
+        };
+        let part = |(slot, share)| Part { slot, share, first: 0 };
+        shares.into_iter().enumerate().filter(|&(_, share)| share > 0).map(part).collect()
+    }
+
+    /// Whether this step leaves out the running streams (see [`schedule::hold`]).
+    fn holds(&self, wants: &[Want]) -> bool {
+        let slots = || self.slots.iter().zip(wants);
+        let at_work = || slots().filter_map(|(slot, want)| Some((slot.work.as_ref()?, want)));
+        let last_token =
+            |(work, want): (&Work, &Want)| work.last_token.filter(|_| *want == Want::Decode);
+        let Some(oldest) = at_work().filter_map(last_token).min() else { return false };
+        let joining = at_work().filter_map(|(work, want)| match *want {
+            Want::Prompt { remaining, .. } if work.joins => Some(remaining),
+            _ => None,
+        });
+        schedule::hold(oldest.elapsed(), joining.map(|n| self.pace.reading_seconds(n)))
     }
 
     /// Computes the parts of a step; if they fail together, each alone, so that a sequence that
@@ -130,7 +150,11 @@ impl Worker<'_> {
         self.context.synchronize();
         let took = start.elapsed();
         tracing::trace!(decoding, prompt, ?slots, ?fillers, ms = took.as_secs_f64() * 1e3, "step");
-        self.pace.observe(decoding, prompt, took);
+        if decoding > 0 {
+            self.pace.observe_streams(took);
+        } else {
+            self.pace.observe_prompts(prompt, took);
+        }
         let counters = &self.shared.counters;
         add(&counters.decodes, 1);
         add(&counters.busy_slots, slots.len());
@@ -142,16 +166,19 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// The slots that take part in a step for the others' sake (see [`schedule::fillers`]).
+    /// The slots that take part in a step for the streams' sake (see [`schedule::fillers`]).
     fn fillers(&self, parts: &[Part]) -> Vec<usize> {
-        if !self.limits.can_truncate {
+        if !self.limits.can_truncate || self.kind == StepKind::Prompts {
             return Vec::new();
         }
         let slots: Vec<usize> = parts.iter().map(|part| part.slot).collect();
         let mut fillers = schedule::fillers(&slots);
         let tokens: usize = parts.iter().map(|part| part.share).sum();
         fillers.truncate(self.limits.n_batch.saturating_sub(tokens));
-        fillers.retain(|&slot| self.slots[slot].tokens.len() < self.limits.n_ctx_slot);
+        // The attention of a token deep in a history may cost more than a pass.
+        let held = |slot: usize| self.slots[slot].tokens.len();
+        let deepest = slots.iter().map(|&slot| held(slot)).max().unwrap_or(0);
+        fillers.retain(|&slot| held(slot) <= deepest && held(slot) < self.limits.n_ctx_slot);
         fillers
     }
 

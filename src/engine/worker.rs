@@ -13,7 +13,7 @@ use llama_cpp_2::model::LlamaModel;
 use super::handle::{Command, Job, Shared};
 use super::pace::Pace;
 use super::sampler::Candidates;
-use super::schedule::Want;
+use super::schedule::{StepKind, Want};
 use super::slot::{Phase, Slot, Work};
 use super::{FinishReason, GenerationError, GenerationRequest, SlotSnapshot, Token};
 
@@ -34,6 +34,9 @@ pub(super) struct Worker<'m> {
     pub(super) candidates: Candidates,
     pub(super) end_tokens: Vec<Token>,
     pub(super) arrivals: u64,
+    /// Of the last step.
+    pub(super) kind: StepKind,
+    pub(super) prompt_steps: u64,
     pub(super) draining: Option<Instant>,
 }
 

@@ -225,13 +225,14 @@ def run_group(options, slots, context, names, logs, commands):
             rounds = []
             for number in range(1, options.rounds + 1):
                 print(f"{name}: round {number} of {options.rounds}", file=sys.stderr)
-                pair = []
-                for server in servers:
-                    # A seed of its own: the prompts of another scenario would come from a cache.
-                    seed = 1000 * DEFAULT.index(name) + number
-                    pair.append(measure(options, server, load, seed)["results"])
+                # A seed of its own: the prompts of another scenario would come from a cache.
+                seed = 1000 * DEFAULT.index(name) + number
+                results = {}
+                # Who goes first changes, so that a machine that slows down favours nobody.
+                for server in servers if number % 2 else reversed(servers):
+                    results[server.name] = measure(options, server, load, seed)["results"]
                     time.sleep(SETTLE_S)
-                rounds.append(pair)
+                rounds.append([results["ours"], results["peer"]])
             for title, path, more in wanted:
                 pairs = [[value_at(result, path) for result in pair] for pair in rounds]
                 figures.append(figure(name, title, more, pairs))

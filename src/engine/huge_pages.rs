@@ -1,0 +1,107 @@
+//! Huge pages for the weights, the KV cache and the compute buffers in main memory.
+//!
+//! A step reads all weights, in pages of 4 KiB with a TLB miss each: with pages of 2 MiB a CPU
+//! decodes a fifth faster. Most systems give these to memory only where a program asks for them
+//! (`madvise` in /sys/kernel/mm/transparent_hugepage/enabled), and before it is first written.
+//! llama.cpp does not ask, and offers no hook between reserving a buffer and filling it, but it
+//! allocates every buffer by `posix_memalign`: the one below takes the place of libc's.
+
+use std::ffi::{c_int, c_void};
+
+/// Bytes.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Bytes from which an allocation is a buffer that lives long and is used whole.
+const LARGE: usize = 4 * HUGE_PAGE;
+
+/// POSIX's function of this name, but large blocks begin at a huge page and ask for huge pages.
+///
+/// # Safety
+///
+/// As in POSIX: `out` is valid for a write. The block is freed by `free`.
+#[allow(unsafe_code)]
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn posix_memalign(
+    out: *mut *mut c_void,
+    alignment: usize,
+    size: usize,
+) -> c_int {
+    if !alignment.is_power_of_two() || alignment % size_of::<*mut c_void>() != 0 {
+        return libc::EINVAL;
+    }
+    let large = size >= LARGE;
+    let alignment = if large { alignment.max(HUGE_PAGE) } else { alignment };
+    // SAFETY: memalign takes any power of two; what it returns is checked.
+    let block = unsafe { libc::memalign(alignment, size) };
+    if block.is_null() {
+        return libc::ENOMEM;
+    }
+    if large {
+        // SAFETY: the range lies in the block that was just allocated and begins at a page; the
+        // advice changes no content. Where the kernel cannot follow it, pages stay small.
+        unsafe { libc::madvise(block, size, libc::MADV_HUGEPAGE) };
+    }
+    // SAFETY: the caller's promise.
+    unsafe { *out = block };
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel knows of the mapping that an address lies in.
+    fn flags(address: usize) -> String {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        for line in maps.lines() {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let hex = |s: &str| usize::from_str_radix(s, 16).ok();
+            if let Some((begin, end)) = range.and_then(|(b, e)| Some((hex(b)?, hex(e)?))) {
+                inside = (begin..end).contains(&address);
+            }
+            if inside && line.starts_with("VmFlags:") {
+                return line.to_owned();
+            }
+        }
+        String::new()
+    }
+
+    /// By the name that llama.cpp links to.
+    #[allow(unsafe_code)]
+    fn allocate(alignment: usize, size: usize) -> Result<usize, c_int> {
+        let mut block = std::ptr::null_mut();
+        // SAFETY: `block` is valid; it is freed once, after its last use.
+        unsafe {
+            match libc::posix_memalign(&mut block, alignment, size) {
+                0 => {
+                    let address = block as usize;
+                    let flags = flags(address + size / 2);
+                    libc::free(block);
+                    if size >= LARGE
+                        && std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists()
+                    {
+                        assert!(flags.contains(" hg"), "{flags}");
+                    }
+                    Ok(address)
+                }
+                error => Err(error),
+            }
+        }
+    }
+
+    #[test]
+    fn large_blocks_ask_for_huge_pages_and_begin_at_one() {
+        assert_eq!(allocate(64, 100 << 20).unwrap() % HUGE_PAGE, 0);
+        assert_eq!(allocate(64, LARGE + 1).unwrap() % HUGE_PAGE, 0);
+    }
+
+    #[test]
+    fn other_blocks_are_as_posix_says() {
+        assert_eq!(allocate(4096, 10).unwrap() % 4096, 0);
+        assert_eq!(allocate(64, 0).unwrap() % 64, 0);
+        assert_eq!(allocate(24, 10), Err(libc::EINVAL));
+        assert_eq!(allocate(4, 10), Err(libc::EINVAL));
+        assert_eq!(allocate(64, usize::MAX / 2), Err(libc::ENOMEM));
+    }
+}
