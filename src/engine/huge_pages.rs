@@ -4,14 +4,16 @@
 //! decodes a fifth faster. Most systems give these to memory only where a program asks for them
 //! (`madvise` in /sys/kernel/mm/transparent_hugepage/enabled), and before it is first written.
 //! llama.cpp does not ask, and offers no hook between reserving a buffer and filling it, but it
-//! allocates every buffer by `posix_memalign`: the one below takes the place of libc's.
+//! allocates every buffer in main memory that is not a mapped file by `posix_memalign`: the one
+//! below takes the place of libc's, for all code of the process.
 
 use std::ffi::{c_int, c_void};
 
 /// Bytes.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Bytes from which an allocation is a buffer that lives long and is used whole.
+/// Bytes from which an allocation is taken for a buffer of llama.cpp: weights and the KV cache
+/// are used whole, of a compute buffer some may never be.
 const LARGE: usize = 4 * HUGE_PAGE;
 
 /// POSIX's function of this name, but large blocks begin at a huge page and ask for huge pages.

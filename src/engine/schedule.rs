@@ -110,14 +110,15 @@ pub(crate) enum Want {
 const LONGEST_HOLD: Duration = Duration::from_secs(2);
 
 /// Whether streams wait with their next token for prompts that came together with them and can be
-/// read within a step; `joining` are the seconds that reading each of these will take, `waited`
-/// those since the last token of the stream that waits longest.
+/// read within a step. `joining`: the seconds that reading each of these will take; `waited`: those
+/// since the last token of the stream that waits longest; `step`: those of the step they would wait
+/// for.
 ///
 /// A step reads all weights for few streams as for many, so requests that arrive together are
 /// done sooner if they decode together.
-pub(crate) fn hold(waited: Duration, joining: impl IntoIterator<Item = f64>) -> bool {
-    let left = LONGEST_STEP.min(LONGEST_HOLD.saturating_sub(waited).as_secs_f64());
-    joining.into_iter().any(|seconds| seconds <= left)
+pub(crate) fn hold(waited: Duration, step: f64, joining: impl IntoIterator<Item = f64>) -> bool {
+    waited.as_secs_f64() + step <= LONGEST_HOLD.as_secs_f64()
+        && joining.into_iter().any(|seconds| seconds <= LONGEST_STEP)
 }
 
 /// What a step computes.
@@ -176,12 +177,13 @@ pub(crate) fn plan_streams(wants: &[Want], n_batch: usize) -> Vec<usize> {
 /// either in turn: to the oldest in odd steps.
 pub(crate) fn plan_prompts(wants: &[Want], mut budget: usize, step: u64) -> Vec<usize> {
     let mut share = vec![0; wants.len()];
-    let mut prompts: Vec<(u64, usize, usize)> = wants
+    // Arrival, tokens left, tokens that a step may take, slot.
+    let mut prompts: Vec<(u64, usize, usize, usize)> = wants
         .iter()
         .enumerate()
         .filter_map(|(slot, want)| match *want {
             Want::Prompt { remaining, most, arrival, .. } => {
-                Some((arrival, remaining.min(most), slot))
+                Some((arrival, remaining, remaining.min(most), slot))
             }
             _ => None,
         })
@@ -192,7 +194,7 @@ pub(crate) fn plan_prompts(wants: &[Want], mut budget: usize, step: u64) -> Vec<
         share[slot] += n;
         *budget -= n;
     };
-    if let Some(&(_, want, slot)) = prompts.first() {
+    if let Some(&(_, _, want, slot)) = prompts.first() {
         let part = match (prompts.len() > 1, budget >= 2 * TILE) {
             (false, _) => budget,
             (true, true) => budget.div_ceil(2),
@@ -201,10 +203,10 @@ pub(crate) fn plan_prompts(wants: &[Want], mut budget: usize, step: u64) -> Vec<
         };
         give(slot, want, part, &mut budget);
     }
-    if let Some(&(_, want, slot)) = prompts.iter().min_by_key(|p| (p.1, p.0)) {
+    if let Some(&(_, _, want, slot)) = prompts.iter().min_by_key(|p| (p.1, p.0)) {
         give(slot, want, usize::MAX, &mut budget);
     }
-    for &(_, want, slot) in &prompts {
+    for &(_, _, want, slot) in &prompts {
         give(slot, want, usize::MAX, &mut budget);
     }
     share
@@ -320,13 +322,13 @@ mod tests {
     #[test]
     fn streams_wait_for_prompts_that_are_soon_read_but_never_for_long() {
         let waited = Duration::from_millis;
-        assert!(hold(waited(10), [60.0, 0.7]));
-        assert!(!hold(waited(10), [60.0, 1.1]));
-        assert!(hold(waited(1200), [0.7]));
-        assert!(!hold(waited(1400), [0.7]));
-        assert!(!hold(waited(9000), [0.7]));
-        assert!(!hold(waited(10), []));
-        assert!(!hold(waited(10), [f64::INFINITY]));
+        assert!(hold(waited(10), 0.8, [60.0, 0.7]));
+        assert!(!hold(waited(10), 0.8, [60.0, 1.1]));
+        assert!(hold(waited(1100), 0.8, [0.7]));
+        assert!(!hold(waited(1300), 0.8, [0.7]));
+        assert!(!hold(waited(10), 2.5, [0.1]), "the step would read more than this prompt");
+        assert!(!hold(waited(10), 0.8, []));
+        assert!(!hold(waited(10), f64::INFINITY, [f64::INFINITY]));
     }
 
     #[test]
@@ -342,6 +344,8 @@ mod tests {
     fn a_prompt_with_log_probabilities_takes_small_chunks() {
         let want = Want::Prompt { remaining: 500, most: 32, read: 0, arrival: 1 };
         assert_eq!(plan_prompts(&[want, prompt(500, 2)], 400, 1), [32, 368]);
+        // It takes little at a time, which does not make it short.
+        assert_eq!(plan_prompts(&[prompt(8000, 0), want, prompt(100, 2)], 200, 1), [100, 0, 100]);
     }
 
     proptest! {

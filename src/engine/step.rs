@@ -7,6 +7,7 @@ use llama_cpp_2::DecodeError;
 use llama_cpp_2::token::LlamaToken;
 
 use super::handle::add;
+use super::pace::LONGEST_STEP;
 use super::schedule::{self, StepKind, Want};
 use super::slot::{Phase, Slot, Work};
 use super::worker::Worker;
@@ -27,18 +28,24 @@ impl Worker<'_> {
         let hold = self.holds(&wants);
         self.kind = schedule::kind(&wants, self.kind, hold);
         let shares = match self.kind {
-            StepKind::Streams => schedule::plan_streams(&wants, self.limits.n_batch),
+            StepKind::Streams => {
+                self.part_ways(&wants);
+                schedule::plan_streams(&wants, self.limits.n_batch)
+            }
             StepKind::Prompts => {
-                let follows = |w: &&Want| **w == Want::Decode && !hold;
-                let decoding = wants.iter().filter(follows).count();
-                let waiting = wants.iter().filter(|w| matches!(w, Want::Prompt { .. })).count();
-                let budget = self.pace.prompt_budget(waiting, decoding, self.limits.n_batch);
                 self.prompt_steps += 1;
+                let budget = self.prompt_budget(&wants, hold);
                 schedule::plan_prompts(&wants, budget, self.prompt_steps)
             }
         };
         let part = |(slot, share)| Part { slot, share, first: 0 };
         shares.into_iter().enumerate().filter(|&(_, share)| share > 0).map(part).collect()
+    }
+
+    fn prompt_budget(&self, wants: &[Want], hold: bool) -> usize {
+        let decoding = wants.iter().filter(|w| **w == Want::Decode && !hold).count();
+        let waiting = wants.iter().filter(|w| matches!(w, Want::Prompt { .. })).count();
+        self.pace.prompt_budget(waiting, decoding, self.limits.n_batch)
     }
 
     /// Whether this step leaves out the running streams (see [`schedule::hold`]).
@@ -49,10 +56,29 @@ impl Worker<'_> {
             |(work, want): (&Work, &Want)| work.last_token.filter(|_| *want == Want::Decode);
         let Some(oldest) = at_work().filter_map(last_token).min() else { return false };
         let joining = at_work().filter_map(|(work, want)| match *want {
-            Want::Prompt { remaining, .. } if work.joins => Some(remaining),
+            // One that is read a little at a time takes more than a step.
+            Want::Prompt { remaining, most, .. } if work.joins && remaining <= most => {
+                Some(self.pace.reading_seconds(remaining))
+            }
             _ => None,
         });
-        schedule::hold(oldest.elapsed(), joining.map(|n| self.pace.reading_seconds(n)))
+        let unread = wants.iter().map(|want| match *want {
+            Want::Prompt { remaining, .. } => remaining,
+            _ => 0,
+        });
+        let step = self.prompt_budget(wants, true).min(unread.sum());
+        schedule::hold(oldest.elapsed(), self.pace.reading_seconds(step), joining)
+    }
+
+    /// The streams go on. Prompts that take longer are no longer waited for, not even when there
+    /// is little left of them.
+    fn part_ways(&mut self, wants: &[Want]) {
+        for (slot, want) in self.slots.iter_mut().zip(wants) {
+            let Want::Prompt { remaining, .. } = *want else { continue };
+            if let Some(work) = &mut slot.work {
+                work.joins &= self.pace.reading_seconds(remaining) <= LONGEST_STEP;
+            }
+        }
     }
 
     /// Computes the parts of a step; if they fail together, each alone, so that a sequence that

@@ -34,7 +34,7 @@ pub(super) struct Worker<'m> {
     pub(super) candidates: Candidates,
     pub(super) end_tokens: Vec<Token>,
     pub(super) arrivals: u64,
-    /// Of the last step.
+    /// Of the current or last step.
     pub(super) kind: StepKind,
     pub(super) prompt_steps: u64,
     pub(super) draining: Option<Instant>,
