@@ -23,12 +23,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const MOST_REFUSALS: usize = 64;
 /// Time for such a client to take its answer.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
+/// The same while there is no file descriptor: all others wait for it.
+const QUICK_REFUSAL_TIME: Duration = Duration::from_millis(10);
 /// Refused connections are news once in a while, not each.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 /// File descriptors beside connections: listeners, logs, files, the GPU.
 const OTHER_DESCRIPTORS: u64 = 256;
 
-/// Accepts until `stage` says otherwise.
+/// Serves connections until `stage` says otherwise. From then on new ones are told that the server
+/// is shutting down, until this task is aborted; those of a passed socket wait for the next server.
 pub(super) async fn accept_loop(
     listener: Listener,
     router: Router,
@@ -42,7 +45,7 @@ pub(super) async fn accept_loop(
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stage.changed() => return,
+            _ = stage.changed() => break,
         };
         let error = match accepted {
             Ok(stream) => {
@@ -90,11 +93,26 @@ pub(super) async fn accept_loop(
             && let Some(Ok(stream)) = listener.accept().now_or_never()
         {
             state.counts().refused(Refusal::Descriptors);
-            turn_away(stream, too_many(Refusal::Descriptors), ACCEPT_PAUSE).await;
+            turn_away(stream, too_many(Refusal::Descriptors), QUICK_REFUSAL_TIME).await;
         } else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
         spare = self::spare();
+    }
+    // It would count as an open connection.
+    drop(stage);
+    while !listener.is_passed() {
+        match listener.accept().await {
+            Ok(stream) => {
+                if let Ok(permit) = refusals.clone().try_acquire_owned() {
+                    tokio::spawn(async move {
+                        turn_away(stream, ApiError::shutting_down(), REFUSAL_TIME).await;
+                        drop(permit);
+                    });
+                }
+            }
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
     }
 }
 

@@ -79,8 +79,14 @@ pub enum ApiError {
     /// 415
     #[error("the body must be JSON: send `Content-Type: application/json`")]
     UnsupportedMediaType,
+    /// 415
+    #[error("a body with `Content-Encoding: {encoding}` cannot be read: send it uncompressed")]
+    UnsupportedEncoding {
+        /// As the client named it.
+        encoding: String,
+    },
     /// 429
-    #[error("{waiting} requests are waiting already; try again later")]
+    #[error("the queue is full ({waiting} waiting); try again later")]
     QueueFull {
         /// Requests that wait.
         waiting: usize,
@@ -133,7 +139,9 @@ impl ApiError {
             Self::RequestTimeout | Self::SlowReader => StatusCode::REQUEST_TIMEOUT,
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnsupportedMediaType | Self::UnsupportedEncoding { .. } => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
             Self::QueueFull { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
@@ -147,7 +155,8 @@ impl ApiError {
             | Self::ContextLengthExceeded { .. }
             | Self::MethodNotAllowed { .. }
             | Self::BodyTooLarge { .. }
-            | Self::UnsupportedMediaType => "invalid_request_error",
+            | Self::UnsupportedMediaType
+            | Self::UnsupportedEncoding { .. } => "invalid_request_error",
             Self::Unauthorized => "authentication_error",
             Self::NoRoute { .. } | Self::NoModel { .. } => "not_found_error",
             Self::RequestTimeout | Self::SlowReader | Self::DeadlineExceeded => "timeout_error",
@@ -171,6 +180,7 @@ impl ApiError {
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::UnsupportedEncoding { .. } => "unsupported_encoding",
             Self::QueueFull { .. } => "queue_full",
             Self::Internal(_) => "internal_error",
             Self::NotImplemented(_) => "not_implemented",

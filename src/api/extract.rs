@@ -11,7 +11,7 @@ use super::wire::{BodyError, FromJson};
 /// The request body, read as JSON; `upload` has bounded it.
 ///
 /// Any `Content-Type` is taken, as llama-server does (`curl -d` sends a form's), except those
-/// that certainly are not JSON: 415. All else that is wrong is a 400.
+/// that certainly are not JSON, and compressed bodies: 415. All else that is wrong is a 400.
 #[derive(Debug)]
 pub(super) struct JsonBody<T>(pub(super) T);
 
@@ -38,6 +38,11 @@ impl<T: FromJson, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 fn refuse_other_media(headers: &HeaderMap) -> Result<(), ApiError> {
     let media = headers.get(header::CONTENT_TYPE).map(|v| v.as_bytes().to_ascii_lowercase());
     let is = |media: &[u8], kind: &str| media.starts_with(kind.as_bytes());
+    let encoding = headers.get(header::CONTENT_ENCODING).map(|v| v.as_bytes().to_ascii_lowercase());
+    if let Some(encoding) = encoding.filter(|e| !e.is_empty() && e != b"identity") {
+        let encoding = String::from_utf8_lossy(&encoding).chars().take(40).collect();
+        return Err(ApiError::UnsupportedEncoding { encoding });
+    }
     match media {
         Some(media)
             if ["multipart/", "image/", "audio/", "video/"].iter().any(|k| is(&media, k)) =>
@@ -51,5 +56,24 @@ fn refuse_other_media(headers: &HeaderMap) -> Result<(), ApiError> {
 impl From<BodyError> for ApiError {
     fn from(error: BodyError) -> Self {
         Self::InvalidRequest { message: error.message, param: error.param, code: error.code }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn refusal(name: header::HeaderName, value: &'static str) -> Option<ApiError> {
+        refuse_other_media(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))])).err()
+    }
+
+    #[test]
+    fn a_compressed_body_is_refused_by_name() {
+        let error = refusal(header::CONTENT_ENCODING, "GZip").map(|e| e.to_string());
+        assert!(error.is_some_and(|e| e.contains("`Content-Encoding: gzip`")));
+        assert!(refusal(header::CONTENT_ENCODING, "identity").is_none());
+        assert!(refusal(header::CONTENT_TYPE, "application/x-www-form-urlencoded").is_none());
     }
 }

@@ -22,6 +22,8 @@ const BACKLOG: i32 = 1024;
 pub struct Listener {
     socket: BoundSocket,
     address: String,
+    /// Its maker keeps it: connections wait there while no server runs.
+    passed: bool,
 }
 
 #[derive(Debug)]
@@ -188,7 +190,7 @@ fn adopt_one(listener: PassedListener) -> io::Result<Listener> {
             socket.set_nonblocking(true)?;
             let listener = TcpListener::from_std(socket)?;
             let address = format!("http://{}", listener.local_addr()?);
-            Ok(Listener { socket: BoundSocket::Tcp(listener), address })
+            Ok(Listener { socket: BoundSocket::Tcp(listener), address, passed: true })
         }
         PassedListener::Unix(socket) => {
             socket.set_nonblocking(true)?;
@@ -199,7 +201,11 @@ fn adopt_one(listener: PassedListener) -> io::Result<Listener> {
                 (None, None) => "unix:(unnamed)".to_owned(),
             };
             let listener = UnixListener::from_std(socket)?;
-            Ok(Listener { socket: BoundSocket::Unix { listener, _file: None }, address })
+            Ok(Listener {
+                socket: BoundSocket::Unix { listener, _file: None },
+                address,
+                passed: true,
+            })
         }
     }
 }
@@ -251,7 +257,8 @@ fn bind_tcp(address: SocketAddr, v6_only: bool) -> Result<Listener, ListenError>
     };
     let listener = bound().map_err(|source| tcp_error(address, source))?;
     let address = listener.local_addr().map_err(|source| tcp_error(address, source))?;
-    Ok(Listener { socket: BoundSocket::Tcp(listener), address: format!("http://{address}") })
+    let address = format!("http://{address}");
+    Ok(Listener { socket: BoundSocket::Tcp(listener), address, passed: false })
 }
 
 fn tcp_error(address: SocketAddr, source: io::Error) -> ListenError {
@@ -287,7 +294,11 @@ fn bind_unix(path: &Path) -> Result<Listener, ListenError> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(error)?;
     listener.set_nonblocking(true).map_err(error)?;
     let listener = UnixListener::from_std(listener).map_err(error)?;
-    Ok(Listener { socket: BoundSocket::Unix { listener, _file: Some(file) }, address })
+    Ok(Listener {
+        socket: BoundSocket::Unix { listener, _file: Some(file) },
+        address,
+        passed: false,
+    })
 }
 
 /// Removes the socket file of a process that is gone; nothing else.
@@ -365,6 +376,11 @@ impl Listener {
     /// The address as a URL, such as `http://127.0.0.1:8091`, or `unix:PATH`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// It was opened by another process, which keeps it.
+    pub(super) fn is_passed(&self) -> bool {
+        self.passed
     }
 
     /// The next connection.

@@ -89,7 +89,8 @@ fn ollama_model(name: &str, facts: Option<&ModelFacts>) -> Value {
         "name": name,
         "model": name,
         "modified_at": "",
-        "size": facts.map_or_else(|| json!(""), |f| json!(f.size)),
+        // Always empty, as llama-server's: a client should find one type. `data[].meta` has it.
+        "size": "",
         "digest": "",
         "type": "model",
         "description": facts.and_then(|f| f.name.as_deref()).unwrap_or_default(),

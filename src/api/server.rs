@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::accept::{accept_loop, raise_descriptor_limit};
 use super::connection::Stage;
@@ -11,8 +12,8 @@ use super::{AppState, Listener, router};
 /// Time for the last answers to reach their clients after the engine's own deadline.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Serves until `shutdown` is done. Then no connection is accepted any more, new requests on open
-/// ones get 503, and running ones may finish; returns when all connections are closed, or cuts
+/// Serves until `shutdown` is done. Then new requests and new connections get 503, and running
+/// requests may finish; returns when all connections are closed, or cuts
 /// them off `limits.drain_timeout` and a second after the shutdown began.
 pub async fn serve(
     listeners: Vec<Listener>,
@@ -23,8 +24,9 @@ pub async fn serve(
     let router = router(state.clone());
     // Every task holds a receiver: when all are dropped, all tasks are done.
     let (stage, seen) = watch::channel(Stage::Serve);
+    let mut accepting = JoinSet::new();
     for listener in listeners {
-        tokio::spawn(accept_loop(listener, router.clone(), state.clone(), seen.clone()));
+        accepting.spawn(accept_loop(listener, router.clone(), state.clone(), seen.clone()));
     }
     drop(seen);
 

@@ -1,6 +1,6 @@
 //! Messages as OpenAI's chat API has them.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// One message of a conversation.
@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// What is said; assistants that only call tools may say nothing.
-    #[serde(default)]
+    /// What is said; assistants that only call tools may say nothing. `null` is an empty text, as
+    /// for llama-server.
+    #[serde(default, deserialize_with = "text_or_null")]
     pub content: Option<Content>,
     /// The assistant's thoughts in an earlier turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,6 +27,11 @@ pub struct Message {
     /// Fields that some template may know.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+fn text_or_null<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Content>, D::Error> {
+    let content = Option::<Content>::deserialize(json)?;
+    Ok(Some(content.unwrap_or_else(|| Content::Text(String::new()))))
 }
 
 /// Who speaks.

@@ -146,7 +146,7 @@ pub struct ModelFacts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
     /// `limits.queue` requests are waiting already.
-    #[error("{waiting} requests are waiting already")]
+    #[error("the queue is full ({waiting} waiting)")]
     QueueFull {
         /// How many.
         waiting: usize,

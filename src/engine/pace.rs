@@ -25,7 +25,7 @@ const CHUNKS: [usize; 13] = [16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 153
 const LEAST_SPEED: f64 = 0.7;
 
 /// The same for a prompt that runs alone, even if a step takes longer than a second.
-const LEAST_SPEED_ALONE: f64 = 0.95;
+const LEAST_SPEED_ALONE: f64 = 0.9;
 
 /// While several prompts wait, they get so many times what the running streams need of a step.
 const CROWD_SHARE: f64 = 2.0;

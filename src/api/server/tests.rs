@@ -206,8 +206,10 @@ async fn shutdown_waits_for_running_requests_and_refuses_new_ones() {
     half.write_all(b"host: x\r\n\r\n").await.unwrap();
     let refused = rest(&mut half).await;
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("shutting_down"), "{refused}");
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(TcpStream::connect(&server.address).await.is_err());
+    let mut new = server.connect().await;
+    let refused = rest(&mut new).await;
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("shutting_down"), "{refused}");
+    assert!(refused.contains("connection: close") && refused.contains("retry-after"), "{refused}");
     assert!(!server.task.is_finished());
     server.load.send_replace(LoadState::Failed("no memory".to_owned()));
     assert!(rest(&mut running).await.contains("load_failed"));

@@ -64,6 +64,8 @@ pub fn object_text(body: &[u8]) -> Result<&str, BodyError> {
     let text = std::str::from_utf8(body).map_err(|e| {
         BodyError::json(format_args!("byte {} is not valid UTF-8", e.valid_up_to() + 1))
     })?;
+    // Some editors and Windows clients put a byte order mark first.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // serde reads an array as a struct's fields in order; no client means that.
     match text.trim_ascii_start().bytes().next() {
         Some(b'{') => Ok(text),
@@ -240,6 +242,11 @@ mod tests {
             message(r#"{"name":"a","inner":["x"]}"#),
             "`inner[0]`: invalid type: string \"x\", expected an object"
         );
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_body() {
+        assert_eq!(object_text("\u{feff}{}".as_bytes()).unwrap(), "{}");
     }
 
     #[test]

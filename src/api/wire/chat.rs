@@ -252,6 +252,8 @@ fn check_part(i: usize, j: usize, part: &ContentPart) -> Result<(), BodyError> {
     match (part.kind.as_str(), &part.text) {
         ("text", Some(_)) => Ok(()),
         ("text", None) => Err(BodyError::missing(format!("{path}.text"))),
+        // OpenAI's clients send back what they got; templates know nothing of it.
+        ("refusal", _) => Ok(()),
         (kind, _) => {
             let kind: String = kind.chars().take(40).collect();
             Err(BodyError::unsupported(
@@ -308,6 +310,18 @@ mod tests {
             assert_eq!(refused(read(&body)), (param.to_owned(), code), "{messages}");
         }
         assert_eq!(refused(read("{}")), ("messages".to_owned(), "missing_field"));
+    }
+
+    #[test]
+    fn content_that_is_null_is_an_empty_text() {
+        let call = read(
+            r#"{"messages":[{"role":"user","content":null},{"role":"assistant","content":null},
+                {"role":"tool","tool_call_id":"1","content":null},
+                {"role":"assistant","content":[{"type":"refusal","refusal":"no"}]}]}"#,
+        )
+        .unwrap();
+        let empty = Some(Content::Text(String::new()));
+        assert!(call.conversation.messages[..3].iter().all(|m| m.content == empty));
     }
 
     #[test]
