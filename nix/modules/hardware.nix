@@ -30,27 +30,17 @@ let
       "hardware.strixhalo.memory.gttGiB";
   inGiB = number: toString (builtins.floor (number / (pagesPerGiB * 1.0)));
 
+  environments = import ./rocm-profiles.nix;
   profiles = {
     gfx1100-compat = {
       package = packages.strixhalo;
       version = "6.4.1";
       kernelPackages = flake.linux617For pkgs.stdenv.hostPlatform.system;
-      environment = {
-        HSA_OVERRIDE_GFX_VERSION = "11.0.0";
-        GGML_CUDA_ENABLE_UNIFIED_MEMORY = "1";
-        HSA_XNACK = "1";
-        ROCBLAS_USE_HIPBLASLT = "1";
-        GPU_MAX_HW_QUEUES = "2";
-      };
     };
     gfx1151-native = {
       package = packages.strixhalo-rocm7;
       version = pkgs.rocmPackages.clr.version;
       kernelPackages = pkgs.linuxPackages;
-      environment = {
-        ROCBLAS_USE_HIPBLASLT = "1";
-        GPU_MAX_HW_QUEUES = "2";
-      };
     };
   };
   profile = profiles.${cfg.rocm.profile};
@@ -330,7 +320,7 @@ in
       graphics.enable = lib.mkDefault true;
       enableRedistributableFirmware = lib.mkDefault true;
       cpu.amd.updateMicrocode = lib.mkDefault true;
-      strixhalo.rocm.environment = lib.mapAttrs (_: lib.mkDefault) profile.environment;
+      strixhalo.rocm.environment = lib.mapAttrs (_: lib.mkDefault) environments.${cfg.rocm.profile};
     };
 
     services.udev.extraRules = import ./udev-rules.nix;

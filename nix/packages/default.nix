@@ -19,6 +19,7 @@ rec {
     pname = "strixhalo";
     description = "LLM server for AMD Ryzen AI MAX+ 395, on ROCm 6.4.1";
     targetCpu = "znver5";
+    rocmProfile = "gfx1100-compat";
     backendFeatures = [ "hip" ];
     backendLibraries = [ rocm ];
     # gfx1100 for the override that the appliance sets by default, gfx1151 for running without it.
@@ -36,6 +37,7 @@ rec {
     pname = "strixhalo-rocm7";
     description = "LLM server for AMD Ryzen AI MAX+ 395, on nixpkgs' ROCm";
     targetCpu = "znver5";
+    rocmProfile = "gfx1151-native";
     backendFeatures = [ "hip" ];
     backendLibraries = [
       rocmPackages.clr

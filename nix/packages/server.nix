@@ -16,6 +16,8 @@
   backendTools ? [ ],
   backendLibraries ? [ ],
   backendEnvironment ? { },
+  # The profile of nix/modules/rocm-profiles.nix that its GPU code is for.
+  rocmProfile ? null,
 }:
 let
   manifest = lib.importTOML ../../Cargo.toml;
@@ -125,7 +127,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
   '';
 
   passthru = {
-    inherit targetCpu;
+    inherit rocmProfile targetCpu;
     # Checks settings on every machine.
     tools = strixhalo-tools;
     tests.version = testers.testVersion { package = finalAttrs.finalPackage; };

@@ -116,6 +116,7 @@ if [[ -z $lib ]]; then
     finish
 fi
 with_lib="lib = import $lib;"
+tests_of app-tests.nix "$with_lib"
 tests_of hardware-tests.nix "$with_lib"
 tests_of service-tests.nix "$with_lib"
 tests_of host-tests.nix "$with_lib"
