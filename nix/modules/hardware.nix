@@ -22,13 +22,14 @@ let
       pagePoolSize
       ;
   };
-  inherit (memory) pages pagesPerGiB;
-  usedOption =
-    if cfg.memory.pagesLimit != null then
-      "hardware.strixhalo.memory.pagesLimit"
-    else
-      "hardware.strixhalo.memory.gttGiB";
-  inGiB = number: toString (builtins.floor (number / (pagesPerGiB * 1.0)));
+  checks = import ./hardware-checks.nix {
+    inherit
+      config
+      lib
+      memory
+      pkgs
+      ;
+  };
 
   environments = import ./rocm-profiles.nix;
   profiles = {
@@ -44,14 +45,6 @@ let
     };
   };
   profile = profiles.${cfg.rocm.profile};
-
-  kernelVersion = config.boot.kernelPackages.kernel.version;
-  wantsNewKernel = lib.versionAtLeast cfg.rocm.version "7.2";
-
-  pageLimits = lib.filter (lib.hasPrefix "ttm.pages_limit=") config.boot.kernelParams;
-  setsGttsize =
-    lib.any (lib.hasPrefix "amdgpu.gttsize=") config.boot.kernelParams
-    || lib.hasInfix "gttsize" config.boot.extraModprobeConfig;
 in
 {
   options.hardware.strixhalo = {
@@ -253,61 +246,7 @@ in
   };
 
   config = lib.mkIf cfg.enable {
-    assertions = [
-      {
-        assertion = cfg.memory.gttGiB == null || cfg.memory.pagesLimit == null;
-        message = ''
-          hardware.strixhalo.memory.gttGiB and hardware.strixhalo.memory.pagesLimit set the same
-          limit: remove one of them.'';
-      }
-      {
-        assertion = pages <= cfg.memory.installedGiB * pagesPerGiB;
-        message = ''
-          ${usedOption} lets the GPU map ${inGiB pages} GiB, more than the ${toString cfg.memory.installedGiB} GiB of
-          hardware.strixhalo.memory.installedGiB: lower it, or say how much is installed.'';
-      }
-      {
-        assertion = lib.length pageLimits <= 1;
-        message = ''
-          boot.kernelParams has ${toString pageLimits}: remove the one that is set there and
-          use hardware.strixhalo.memory.pagesLimit.'';
-      }
-      {
-        assertion = lib.versionAtLeast kernelVersion "6.16.9";
-        message = ''
-          boot.kernelPackages is Linux ${kernelVersion}, on which ROCm sees about 15 GB of the memory:
-          6.16.9 or later is needed. Leave boot.kernelPackages to hardware.strixhalo.kernelPackages.'';
-      }
-      {
-        assertion = wantsNewKernel || lib.versionOlder kernelVersion "6.18.4";
-        message = ''
-          boot.kernelPackages is Linux ${kernelVersion}, on which ROCm ${cfg.rocm.version} faults: ROCm before 7.2
-          needs a kernel before 6.18.4. Leave boot.kernelPackages to
-          hardware.strixhalo.kernelPackages, or set hardware.strixhalo.rocm.profile = "gfx1151-native".'';
-      }
-      {
-        assertion = !wantsNewKernel || lib.versionAtLeast kernelVersion "6.18.4";
-        message = ''
-          boot.kernelPackages is Linux ${kernelVersion}, too old for ROCm ${cfg.rocm.version}: ROCm 7.2 and later
-          need 6.18.4 or later. Leave boot.kernelPackages to hardware.strixhalo.kernelPackages, or
-          set hardware.strixhalo.rocm.profile = "gfx1100-compat".'';
-      }
-      {
-        # ROCm#5724: the GPU's scheduler (MES 0x83) stops answering.
-        assertion = pkgs.linux-firmware.version != "20251125";
-        message = ''
-          pkgs.linux-firmware is 20251125, with which this GPU hangs: update nixpkgs (20260110 and
-          20260309 are good), or override linux-firmware.'';
-      }
-    ];
-
-    warnings =
-      lib.optional (pages > (cfg.memory.installedGiB - 6) * pagesPerGiB) ''
-        ${usedOption} lets the GPU map ${inGiB pages} of ${toString cfg.memory.installedGiB} GiB: less than 6 GiB stay for
-        the system, which then runs out of memory under load. Lower it.''
-      ++ lib.optional setsGttsize ''
-        amdgpu.gttsize is set in boot.kernelParams or boot.extraModprobeConfig. It is deprecated and
-        conflicts with ttm.pages_limit: remove it and use hardware.strixhalo.memory.gttGiB.'';
+    inherit (checks) assertions warnings;
 
     boot = {
       kernelPackages = lib.mkDefault cfg.kernelPackages;

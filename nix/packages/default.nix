@@ -20,6 +20,7 @@ rec {
     description = "LLM server for AMD Ryzen AI MAX+ 395, on ROCm 6.4.1";
     targetCpu = "znver5";
     rocmProfile = "gfx1100-compat";
+    rocmVersion = rocm.version;
     backendFeatures = [ "hip" ];
     backendLibraries = [ rocm ];
     # gfx1100 for the override that the appliance sets by default, gfx1151 for running without it.
@@ -38,6 +39,7 @@ rec {
     description = "LLM server for AMD Ryzen AI MAX+ 395, on nixpkgs' ROCm";
     targetCpu = "znver5";
     rocmProfile = "gfx1151-native";
+    rocmVersion = rocmPackages.clr.version;
     backendFeatures = [ "hip" ];
     backendLibraries = [
       rocmPackages.clr

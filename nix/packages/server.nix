@@ -18,6 +18,8 @@
   backendEnvironment ? { },
   # The profile of nix/modules/rocm-profiles.nix that its GPU code is for.
   rocmProfile ? null,
+  # The ROCm that it runs on, which the kernel has to go with; null for a backend without.
+  rocmVersion ? null,
 }:
 let
   manifest = lib.importTOML ../../Cargo.toml;
@@ -127,7 +129,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
   '';
 
   passthru = {
-    inherit rocmProfile targetCpu;
+    inherit rocmProfile rocmVersion targetCpu;
     # Checks settings on every machine.
     tools = strixhalo-tools;
     tests.version = testers.testVersion { package = finalAttrs.finalPackage; };

@@ -3,12 +3,8 @@
 let
   inherit (import ./cases.nix { inherit lib; }) nixos;
 
-  packages = {
+  packages = nixos.packages // {
     rocm = nixos.package "rocm" "6.4.1";
-    strixhalo = nixos.package "strixhalo" "1" // {
-      rocmProfile = "gfx1100-compat";
-    };
-    strixhalo-cpu = nixos.package "strixhalo-cpu" "1";
     strixhalo-tools = nixos.package "strixhalo-tools" "1";
   };
   apps = import ../../nix/apps.nix {

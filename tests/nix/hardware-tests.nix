@@ -180,6 +180,63 @@ in
         "6.18.4"
         "gfx1100-compat"
       ];
+  "a package for the other profile is refused" =
+    refused { services.strixhalo.package = nixos.packages.strixhalo-rocm7; }
+      [
+        "services.strixhalo.package (strixhalo-rocm7)"
+        "hardware.strixhalo.rocm.profile = \"gfx1151-native\""
+      ];
+  "also on a kernel that its ROCm would run on" =
+    refused
+      {
+        boot.kernelPackages = kernel "6.18.20";
+        services.strixhalo.package = nixos.packages.strixhalo-rocm7;
+      }
+      [
+        "services.strixhalo.package (strixhalo-rocm7)"
+        "hardware.strixhalo.rocm.profile = \"gfx1151-native\""
+      ];
+  "a package of one's own is paired by the ROCm that it names" =
+    refused
+      {
+        services.strixhalo.package = nixos.package "own" "1" // {
+          rocmVersion = "7.2.3";
+        };
+      }
+      [
+        "boot.kernelPackages is Linux 6.17.9"
+        "ROCm 7.2.3"
+        "services.strixhalo.package (own)"
+        "gfx1151-native"
+      ];
+  "one that names none is paired by the option" =
+    refused
+      {
+        hardware.strixhalo.rocm.version = "7.2.0";
+        services.strixhalo.package = nixos.package "own" "1";
+      }
+      [
+        "ROCm 7.2.0"
+        "hardware.strixhalo.rocm.version"
+      ];
+  "a package without ROCm runs on a kernel that the profile's ROCm does not" = {
+    expected = [ ];
+    actual = failures (with_ {
+      boot.kernelPackages = kernel "6.18.20";
+      services.strixhalo.package = nixos.packages.strixhalo-vulkan;
+    });
+  };
+  "but not on one that shows little of the memory" = refused {
+    boot.kernelPackages = kernel "6.12.40";
+    services.strixhalo.package = nixos.packages.strixhalo-vulkan;
+  } [ "6.16.9" ];
+  "a service that is off does not count" = {
+    expected = [ ];
+    actual = failures (with_ {
+      services.strixhalo.enable = lib.mkForce false;
+      services.strixhalo.package = nixos.packages.strixhalo-rocm7;
+    });
+  };
   "firmware that hangs the GPU is refused" =
     refused
       {

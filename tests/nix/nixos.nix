@@ -112,9 +112,28 @@ let
       package name "" // environment // { inherit script; };
   };
 
+  # With what the real ones say of themselves.
+  packages = lib.mapAttrs (name: passthru: package name "1" // passthru) {
+    strixhalo = {
+      rocmProfile = "gfx1100-compat";
+      rocmVersion = "6.4.1";
+    };
+    strixhalo-rocm7 = {
+      rocmProfile = "gfx1151-native";
+      rocmVersion = "7.2.3";
+    };
+    strixhalo-vulkan = {
+      rocmProfile = null;
+      rocmVersion = null;
+    };
+    strixhalo-cpu = {
+      rocmProfile = null;
+      rocmVersion = null;
+    };
+  };
+
   modules = import ../../nix/modules {
-    packagesFor =
-      _: lib.genAttrs [ "strixhalo" "strixhalo-rocm7" "strixhalo-cpu" ] (name: package name "1");
+    packagesFor = _: packages;
     linux617For = _: kernel "6.17.9";
   };
 
@@ -129,7 +148,12 @@ let
     }).config;
 in
 {
-  inherit pkgs kernel package;
+  inherit
+    kernel
+    package
+    packages
+    pkgs
+    ;
   # One of them twice, as a user might import it.
   eval = evaluated [
     modules.default
