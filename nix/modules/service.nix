@@ -58,17 +58,15 @@ let
     else
       "${address}:${toString port}";
 
-  opensFirewall = cfg.openFirewall || cfg.firewallInterfaces != [ ];
-  inStore = path: path != null && lib.hasPrefix "${builtins.storeDir}/" (toString path);
-  # The service sees no home directories.
-  isHidden =
-    path:
-    path != null
-    && lib.any (prefix: lib.hasPrefix prefix "${path}/") [
-      "/home/"
-      "/root/"
-      "/run/user/"
-    ];
+  checks = import ./service-checks.nix {
+    inherit
+      config
+      effective
+      isAddress
+      lib
+      onlyLocal
+      ;
+  };
 
   unit = import ./unit.nix (
     {
@@ -261,93 +259,7 @@ in
   };
 
   config = lib.mkIf cfg.enable {
-    assertions = [
-      {
-        assertion = cfg.demoModel || effective.model.path != null;
-        message = ''
-          services.strixhalo.settings.model.path is not set: name a GGUF file, relative to
-          services.strixhalo.models, or set services.strixhalo.demoModel = true to serve the
-          built-in demo model.'';
-      }
-      {
-        assertion = !(cfg.demoModel && effective.model.path != null);
-        message = ''
-          services.strixhalo.demoModel is set, and so is services.strixhalo.settings.model.path:
-          remove one of them.'';
-      }
-      {
-        assertion = !inStore effective.model.path;
-        message = ''
-          services.strixhalo.settings.model.path (${toString effective.model.path}) is in the Nix store: a model
-          there is copied by every deployment. Put it into ${toString cfg.models} (services.strixhalo.models)
-          and name it relative to that.'';
-      }
-      {
-        assertion = !inStore cfg.models;
-        message = ''
-          services.strixhalo.models is in the Nix store: name a directory outside it, as a string,
-          such as "/srv/models".'';
-      }
-      {
-        assertion = !inStore cfg.apiKeyFile;
-        message = ''
-          services.strixhalo.apiKeyFile (${toString cfg.apiKeyFile}) is in the Nix store, which everyone can
-          read: name a file outside it, as a string, such as "/etc/strixhalo/api-keys".'';
-      }
-      {
-        assertion = !inStore cfg.environmentFile;
-        message = ''
-          services.strixhalo.environmentFile (${toString cfg.environmentFile}) is in the Nix store, which
-          everyone can read: name a file outside it, as a string.'';
-      }
-      {
-        assertion = effective.server.api_keys == [ ];
-        message = ''
-          services.strixhalo.settings.server.api_keys would write keys to the Nix store, which
-          everyone can read: put them into a file and name it in services.strixhalo.apiKeyFile.'';
-      }
-      {
-        assertion = effective.server.api_key_file == null;
-        message = ''
-          services.strixhalo.settings.server.api_key_file is read by the service itself, which sees
-          only files of its own user: use services.strixhalo.apiKeyFile.'';
-      }
-      {
-        assertion = port != 0 || !(cfg.socket.enable || opensFirewall);
-        message = ''
-          services.strixhalo.settings.server.port = 0 takes any free port, which neither a socket
-          unit nor a firewall can know: name a port, or set services.strixhalo.socket.enable = false
-          and keep the firewall closed.'';
-      }
-      {
-        assertion = !cfg.socket.enable || lib.all isAddress host;
-        message = ''
-          services.strixhalo.settings.server.host has a name, and a socket unit takes only addresses
-          and unix:PATH: write the address, or set services.strixhalo.socket.enable = false.'';
-      }
-      {
-        assertion = !isHidden cfg.models && !isHidden effective.model.path;
-        message = ''
-          services.strixhalo.models and services.strixhalo.settings.model.path must not be in a home
-          directory, which the service cannot see: move the models, to /srv/models for example.'';
-      }
-    ];
-
-    warnings =
-      lib.optional
-        (
-          (cfg.openFirewall || !config.networking.firewall.enable)
-          && !onlyLocal
-          && cfg.apiKeyFile == null
-          && cfg.environmentFile == null
-        )
-        ''
-          services.strixhalo is open to every network of this machine and asks for no key: set
-          services.strixhalo.apiKeyFile, or open the port only where you trust everyone, with
-          services.strixhalo.firewallInterfaces.''
-      ++ lib.optional (opensFirewall && onlyLocal) ''
-        services.strixhalo.openFirewall or firewallInterfaces is set, but the server listens on
-        ${toString host} only: set services.strixhalo.settings.server.host, to [ "0.0.0.0" ] for example.'';
+    inherit (checks) assertions warnings;
 
     services.strixhalo = {
       # A lost GPU is an error and not a slow server.

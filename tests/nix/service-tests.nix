@@ -2,12 +2,9 @@
 { lib }:
 let
   inherit (import ./cases.nix { inherit lib; })
-    inStore
     is
     nixos
-    refused
     serviceOf
-    warned
     with_
     ;
   inherit (nixos) failures;
@@ -34,117 +31,6 @@ in
         inherit (config.services.strixhalo.settings.model) gpu;
       };
   };
-  "a service without a model is refused" =
-    refused { services.strixhalo.settings.model.path = lib.mkForce null; }
-      [
-        "services.strixhalo.settings.model.path"
-        "services.strixhalo.demoModel"
-      ];
-  "the demo model can be asked for" = {
-    expected = [ ];
-    actual = failures (with_ {
-      services.strixhalo = {
-        demoModel = true;
-        settings.model.path = lib.mkForce null;
-      };
-    });
-  };
-  "the demo model beside another is refused" = refused { services.strixhalo.demoModel = true; } [
-    "services.strixhalo.demoModel"
-    "remove one"
-  ];
-  "a model in the store is refused" =
-    refused { services.strixhalo.settings.model.path = lib.mkForce (inStore "model.gguf"); }
-      [
-        "services.strixhalo.settings.model.path"
-        "store"
-        "/srv/models"
-      ];
-  "a models directory in the store is refused" =
-    refused { services.strixhalo.models = inStore "models"; }
-      [
-        "services.strixhalo.models"
-        "store"
-      ];
-  "a models directory in a home is refused" =
-    refused { services.strixhalo.models = "/home/alice/models"; }
-      [
-        "services.strixhalo.models"
-        "home"
-        "/srv/models"
-      ];
-  "a key file in the store is refused" = refused { services.strixhalo.apiKeyFile = inStore "keys"; } [
-    "services.strixhalo.apiKeyFile"
-    "everyone can read"
-    "/etc/strixhalo/api-keys"
-  ];
-  "an environment file in the store is refused" =
-    refused { services.strixhalo.environmentFile = inStore "env"; }
-      [
-        "services.strixhalo.environmentFile"
-        "everyone can read"
-      ];
-  "keys in the settings are refused" =
-    refused { services.strixhalo.settings.server.api_keys = [ "k" ]; }
-      [
-        "services.strixhalo.settings.server.api_keys"
-        "services.strixhalo.apiKeyFile"
-      ];
-  "a key file in the settings is refused" =
-    refused { services.strixhalo.settings.server.api_key_file = "/etc/keys"; }
-      [
-        "services.strixhalo.settings.server.api_key_file"
-        "services.strixhalo.apiKeyFile"
-      ];
-  "a socket on any free port is refused" = refused { services.strixhalo.settings.server.port = 0; } [
-    "services.strixhalo.settings.server.port"
-    "services.strixhalo.socket.enable"
-  ];
-  "a socket on a host name is refused" =
-    refused { services.strixhalo.settings.server.host = [ "box.lan" ]; }
-      [
-        "services.strixhalo.settings.server.host"
-        "services.strixhalo.socket.enable"
-      ];
-  "an open firewall without keys is a warning" =
-    warned
-      {
-        services.strixhalo = {
-          openFirewall = true;
-          settings.server.host = [ "0.0.0.0" ];
-        };
-      }
-      [
-        "services.strixhalo.apiKeyFile"
-        "services.strixhalo.firewallInterfaces"
-      ];
-  "so is no firewall at all" = warned {
-    networking.firewall.enable = false;
-    services.strixhalo.settings.server.host = [ "::" ];
-  } [ "services.strixhalo.apiKeyFile" ];
-  "with keys, or on one interface, it is none" = {
-    expected = [ ];
-    actual =
-      (with_ {
-        services.strixhalo = {
-          openFirewall = true;
-          apiKeyFile = "/etc/strixhalo/api-keys";
-          settings.server.host = [ "0.0.0.0" ];
-        };
-      }).warnings
-      ++ (with_ {
-        services.strixhalo = {
-          firewallInterfaces = [ "enp1s0" ];
-          settings.server.host = [ "0.0.0.0" ];
-        };
-      }).warnings;
-  };
-  "an open firewall before a server on loopback is a warning" =
-    warned { services.strixhalo.openFirewall = true; }
-      [
-        "services.strixhalo.openFirewall"
-        "services.strixhalo.settings.server.host"
-      ];
   "one address and port feed the settings, the socket and the firewall" = {
     expected = {
       socket = [

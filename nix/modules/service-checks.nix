@@ -1,0 +1,174 @@
+# What `services.strixhalo` refuses and what it warns of. `effective` is what the server will go by.
+{
+  config,
+  effective,
+  isAddress,
+  lib,
+  onlyLocal,
+}:
+let
+  cfg = config.services.strixhalo;
+  inherit (effective.server) host port;
+  modelPath = effective.model.path;
+  withoutSlash = path: lib.removeSuffix "/" (toString path);
+  modelsDir =
+    if effective.model.models_dir == null then null else withoutSlash effective.model.models_dir;
+
+  opensFirewall = cfg.openFirewall || cfg.firewallInterfaces != [ ];
+  isAbsolute = lib.hasPrefix "/";
+  inStore = path: path != null && lib.hasPrefix "${builtins.storeDir}/" (toString path);
+  # The service sees no home directories.
+  isHidden =
+    path:
+    path != null
+    && lib.any (prefix: lib.hasPrefix prefix "${toString path}/") [
+      "/home/"
+      "/root/"
+      "/run/user/"
+    ];
+
+  # By name, because a value does not tell. The server's own are STRIXHALO_SERVER__API_KEYS and
+  # LLAMA_API_KEY.
+  variables = lib.attrNames (lib.filterAttrs (_: value: value != null) cfg.environment);
+  isKey = name: builtins.match ".*(API_KEY.*|_TOKEN|_SECRET|_PASSWORD)" name != null;
+  isFile = lib.hasSuffix "_FILE";
+  keyVariables = lib.filter (name: isKey name && !isFile name) variables;
+  keyFileVariables = lib.filter (name: isKey name && isFile name) variables;
+in
+{
+  assertions = [
+    {
+      assertion = cfg.demoModel || effective.model.path != null;
+      message = ''
+        services.strixhalo.settings.model.path is not set: name a GGUF file, relative to
+        services.strixhalo.models, or set services.strixhalo.demoModel = true to serve the
+        built-in demo model.'';
+    }
+    {
+      assertion = !(cfg.demoModel && effective.model.path != null);
+      message = ''
+        services.strixhalo.demoModel is set, and so is services.strixhalo.settings.model.path:
+        remove one of them.'';
+    }
+    {
+      assertion = !inStore modelPath;
+      message = ''
+        services.strixhalo.settings.model.path (${toString modelPath}) is in the Nix store: a model
+        there is copied by every deployment. Put it into ${
+          if cfg.models == null then "a directory outside the store" else toString cfg.models
+        }
+        (services.strixhalo.models) and name it relative to that.'';
+    }
+    {
+      assertion = !inStore modelsDir || inStore cfg.models;
+      message = ''
+        services.strixhalo.settings.model.models_dir (${toString modelsDir}) is in the Nix store: models
+        there are copied by every deployment. Remove it, and name a directory outside the store in
+        services.strixhalo.models, such as "/srv/models".'';
+    }
+    {
+      # A directory in the store is refused already, whichever of the two names it.
+      assertion =
+        cfg.models == null
+        || inStore cfg.models
+        || inStore modelsDir
+        || modelsDir == withoutSlash cfg.models;
+      message = ''
+        services.strixhalo.settings.model.models_dir (${toString modelsDir}) is not
+        services.strixhalo.models (${toString cfg.models}), which the module makes at boot: remove the
+        setting, which follows services.strixhalo.models, and name the directory there.'';
+    }
+    {
+      assertion = modelPath == null || isAbsolute modelPath || modelsDir != null;
+      message = ''
+        services.strixhalo.settings.model.path (${toString modelPath}) is relative, and
+        services.strixhalo.models = null leaves no directory to look in: write an absolute path, or
+        name the directory in services.strixhalo.models.'';
+    }
+    {
+      assertion = !inStore cfg.models;
+      message = ''
+        services.strixhalo.models is in the Nix store: name a directory outside it, as a string,
+        such as "/srv/models".'';
+    }
+    {
+      assertion = !inStore cfg.apiKeyFile;
+      message = ''
+        services.strixhalo.apiKeyFile (${toString cfg.apiKeyFile}) is in the Nix store, which everyone can
+        read: name a file outside it, as a string, such as "/etc/strixhalo/api-keys".'';
+    }
+    {
+      assertion = !inStore cfg.environmentFile;
+      message = ''
+        services.strixhalo.environmentFile (${toString cfg.environmentFile}) is in the Nix store, which
+        everyone can read: name a file outside it, as a string.'';
+    }
+    {
+      assertion = effective.server.api_keys == [ ];
+      message = ''
+        services.strixhalo.settings.server.api_keys would write keys to the Nix store, which
+        everyone can read: put them into a file and name it in services.strixhalo.apiKeyFile.'';
+    }
+    {
+      assertion = effective.server.api_key_file == null;
+      message = ''
+        services.strixhalo.settings.server.api_key_file is read by the service itself, which sees
+        only files of its own user: use services.strixhalo.apiKeyFile.'';
+    }
+    {
+      assertion = keyVariables == [ ];
+      message = ''
+        services.strixhalo.environment has ${lib.concatStringsSep ", " keyVariables}, which would lie in
+        the Nix store, which everyone can read: put API keys into a file and name it in
+        services.strixhalo.apiKeyFile, and other secrets into services.strixhalo.environmentFile.'';
+    }
+    {
+      assertion = keyFileVariables == [ ];
+      message = ''
+        services.strixhalo.environment has ${lib.concatStringsSep ", " keyFileVariables}, a file that is
+        read by the service itself, which sees only files of its own user: use
+        services.strixhalo.apiKeyFile.'';
+    }
+    {
+      assertion = port != 0 || !(cfg.socket.enable || opensFirewall);
+      message = ''
+        services.strixhalo.settings.server.port = 0 takes any free port, which neither a socket
+        unit nor a firewall can know: name a port, or set services.strixhalo.socket.enable = false
+        and keep the firewall closed.'';
+    }
+    {
+      assertion = !cfg.socket.enable || lib.all isAddress host;
+      message = ''
+        services.strixhalo.settings.server.host has a name, and a socket unit takes only addresses
+        and unix:PATH: write the address, or set services.strixhalo.socket.enable = false.'';
+    }
+    {
+      assertion =
+        !lib.any isHidden [
+          cfg.models
+          modelsDir
+          modelPath
+        ];
+      message = ''
+        services.strixhalo.models, services.strixhalo.settings.model.models_dir and
+        services.strixhalo.settings.model.path must not be in a home directory, which the service
+        cannot see: move the models, to /srv/models for example.'';
+    }
+  ];
+
+  warnings =
+    lib.optional
+      (
+        (cfg.openFirewall || !config.networking.firewall.enable)
+        && !onlyLocal
+        && cfg.apiKeyFile == null
+        && cfg.environmentFile == null
+      )
+      ''
+        services.strixhalo is open to every network of this machine and asks for no key: set
+        services.strixhalo.apiKeyFile, or open the port only where you trust everyone, with
+        services.strixhalo.firewallInterfaces.''
+    ++ lib.optional (opensFirewall && onlyLocal) ''
+      services.strixhalo.openFirewall or firewallInterfaces is set, but the server listens on
+      ${toString host} only: set services.strixhalo.settings.server.host, to [ "0.0.0.0" ] for example.'';
+}

@@ -1,0 +1,219 @@
+# What services.strixhalo refuses and what it warns of. Each test is { expected; actual; }.
+{ lib }:
+let
+  inherit (import ./cases.nix { inherit lib; })
+    inStore
+    nixos
+    refused
+    warned
+    with_
+    ;
+  inherit (nixos) failures;
+in
+{
+  "a service without a model is refused" =
+    refused { services.strixhalo.settings.model.path = lib.mkForce null; }
+      [
+        "services.strixhalo.settings.model.path"
+        "services.strixhalo.demoModel"
+      ];
+  "the demo model can be asked for" = {
+    expected = [ ];
+    actual = failures (with_ {
+      services.strixhalo = {
+        demoModel = true;
+        settings.model.path = lib.mkForce null;
+      };
+    });
+  };
+  "the demo model beside another is refused" = refused { services.strixhalo.demoModel = true; } [
+    "services.strixhalo.demoModel"
+    "remove one"
+  ];
+  "a model in the store is refused" =
+    refused { services.strixhalo.settings.model.path = lib.mkForce (inStore "model.gguf"); }
+      [
+        "services.strixhalo.settings.model.path"
+        "store"
+        "/srv/models"
+      ];
+  "a models directory in the store is refused" =
+    refused { services.strixhalo.models = inStore "models"; }
+      [
+        "services.strixhalo.models"
+        "store"
+      ];
+  "a models directory in a home is refused" =
+    refused { services.strixhalo.models = "/home/alice/models"; }
+      [
+        "services.strixhalo.models"
+        "home"
+        "/srv/models"
+      ];
+  "a models_dir in the store is refused" =
+    refused
+      {
+        services.strixhalo = {
+          models = null;
+          settings.model.models_dir = inStore "models";
+        };
+      }
+      [
+        "services.strixhalo.settings.model.models_dir"
+        "store"
+        "services.strixhalo.models"
+      ];
+  "a models_dir in a home is refused" =
+    refused
+      {
+        services.strixhalo = {
+          models = null;
+          settings.model.models_dir = "/home/alice/models";
+        };
+      }
+      [
+        "services.strixhalo.settings.model.models_dir"
+        "home"
+      ];
+  "a models_dir that contradicts the models directory is refused" =
+    refused { services.strixhalo.settings.model.models_dir = "/data/models"; }
+      [
+        "services.strixhalo.settings.model.models_dir (/data/models)"
+        "services.strixhalo.models (/srv/models)"
+        "remove"
+      ];
+  "one that says the same, or stands alone, is accepted" = {
+    expected = [ ];
+    actual =
+      failures (with_ {
+        services.strixhalo.settings.model.models_dir = "/srv/models/";
+      })
+      ++ failures (with_ {
+        services.strixhalo = {
+          models = null;
+          settings.model.models_dir = "/data/models";
+        };
+      });
+  };
+  "a relative model without a directory to look in is refused" =
+    refused { services.strixhalo.models = null; }
+      [
+        "services.strixhalo.settings.model.path (model.gguf)"
+        "services.strixhalo.models"
+        "absolute"
+      ];
+  "an absolute one needs no directory" = {
+    expected = [ ];
+    actual = failures (with_ {
+      services.strixhalo = {
+        models = null;
+        settings.model.path = lib.mkForce "/data/model.gguf";
+      };
+    });
+  };
+  "keys in the environment are refused" =
+    refused
+      {
+        services.strixhalo.environment = {
+          LLAMA_API_KEY = "k";
+          STRIXHALO_SERVER__API_KEYS = "k";
+          HF_TOKEN = "t";
+        };
+      }
+      [
+        "services.strixhalo.environment has HF_TOKEN, LLAMA_API_KEY, STRIXHALO_SERVER__API_KEYS"
+        "everyone can read"
+        "services.strixhalo.apiKeyFile"
+        "services.strixhalo.environmentFile"
+      ];
+  "so is a key file that the service would read itself" =
+    refused { services.strixhalo.environment.STRIXHALO_SERVER__API_KEY_FILE = "/etc/keys"; }
+      [
+        "services.strixhalo.environment"
+        "services.strixhalo.apiKeyFile"
+      ];
+  "so are keys among the variables of the GPU" = refused {
+    hardware.strixhalo.rocm.environment.LLAMA_API_KEY = "k";
+  } [ "LLAMA_API_KEY" ];
+  "a variable that only counts tokens, and one that is removed, are no keys" = {
+    expected = [ ];
+    actual = failures (with_ {
+      services.strixhalo.environment = {
+        STRIXHALO_LIMITS__MAX_TOKENS = "100";
+        LLAMA_API_KEY = null;
+      };
+    });
+  };
+  "a key file in the store is refused" = refused { services.strixhalo.apiKeyFile = inStore "keys"; } [
+    "services.strixhalo.apiKeyFile"
+    "everyone can read"
+    "/etc/strixhalo/api-keys"
+  ];
+  "an environment file in the store is refused" =
+    refused { services.strixhalo.environmentFile = inStore "env"; }
+      [
+        "services.strixhalo.environmentFile"
+        "everyone can read"
+      ];
+  "keys in the settings are refused" =
+    refused { services.strixhalo.settings.server.api_keys = [ "k" ]; }
+      [
+        "services.strixhalo.settings.server.api_keys"
+        "services.strixhalo.apiKeyFile"
+      ];
+  "a key file in the settings is refused" =
+    refused { services.strixhalo.settings.server.api_key_file = "/etc/keys"; }
+      [
+        "services.strixhalo.settings.server.api_key_file"
+        "services.strixhalo.apiKeyFile"
+      ];
+  "a socket on any free port is refused" = refused { services.strixhalo.settings.server.port = 0; } [
+    "services.strixhalo.settings.server.port"
+    "services.strixhalo.socket.enable"
+  ];
+  "a socket on a host name is refused" =
+    refused { services.strixhalo.settings.server.host = [ "box.lan" ]; }
+      [
+        "services.strixhalo.settings.server.host"
+        "services.strixhalo.socket.enable"
+      ];
+  "an open firewall without keys is a warning" =
+    warned
+      {
+        services.strixhalo = {
+          openFirewall = true;
+          settings.server.host = [ "0.0.0.0" ];
+        };
+      }
+      [
+        "services.strixhalo.apiKeyFile"
+        "services.strixhalo.firewallInterfaces"
+      ];
+  "so is no firewall at all" = warned {
+    networking.firewall.enable = false;
+    services.strixhalo.settings.server.host = [ "::" ];
+  } [ "services.strixhalo.apiKeyFile" ];
+  "with keys, or on one interface, it is none" = {
+    expected = [ ];
+    actual =
+      (with_ {
+        services.strixhalo = {
+          openFirewall = true;
+          apiKeyFile = "/etc/strixhalo/api-keys";
+          settings.server.host = [ "0.0.0.0" ];
+        };
+      }).warnings
+      ++ (with_ {
+        services.strixhalo = {
+          firewallInterfaces = [ "enp1s0" ];
+          settings.server.host = [ "0.0.0.0" ];
+        };
+      }).warnings;
+  };
+  "an open firewall before a server on loopback is a warning" =
+    warned { services.strixhalo.openFirewall = true; }
+      [
+        "services.strixhalo.openFirewall"
+        "services.strixhalo.settings.server.host"
+      ];
+}
