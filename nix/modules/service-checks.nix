@@ -15,6 +15,27 @@ let
     if effective.model.models_dir == null then null else withoutSlash effective.model.models_dir;
 
   opensFirewall = cfg.openFirewall || cfg.firewallInterfaces != [ ];
+  firewall = config.networking.firewall;
+  # The port may be opened by the firewall's own options as well; ours end up there too.
+  opensPort =
+    rules:
+    lib.elem port (rules.allowedTCPPorts or [ ])
+    || lib.any (range: range.from <= port && port <= range.to) (rules.allowedTCPPortRanges or [ ]);
+  # What opens it on every interface, if anything does.
+  everywhere =
+    if !firewall.enable then
+      "networking.firewall.enable = false"
+    else if cfg.openFirewall then
+      "services.strixhalo.openFirewall"
+    else if opensPort firewall then
+      "networking.firewall.allowedTCPPorts or networking.firewall.allowedTCPPortRanges"
+    else
+      null;
+  untrustedInterfaces = lib.filter (
+    name: opensPort firewall.interfaces.${name} && !lib.elem name (firewall.trustedInterfaces or [ ])
+  ) (lib.attrNames firewall.interfaces);
+  asksNobody = !onlyLocal && cfg.apiKeyFile == null;
+
   isAbsolute = lib.hasPrefix "/";
   inStore = path: path != null && lib.hasPrefix "${builtins.storeDir}/" (toString path);
   # The service sees no home directories.
@@ -157,17 +178,25 @@ in
   ];
 
   warnings =
-    lib.optional
-      (
-        (cfg.openFirewall || !config.networking.firewall.enable)
-        && !onlyLocal
-        && cfg.apiKeyFile == null
-        && cfg.environmentFile == null
-      )
+    lib.optional (asksNobody && everywhere != null) (
       ''
-        services.strixhalo is open to every network of this machine and asks for no key: set
-        services.strixhalo.apiKeyFile, or open the port only where you trust everyone, with
-        services.strixhalo.firewallInterfaces.''
+        services.strixhalo is open on every interface of this machine (${everywhere}) and
+        asks for no key: set services.strixhalo.apiKeyFile, or open the port only where you trust
+        everyone, with services.strixhalo.firewallInterfaces and
+        networking.firewall.trustedInterfaces.''
+      + lib.optionalString (cfg.environmentFile != null) ''
+        ${" "}services.strixhalo.environmentFile does not count, because nothing here can tell whether it
+        holds keys: write them to a file, one on a line, and name it in services.strixhalo.apiKeyFile.''
+    )
+    # Here a file of variables is given the benefit of the doubt: the interface was named on purpose.
+    ++
+      lib.optional
+        (asksNobody && everywhere == null && cfg.environmentFile == null && untrustedInterfaces != [ ])
+        ''
+          services.strixhalo is open on ${lib.concatStringsSep ", " untrustedInterfaces} (services.strixhalo.firewallInterfaces or
+          networking.firewall.interfaces) and asks for no key: set services.strixhalo.apiKeyFile.
+          Where you trust everyone on that network, and with every port of this machine, add the
+          interface to networking.firewall.trustedInterfaces.''
     ++ lib.optional (opensFirewall && onlyLocal) ''
       services.strixhalo.openFirewall or firewallInterfaces is set, but the server listens on
       ${toString host} only: set services.strixhalo.settings.server.host, to [ "0.0.0.0" ] for example.'';

@@ -182,7 +182,8 @@ in
       example = "/etc/strixhalo/environment";
       description = ''
         File of `NAME=VALUE` lines, read by systemd at the start, for variables that nobody should
-        read in the store. Values override {option}`services.strixhalo.settings`.
+        read in the store. Values override {option}`services.strixhalo.settings`. Keys belong into
+        {option}`services.strixhalo.apiKeyFile`, where the module knows of them.
       '';
     };
     environment = mkOption {
@@ -205,13 +206,20 @@ in
     openFirewall = mkOption {
       type = types.bool;
       default = false;
-      description = "Whether to open the server's port on all network interfaces.";
+      description = ''
+        Whether to open the server's port on all network interfaces. Without
+        {option}`services.strixhalo.apiKeyFile` that is a warning.
+      '';
     };
     firewallInterfaces = mkOption {
       type = types.listOf types.str;
       default = [ ];
       example = [ "enp1s0" ];
-      description = "Network interfaces on which the firewall lets the server's port through.";
+      description = ''
+        Network interfaces on which the firewall lets the server's port through. Without
+        {option}`services.strixhalo.apiKeyFile` that is a warning, unless the interface is in
+        {option}`networking.firewall.trustedInterfaces`.
+      '';
     };
     ipAddressAllow = mkOption {
       type = types.nullOr (types.listOf types.str);

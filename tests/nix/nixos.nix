@@ -60,6 +60,8 @@ let
       firewall = {
         enable = flag true;
         allowedTCPPorts = list;
+        allowedTCPPortRanges = list;
+        trustedInterfaces = list;
         interfaces = any;
       };
     };

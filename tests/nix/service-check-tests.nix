@@ -193,22 +193,105 @@ in
     networking.firewall.enable = false;
     services.strixhalo.settings.server.host = [ "::" ];
   } [ "services.strixhalo.apiKeyFile" ];
-  "with keys, or on one interface, it is none" = {
-    expected = [ ];
-    actual =
-      (with_ {
+  "so is the port among the firewall's own" =
+    warned
+      {
+        networking.firewall.allowedTCPPorts = [ 8091 ];
+        services.strixhalo.settings.server.host = [ "0.0.0.0" ];
+      }
+      [
+        "networking.firewall.allowedTCPPorts"
+        "services.strixhalo.apiKeyFile"
+      ];
+  "so is a range that holds it" =
+    warned
+      {
+        networking.firewall.allowedTCPPortRanges = [
+          {
+            from = 8000;
+            to = 9000;
+          }
+        ];
+        services.strixhalo.settings.server.host = [ "0.0.0.0" ];
+      }
+      [
+        "networking.firewall.allowedTCPPortRanges"
+        "services.strixhalo.apiKeyFile"
+      ];
+  "so is a file of variables, which may or may not hold keys" =
+    warned
+      {
         services.strixhalo = {
           openFirewall = true;
-          apiKeyFile = "/etc/strixhalo/api-keys";
+          environmentFile = "/etc/strixhalo/environment";
           settings.server.host = [ "0.0.0.0" ];
         };
-      }).warnings
-      ++ (with_ {
+      }
+      [
+        "services.strixhalo.openFirewall"
+        "services.strixhalo.environmentFile"
+        "write them to a file, one on a line, and name it in services.strixhalo.apiKeyFile"
+      ];
+  "so is an interface that nobody called trusted" =
+    warned
+      {
+        networking.firewall.trustedInterfaces = [ "enp1s0" ];
         services.strixhalo = {
-          firewallInterfaces = [ "enp1s0" ];
+          firewallInterfaces = [
+            "enp1s0"
+            "wlan0"
+          ];
           settings.server.host = [ "0.0.0.0" ];
         };
-      }).warnings;
+      }
+      [
+        "wlan0 (services.strixhalo.firewallInterfaces"
+        "services.strixhalo.apiKeyFile"
+        "networking.firewall.trustedInterfaces"
+      ];
+  "so is one that the firewall itself opens" =
+    warned
+      {
+        networking.firewall.interfaces.wlan0.allowedTCPPorts = [ 8091 ];
+        services.strixhalo.settings.server.host = [ "0.0.0.0" ];
+      }
+      [
+        "wlan0"
+        "networking.firewall.interfaces"
+      ];
+  "with keys, for trusted interfaces, or for other ports it is none" = {
+    expected = [ ];
+    actual =
+      lib.concatMap
+        (
+          configuration:
+          (with_ {
+            imports = [ configuration ];
+            services.strixhalo.settings.server.host = [ "0.0.0.0" ];
+          }).warnings
+        )
+        [
+          {
+            services.strixhalo.openFirewall = true;
+            services.strixhalo.apiKeyFile = "/etc/strixhalo/api-keys";
+          }
+          {
+            services.strixhalo.firewallInterfaces = [ "enp1s0" ];
+            services.strixhalo.apiKeyFile = "/etc/strixhalo/api-keys";
+          }
+          {
+            services.strixhalo.firewallInterfaces = [ "enp1s0" ];
+            services.strixhalo.environmentFile = "/etc/strixhalo/environment";
+          }
+          {
+            services.strixhalo.firewallInterfaces = [ "enp1s0" ];
+            networking.firewall.trustedInterfaces = [ "enp1s0" ];
+          }
+          {
+            networking.firewall.allowedTCPPorts = [ 22 ];
+            networking.firewall.interfaces.wlan0.allowedTCPPorts = [ 443 ];
+          }
+        ];
   };
   "an open firewall before a server on loopback is a warning" =
     warned { services.strixhalo.openFirewall = true; }
