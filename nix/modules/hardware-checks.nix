@@ -35,7 +35,20 @@ let
   isPaired = pairing: rocmVersion == null || !forThisProfile || pairing;
   otherProfile = if cfg.rocm.profile == "gfx1100-compat" then "gfx1151-native" else "gfx1100-compat";
 
-  pageLimits = lib.filter (lib.hasPrefix "ttm.pages_limit=") config.boot.kernelParams;
+  # The kernel takes a dash for an underscore.
+  parametersOf =
+    name:
+    lib.filter (
+      parameter: lib.hasPrefix "${name}=" (lib.replaceStrings [ "-" ] [ "_" ] parameter)
+    ) config.boot.kernelParams;
+  pageLimits = parametersOf "ttm.pages_limit";
+  pagePools = parametersOf "ttm.page_pool_size";
+  limitInModprobe = "[[:space:]]*options[[:space:]]+ttm[[:space:]](.*[[:space:]])?(pages_limit|page_pool_size)=.*";
+  modprobeLines = map lib.trim (
+    lib.filter (line: builtins.match limitInModprobe line != null) (
+      lib.splitString "\n" config.boot.extraModprobeConfig
+    )
+  );
   setsGttsize =
     lib.any (lib.hasPrefix "amdgpu.gttsize=") config.boot.kernelParams
     || lib.hasInfix "gttsize" config.boot.extraModprobeConfig;
@@ -59,6 +72,19 @@ in
       message = ''
         boot.kernelParams has ${toString pageLimits}: remove the one that is set there and
         use hardware.strixhalo.memory.pagesLimit.'';
+    }
+    {
+      assertion = lib.length pagePools <= 1;
+      message = ''
+        boot.kernelParams has ${toString pagePools}: remove the one that is set there and
+        use hardware.strixhalo.memory.pagePoolSize.'';
+    }
+    {
+      assertion = memory.poolPages <= pages;
+      message = ''
+        hardware.strixhalo.memory.pagePoolSize (${toString memory.poolPages}) is more than the
+        ${toString pages} pages that the GPU may map, so the pool can never fill: lower it, or raise
+        ${usedOption}.'';
     }
     {
       assertion = lib.versionAtLeast kernelVersion "6.16.9";
@@ -103,5 +129,9 @@ in
       the system, which then runs out of memory under load. Lower it.''
     ++ lib.optional setsGttsize ''
       amdgpu.gttsize is set in boot.kernelParams or boot.extraModprobeConfig. It is deprecated and
-      conflicts with ttm.pages_limit: remove it and use hardware.strixhalo.memory.gttGiB.'';
+      conflicts with ttm.pages_limit: remove it and use hardware.strixhalo.memory.gttGiB.''
+    # modprobe adds what is on the kernel's command line after what its files say.
+    ++ lib.optional (modprobeLines != [ ]) ''
+      boot.extraModprobeConfig has "${lib.concatStringsSep "\", \"" modprobeLines}". What the module puts on the
+      kernel's command line wins: remove the line and use the options of hardware.strixhalo.memory.'';
 }

@@ -123,6 +123,64 @@ in
         "boot.kernelParams"
         "hardware.strixhalo.memory.pagesLimit"
       ];
+  "so is a page pool beside ours" = refused { boot.kernelParams = [ "ttm.page_pool_size=1" ]; } [
+    "boot.kernelParams has ttm.page_pool_size=30720000 ttm.page_pool_size=1"
+    "hardware.strixhalo.memory.pagePoolSize"
+  ];
+  "also where it is spelt with dashes, which the kernel takes as well" =
+    refused { boot.kernelParams = [ "ttm.pages-limit=1" ]; }
+      [
+        "ttm.pages-limit=1"
+        "hardware.strixhalo.memory.pagesLimit"
+      ];
+  "limits in modprobe's options are a warning" =
+    warned
+      {
+        boot.extraModprobeConfig = ''
+          # options ttm pages_limit=2
+          options snd_hda_intel power_save=1
+            options  ttm pages_limit=1
+        '';
+      }
+      [
+        "boot.extraModprobeConfig"
+        "options  ttm pages_limit=1"
+        "command line"
+        "hardware.strixhalo.memory"
+      ];
+  "options that are not ours are none" = {
+    expected = [ ];
+    actual =
+      (with_ {
+        boot.extraModprobeConfig = ''
+          # options ttm pages_limit=2
+          options ttmx pages_limit=1
+          options ttm dma32_pages_limit=1
+        '';
+      }).warnings;
+  };
+  "a page pool above the limit is refused" =
+    refused
+      {
+        hardware.strixhalo.memory = {
+          gttGiB = 100;
+          pagePoolSize = 26214401;
+        };
+      }
+      [
+        "hardware.strixhalo.memory.pagePoolSize (26214401)"
+        "26214400"
+        "hardware.strixhalo.memory.gttGiB"
+      ];
+  "one as large as the limit is accepted" = {
+    expected = [ ];
+    actual = failures (with_ {
+      hardware.strixhalo.memory = {
+        gttGiB = 100;
+        pagePoolSize = 26214400;
+      };
+    });
+  };
   "more than is installed is refused" = {
     expected = [
       true
