@@ -58,6 +58,11 @@ in
 
         In its firmware set-up, set the UMA frame buffer to Auto or 512 MB: memory carved out there
         is lost to the system, while GTT reaches all the rest.
+
+        What it costs: kernel, IOMMU and power profile change for the whole machine and not only for
+        the server; each has an option of its own.
+
+        Source: for the frame buffer, reported by users, no single source.
       '';
     };
 
@@ -71,11 +76,13 @@ in
       description = ''
         Kernel packages, given to {option}`boot.kernelPackages`, which overrides them.
 
-        Kernels before 6.16.9 show ROCm about 15.5 GB of the memory (ROCm#5444). From 6.18.4 on the
-        kernel exports other context sizes, on which ROCm before 7.2 faults, and which ROCm 7.2 and
-        later want (ROCm/TheRock#2991, ollama/ollama#13589).
+        Kernels before 6.16.9 show ROCm about 15.5 GB of the memory. From 6.18.4 on the kernel
+        exports other context sizes, on which ROCm before 7.2 faults, and which ROCm 7.2 and later
+        want.
 
         What it costs: 6.17, which ROCm 6.4.1 needs, gets no more fixes, security fixes included.
+
+        Source: ROCm#5444 for 6.16.9; ROCm/TheRock#2991 and ollama/ollama#13589 for 6.18.4.
       '';
     };
 
@@ -95,6 +102,11 @@ in
           | 128 | 30,720,000 | 117.19 |
           | 96 | 23,040,000 | 87.89 |
           | 64 | 14,848,000 | 56.64 |
+
+          What it costs: where it says more than there is, the GPU may take all of the host's memory;
+          where it says less, the rest stays out of the GPU's reach.
+
+          Source: the set-up that this replaces had the values for 128 and 64; 96 follows their rule.
         '';
       };
       gttGiB = mkOption {
@@ -109,6 +121,9 @@ in
 
           What it costs: nothing while it is not used. Used to the last GiB it leaves the host short;
           people run 80 to 112 of 128, and at 120 and more the host suffers under load.
+
+          Source: the kernel's drivers/gpu/drm/ttm/ttm_device.c for its default; for what people run,
+          reported by users, no single source.
         '';
       };
       pagesLimit = mkOption {
@@ -118,6 +133,12 @@ in
         description = ''
           The same as {option}`hardware.strixhalo.memory.gttGiB`, as the raw value of
           `ttm.pages_limit`, in pages of 4096 bytes. Only one of the two may be set.
+
+          What it costs: what `gttGiB` costs, and it is easily set too low: the set-up that this
+          replaces counted 256,000 pages as one GB, which is 0.98 GiB.
+
+          Source: the kernel's drivers/gpu/drm/ttm/ttm_tt.c; noamsto/nix-amd-ai#42, where 25,165,824
+          pages gave a GTT of exactly 96 GiB.
         '';
       };
       pagePoolSize = mkOption {
@@ -126,9 +147,12 @@ in
         description = ''
           `ttm.page_pool_size`: pages that the driver keeps for reuse instead of giving them back to
           the system. Unset: the same as the limit, so that a model that is loaded again finds its
-          memory at once.
+          memory at once. More than the limit is refused.
 
           What it costs: memory that was once mapped comes back to the host only under pressure.
+
+          Source: the kernel's drivers/gpu/drm/ttm/ttm_pool.c; the set-up that this replaces had both
+          values equal.
         '';
       };
     };
@@ -146,6 +170,9 @@ in
 
         What it costs: the NPU, and protection from devices that read memory by themselves (DMA),
         such as one plugged into a USB4 port. Use `on` where strangers reach the ports.
+
+        Source: the kernel's Documentation/admin-guide/kernel-parameters.txt for `amd_iommu`; for the
+        speeds, reported by users, no single source.
       '';
     };
 
@@ -165,6 +192,8 @@ in
 
         What it costs: power and fan noise when idle. What the firmware set-up allows matters more:
         from 85 W to 120 W, prompts gain 17 % and generation 8 %.
+
+        Source: reported by users, no single source.
       '';
     };
 
@@ -174,7 +203,10 @@ in
       description = ''
         Load `amdgpu` in the initrd, so that the devices are there before any service starts.
 
-        What it costs: an initrd that is larger by the driver and its firmware, some tens of MB.
+        What it costs: an initrd that is larger by the driver and its firmware, some tens of MB, on a
+        boot partition that holds one for every kernel.
+
+        Source: {option}`boot.initrd.kernelModules` of NixOS; the size is an estimate.
       '';
     };
 
@@ -185,6 +217,11 @@ in
       description = ''
         Users who may use the GPU: they join the groups `render` and `video`. The service does not
         need to be listed. A process outside `render` falls back to the CPU, often in silence.
+
+        What it costs: their programs share the GPU and its memory with the server, and can take what
+        the next load of a model needs.
+
+        Source: ROCm/rocminfo#34 for the group; for the silence, reported by users, no single source.
       '';
     };
 
@@ -207,6 +244,9 @@ in
             What it costs: it is newer than what the replaced set-up was measured with. Public
             measurements of ROCm 7.2 read prompts of Qwen3-Coder-Next at 614 tokens/s and
             generate 30; the replaced set-up had 273 and 24.
+
+          Source: ROCm#4748, ggml#26148 and llama.cpp's own code for `gfx1100-compat`;
+          ROCm/TheRock#2991 for the kernel; for the measurements, reported by users, no single source.
         '';
       };
       version = mkOption {
@@ -214,15 +254,28 @@ in
         default = profile.version;
         defaultText = lib.literalMD "that of the profile's ROCm";
         description = ''
-          ROCm version that the server runs on; the kernel is checked against it. Set it together
-          with {option}`hardware.strixhalo.rocm.package`.
+          ROCm version that the kernel is checked against, where
+          {option}`services.strixhalo.package` does not say on which it runs, as ours do
+          (`passthru.rocmVersion`; null is a package without ROCm).
+
+          What it costs: nobody checks it, and with a wrong one a kernel is accepted on which ROCm
+          faults.
+
+          Source: ROCm/TheRock#2991 and ollama/ollama#13589 for the pairs of ROCm and kernel.
         '';
       };
       package = mkOption {
         type = types.package;
         default = profile.package;
         defaultText = lib.literalMD "`strixhalo` or `strixhalo-rocm7`, by the profile";
-        description = "Default of {option}`services.strixhalo.package`.";
+        description = ''
+          Default of {option}`services.strixhalo.package`.
+
+          What it costs: a package of your own is paired with the kernel only if it says its ROCm in
+          `passthru.rocmVersion` or you say it in {option}`hardware.strixhalo.rocm.version`.
+
+          Source: ROCm/TheRock#2991 and ollama/ollama#13589 for the pairs of ROCm and kernel.
+        '';
       };
       environment = mkOption {
         type = types.attrsOf (types.nullOr types.str);
@@ -240,6 +293,12 @@ in
           | `HSA_XNACK=1` | compat | GPU page faults; RDNA 3.5 cannot replay them and no effect was found |
           | `ROCBLAS_USE_HIPBLASLT=1` | both | within 5 % on quantised mixture-of-experts models, more on BF16 |
           | `GPU_MAX_HW_QUEUES=2` | both | fewer queues compete for the GPU |
+
+          What it costs: unified memory is reported about 15 % slower and with wrong output in some
+          versions; the rest costs nothing that was reported.
+
+          Source: ROCm#5824 and ggml#26148; for the rest the set-up that this replaces, and reported
+          by users, no single source.
         '';
       };
     };

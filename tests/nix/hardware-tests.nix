@@ -14,6 +14,15 @@ let
   inherit (nixos) failures kernel;
 in
 {
+  "every option says what it costs and who says so" = {
+    expected = [ ];
+    actual = map (option: option.name) (
+      lib.filter (
+        { description, ... }:
+        !(lib.hasInfix "What it costs:" description && lib.hasInfix "Source:" description)
+      ) (lib.optionAttrSetToDocList { inherit (nixos.options.hardware) strixhalo; })
+    );
+  };
   "a box with a model is accepted without a word" = {
     expected = {
       failures = [ ];

@@ -141,13 +141,13 @@ let
 
   evaluated =
     ours: configuration:
-    (lib.evalModules {
+    lib.evalModules {
       modules = ours ++ [
         nixos
         { _module.args.pkgs = lib.mkDefault pkgs; }
         configuration
       ];
-    }).config;
+    };
 in
 {
   inherit
@@ -157,12 +157,15 @@ in
     pkgs
     ;
   # One of them twice, as a user might import it.
-  eval = evaluated [
-    modules.default
-    modules.service
-  ];
-  evalService = evaluated [ modules.service ];
-  evalHardware = evaluated [ modules.hardware ];
+  eval =
+    configuration:
+    (evaluated [
+      modules.default
+      modules.service
+    ] configuration).config;
+  evalService = configuration: (evaluated [ modules.service ] configuration).config;
+  evalHardware = configuration: (evaluated [ modules.hardware ] configuration).config;
+  inherit (evaluated [ modules.default ] { }) options;
   # The settings file: its value before the check, and the script that checks it.
   settings =
     config:
