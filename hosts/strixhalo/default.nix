@@ -12,7 +12,6 @@ in
   options.hosts.strixhalo = {
     user = lib.mkOption {
       type = lib.types.str;
-      default = "admin";
       description = "Login of the one who runs the machine; may use sudo, the GPU and the models.";
     };
     sshKeys = lib.mkOption {
@@ -24,6 +23,15 @@ in
   };
 
   config = {
+    # -- who logs in ------------------------------------------------------------------------------
+    hosts.strixhalo = {
+      user = lib.mkDefault "admin";
+      # Without a key nobody can log in over SSH.
+      sshKeys = [
+        # "ssh-ed25519 AAAA... alice@laptop"
+      ];
+    };
+
     warnings = lib.optional (
       cfg.sshKeys == [ ]
     ) "hosts.strixhalo.sshKeys is empty: nobody can log in over SSH, only at the machine itself.";
@@ -127,6 +135,9 @@ in
       extraGroups = [ "wheel" ];
       openssh.authorizedKeys.keys = cfg.sshKeys;
     };
+
+    # A flake in a git checkout is read by git.
+    programs.git.enable = true;
 
     # -- the system -------------------------------------------------------------------------------
     nix.settings.experimental-features = [

@@ -14,6 +14,9 @@
     "video"
   ],
   # Device nodes beside /dev/null and its like. Empty for a server that computes on the CPU.
+  # /dev/kfd is named by its path: "char-kfd" would allow the same, because the driver has no other
+  # node under that name, but systemd finds it by the driver's number, which the stand-in of
+  # tests/systemd, on a machine without the driver, does not have.
   devices ? [
     "/dev/kfd rw"
     "char-drm rw"
@@ -23,8 +26,6 @@
   allowWritableCode ? devices != [ ],
   # File with API keys; systemd copies it for the service, which need not be able to read the file.
   apiKeyFile ? null,
-  # More credentials: name -> path.
-  credentials ? { },
   environment ? { },
   environmentFiles ? [ ],
   # Addresses for the socket unit, in systemd's notation. Empty: the server listens by itself.
@@ -50,9 +51,6 @@ let
 
   socketActivated = listenStreams != [ ];
   hasUnixSocket = builtins.any (address: builtins.substring 0 1 address == "/") listenStreams;
-
-  allCredentials =
-    credentials // (if apiKeyFile == null then { } else { api-keys = toString apiKeyFile; });
 
   # A value is taken as it is: systemd would expand `%` in it.
   assign =
@@ -132,7 +130,7 @@ in
       # A socket that systemd listens on may lie there, and has to outlive a restart.
       RuntimeDirectoryPreserve = true;
       WorkingDirectory = "/var/lib/strixhalo";
-      LoadCredential = mapToList (name: path: "${name}:${path}") allCredentials;
+      LoadCredential = if apiKeyFile == null then [ ] else [ "api-keys:${toString apiKeyFile}" ];
       Environment =
         mapToList assign (
           {

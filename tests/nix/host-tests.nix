@@ -76,6 +76,23 @@ in
       passwords = host.services.openssh.settings.PasswordAuthentication;
     };
   };
+  "what the flake needs to be built again is installed" = {
+    expected = true;
+    actual = host.programs.git.enable or false;
+  };
+  "who logs in is set where it is edited, and can be set from outside" = {
+    expected = [
+      "admin"
+      "alice"
+    ];
+    actual = [
+      host.hosts.strixhalo.user
+      (nixos.eval {
+        imports = [ ../../hosts/strixhalo ];
+        hosts.strixhalo.user = "alice";
+      }).hosts.strixhalo.user
+    ];
+  };
   "its user may use sudo, the GPU and the models" = {
     expected = {
       groups = [

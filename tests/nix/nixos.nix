@@ -47,6 +47,7 @@ let
     fileSystems = any;
     nix = any;
     nixpkgs = any;
+    programs = any;
     specialisation = mkOption {
       type = types.attrsOf (types.submodule { options.configuration = mkOption { type = types.raw; }; });
       default = { };

@@ -28,15 +28,18 @@ let
       nixosModule = { };
     };
 
+  configOf =
+    node:
+    nixos.eval {
+      imports = [
+        { _module.args.pkgs = pkgs; }
+        node
+      ];
+    };
   machine =
     node:
     let
-      config = nixos.eval {
-        imports = [
-          { _module.args.pkgs = pkgs; }
-          node
-        ];
-      };
+      config = configOf node;
     in
     {
       failures = nixos.failures config;
@@ -59,7 +62,15 @@ let
       ) config.specialisation;
     };
 in
-lib.listToAttrs (
+{
+  "the keys of tests/vm/access.nix are not in the store with its machines" = {
+    expected = [ ];
+    actual = lib.filter (
+      name: lib.hasInfix "sk-" (builtins.toJSON (configOf (contentOf "access.nix").nodes.${name}).systemd)
+    ) (lib.attrNames (contentOf "access.nix").nodes);
+  };
+}
+// lib.listToAttrs (
   map (file: {
     name = "the machines of tests/vm/${file} are well formed";
     value = {
