@@ -207,7 +207,8 @@ impl Drop for Server {
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .timeout_global(Some(Duration::from_secs(60)))
+        // Only a server that hangs takes so long, also where much else runs.
+        .timeout_global(Some(Duration::from_secs(300)))
         .build()
         .into()
 }
