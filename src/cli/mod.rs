@@ -35,8 +35,21 @@ fn run(line: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// Prints what clap has to say, which may be the help. Its own code for usage errors is 2.
+/// Prints what clap has to say: a mistake in one line, or the help. Its own code for usage errors
+/// is 2.
 fn misused(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as NoCommand;
+    if error.use_stderr() && error.kind() != NoCommand {
+        let text = error.render().to_string();
+        let said = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+        let said: Vec<_> = said
+            .take_while(|line| !line.starts_with("For more information"))
+            .filter(|line| !line.is_empty())
+            .collect();
+        let said = said.join(" ");
+        say(&format!("{} (--help lists all)", said.trim_start_matches("error: ")));
+        return Exit::Usage.into();
+    }
     // A closed pipe is no reason to fail.
     let _ = error.print();
     if error.use_stderr() { Exit::Usage.into() } else { Exit::Success.into() }

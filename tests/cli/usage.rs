@@ -42,6 +42,16 @@ fn wrong_command_lines_end_with_64_and_the_nearest_name() {
 }
 
 #[test]
+fn a_mistake_on_the_command_line_is_told_in_one_line() {
+    assert_eq!(
+        refused(64, &["serve", "-fa", "bogus"], &[]),
+        "strixhalo: unexpected argument 'bogus' found (--help lists all)"
+    );
+    assert!(refused(64, &["config", "chek"], &[]).contains("'check'"));
+    assert!(refused(64, &["config", "check"], &[]).contains("<FILE>"));
+}
+
+#[test]
 fn wrong_variables_end_with_78() {
     let line = refused(78, &["serve"], &[("LLAMA_ARG_N_PARALLEL", "0")]);
     assert!(line.contains("from 1 to 256, found 0"), "{line}");
