@@ -169,14 +169,24 @@ pub(crate) fn plan_streams(wants: &[Want], n_batch: usize) -> Vec<usize> {
     share
 }
 
-/// Prompt tokens of each slot in the next step, `budget` in all.
+/// Prompt tokens of each slot in the next step, about `budget` in all and at most `n_batch`.
 ///
 /// Half goes to the oldest prompt, so that a long one always moves, and the rest to the one with
 /// the fewest tokens left, so that a short prompt need not wait for a long one; what neither takes
 /// goes to the others in order of arrival. A budget too small for two efficient halves goes to
 /// either in turn: to the oldest in odd steps.
-pub(crate) fn plan_prompts(wants: &[Want], mut budget: usize, step: u64) -> Vec<usize> {
+///
+/// Chunks are whole tiles, and the last one takes the rest with it: kernels for fewer tokens are
+/// slower and round differently, and an answer should not depend on what else was being computed.
+pub(crate) fn plan_prompts(
+    wants: &[Want],
+    mut budget: usize,
+    n_batch: usize,
+    step: u64,
+) -> Vec<usize> {
+    let total = budget;
     let mut share = vec![0; wants.len()];
+    let mut room = n_batch;
     // Arrival, tokens left, tokens that a step may take, slot.
     let mut prompts: Vec<(u64, usize, usize, usize)> = wants
         .iter()
@@ -189,27 +199,43 @@ pub(crate) fn plan_prompts(wants: &[Want], mut budget: usize, step: u64) -> Vec<
         })
         .collect();
     prompts.sort_unstable();
-    let mut give = |slot: usize, want: usize, cap: usize, budget: &mut usize| {
-        let n = want.saturating_sub(share[slot]).min(cap).min(*budget);
-        share[slot] += n;
-        *budget -= n;
-    };
-    if let Some(&(_, _, want, slot)) = prompts.first() {
-        let part = match (prompts.len() > 1, budget >= 2 * TILE) {
-            (false, _) => budget,
-            (true, true) => budget.div_ceil(2),
-            (true, false) if step % 2 == 1 => budget,
-            (true, false) => 0,
+    let mut give = |&(_, left, want, slot): &(u64, usize, usize, usize), cap: usize| {
+        let (left, want) = (left - share[slot], want - share[slot]);
+        let n = want.min(cap).min(budget).min(room);
+        let whole = n - n % TILE;
+        let n = if n == want {
+            n
+        } else if whole > 0 && left == want && left - whole < TILE && left <= room {
+            left
+        } else {
+            whole
         };
-        give(slot, want, part, &mut budget);
+        share[slot] += n;
+        room -= n;
+        budget = budget.saturating_sub(n);
+    };
+    if let Some(oldest) = prompts.first() {
+        give(oldest, for_oldest(prompts.len(), total, step));
     }
-    if let Some(&(_, _, want, slot)) = prompts.iter().min_by_key(|p| (p.1, p.0)) {
-        give(slot, want, usize::MAX, &mut budget);
+    if let Some(shortest) = prompts.iter().min_by_key(|p| (p.1, p.0)) {
+        give(shortest, usize::MAX);
     }
-    for &(_, _, want, slot) in &prompts {
-        give(slot, want, usize::MAX, &mut budget);
+    prompts.iter().for_each(|prompt| give(prompt, usize::MAX));
+    if let (true, Some(&(_, _, want, slot))) = (share.iter().all(|&n| n == 0), prompts.first()) {
+        // There is no room for a tile.
+        share[slot] = want.min(total).min(n_batch);
     }
     share
+}
+
+/// Tokens of a budget that are the oldest of `prompts` prompts'.
+fn for_oldest(prompts: usize, budget: usize, step: u64) -> usize {
+    match (prompts > 1, budget >= 2 * TILE) {
+        (false, _) => budget,
+        (true, true) => budget.div_ceil(2),
+        (true, false) if step % 2 == 1 => budget,
+        (true, false) => 0,
+    }
 }
 
 /// The slots between those of a step (in rising order) that should take part in it with a token
@@ -333,19 +359,33 @@ mod tests {
 
     #[test]
     fn a_short_prompt_overtakes_a_long_one_which_still_moves() {
-        assert_eq!(plan_prompts(&[prompt(8000, 1), prompt(20, 2)], 200, 1), [180, 20]);
-        assert_eq!(plan_prompts(&[prompt(8000, 1), prompt(190, 2)], 200, 1), [100, 100]);
+        assert_eq!(plan_prompts(&[prompt(8000, 1), prompt(20, 2)], 200, 2048, 1), [128, 20]);
+        assert_eq!(plan_prompts(&[prompt(8000, 1), prompt(290, 2)], 200, 2048, 1), [64, 128]);
         let both = [prompt(8000, 1), prompt(90, 2)];
-        assert_eq!(plan_prompts(&both, 64, 1), [64, 0]);
-        assert_eq!(plan_prompts(&both, 64, 2), [0, 64]);
+        assert_eq!(plan_prompts(&both, 64, 2048, 1), [64, 0]);
+        assert_eq!(plan_prompts(&both, 64, 2048, 2), [0, 90], "no rest of 26 is left");
+    }
+
+    #[test]
+    fn chunks_are_whole_tiles_and_the_last_takes_the_rest() {
+        assert_eq!(plan_prompts(&[prompt(301, 1)], 128, 2048, 1), [128]);
+        assert_eq!(plan_prompts(&[prompt(173, 1)], 128, 2048, 1), [173]);
+        assert_eq!(plan_prompts(&[prompt(301, 1)], 100, 2048, 1), [64]);
+        assert_eq!(plan_prompts(&[prompt(173, 1)], 128, 128, 1), [128], "no room in the batch");
+        assert_eq!(plan_prompts(&[prompt(173, 1)], 16, 2048, 1), [16], "a slow machine");
+        // What a short prompt leaves is no tile for the long one.
+        assert_eq!(plan_prompts(&[prompt(301, 1), prompt(20, 2)], 64, 2048, 2), [0, 20]);
     }
 
     #[test]
     fn a_prompt_with_log_probabilities_takes_small_chunks() {
         let want = Want::Prompt { remaining: 500, most: 32, read: 0, arrival: 1 };
-        assert_eq!(plan_prompts(&[want, prompt(500, 2)], 400, 1), [32, 368]);
+        assert_eq!(plan_prompts(&[want, prompt(500, 2)], 400, 2048, 1), [32, 320]);
         // It takes little at a time, which does not make it short.
-        assert_eq!(plan_prompts(&[prompt(8000, 0), want, prompt(100, 2)], 200, 1), [100, 0, 100]);
+        assert_eq!(
+            plan_prompts(&[prompt(8000, 0), want, prompt(100, 2)], 200, 2048, 1),
+            [64, 32, 100]
+        );
     }
 
     proptest! {
@@ -366,7 +406,7 @@ mod tests {
             let kind = kind(&wants, last, hold);
             let shares = match kind {
                 StepKind::Streams => plan_streams(&wants, batch),
-                StepKind::Prompts => plan_prompts(&wants, budget, step),
+                StepKind::Prompts => plan_prompts(&wants, budget, batch, step),
             };
             for (share, want) in shares.iter().zip(&wants) {
                 match *want {
@@ -377,8 +417,10 @@ mod tests {
                     }
                 }
             }
-            let most = if kind == StepKind::Streams { batch } else { budget };
-            prop_assert!(shares.iter().sum::<usize>() <= most);
+            let sum = shares.iter().sum::<usize>();
+            prop_assert!(sum <= batch);
+            // The last chunks of some prompts take their rests with them.
+            prop_assert!(kind == StepKind::Streams || sum <= budget + TILE * wants.len());
             let held = |w: &Want| *w == Want::Nothing || (hold && *w == Want::Decode);
             if !wants.iter().all(held) {
                 prop_assert!(shares.iter().any(|&s| s > 0), "something always moves");

@@ -35,7 +35,7 @@ impl Worker<'_> {
             StepKind::Prompts => {
                 self.prompt_steps += 1;
                 let budget = self.prompt_budget(&wants, hold);
-                schedule::plan_prompts(&wants, budget, self.prompt_steps)
+                schedule::plan_prompts(&wants, budget, self.limits.n_batch, self.prompt_steps)
             }
         };
         let part = |(slot, share)| Part { slot, share, first: 0 };
