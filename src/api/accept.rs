@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use super::connection::{Stage, serve_connection};
 use super::farewell::turn_away;
 use super::metrics::{Counts, Refusal};
+use super::socket::Stream;
 use super::{ApiError, AppState, Listener};
 
 /// Pause after a failed accept. Out of file descriptors, nothing but a closing connection helps.
@@ -68,12 +69,7 @@ pub(super) async fn accept_loop(
                             settings.limits.connections
                         );
                     }
-                    if let Ok(permit) = refusals.clone().try_acquire_owned() {
-                        tokio::spawn(async move {
-                            turn_away(stream, too_many(Refusal::Limit), REFUSAL_TIME).await;
-                            drop(permit);
-                        });
-                    }
+                    refuse(&refusals, stream, too_many(Refusal::Limit));
                 }
                 continue;
             }
@@ -103,16 +99,19 @@ pub(super) async fn accept_loop(
     drop(stage);
     while !listener.is_passed() {
         match listener.accept().await {
-            Ok(stream) => {
-                if let Ok(permit) = refusals.clone().try_acquire_owned() {
-                    tokio::spawn(async move {
-                        turn_away(stream, ApiError::shutting_down(), REFUSAL_TIME).await;
-                        drop(permit);
-                    });
-                }
-            }
+            Ok(stream) => refuse(&refusals, stream, ApiError::shutting_down()),
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
+    }
+}
+
+/// Turns a connection away without waiting for it; with an answer, as far as `refusals` goes.
+fn refuse(refusals: &Arc<Semaphore>, stream: Stream, error: ApiError) {
+    if let Ok(permit) = refusals.clone().try_acquire_owned() {
+        tokio::spawn(async move {
+            turn_away(stream, error, REFUSAL_TIME).await;
+            drop(permit);
+        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Huge pages for the weights, the KV cache and the compute buffers in main memory.
 //!
 //! A step reads all weights, in pages of 4 KiB with a TLB miss each: with pages of 2 MiB a CPU
-//! decodes a fifth faster. Most systems give these to memory only where a program asks for them
+//! decodes a fifth faster. Many systems give these to memory only where a program asks for them
 //! (`madvise` in /sys/kernel/mm/transparent_hugepage/enabled), and before it is first written.
 //! llama.cpp does not ask, and offers no hook between reserving a buffer and filling it, but it
 //! allocates every buffer in main memory that is not a mapped file by `posix_memalign`: the one

@@ -85,7 +85,7 @@ impl Pace {
         let Some(best) = speeds.reduce(f64::max) else {
             return FIRST_CHUNK.min(room);
         };
-        let seconds = |size: usize| self.seconds_per_token(size) * size as f64;
+        let seconds = |size: usize| self.reading_seconds(size);
         let fits = |limit: f64| {
             let largest = CHUNKS.into_iter().rev().find(|&size| seconds(size) <= limit);
             largest.unwrap_or(CHUNKS[0])

@@ -106,6 +106,16 @@ pub(crate) enum Want {
     },
 }
 
+impl Want {
+    /// Prompt tokens that have not been read yet.
+    pub(crate) fn unread(&self) -> usize {
+        match *self {
+            Want::Prompt { remaining, .. } => remaining,
+            _ => 0,
+        }
+    }
+}
+
 /// No stream waits longer than this, from token to token, for others to join it.
 const LONGEST_HOLD: Duration = Duration::from_secs(2);
 
@@ -136,7 +146,7 @@ pub(crate) enum StepKind {
 
 /// Streams and prompts take turns; `hold`: the streams wait (see [`hold`]).
 pub(crate) fn kind(wants: &[Want], last: StepKind, hold: bool) -> StepKind {
-    let prompts = wants.iter().any(|w| matches!(w, Want::Prompt { .. }));
+    let prompts = wants.iter().any(|w| w.unread() > 0);
     let streams = !hold && wants.contains(&Want::Decode);
     match (streams, prompts) {
         (true, false) => StepKind::Streams,
@@ -187,20 +197,20 @@ pub(crate) fn plan_prompts(
     let total = budget;
     let mut share = vec![0; wants.len()];
     let mut room = n_batch;
-    // Arrival, tokens left, tokens that a step may take, slot.
-    let mut prompts: Vec<(u64, usize, usize, usize)> = wants
+    let mut prompts: Vec<Unread> = wants
         .iter()
         .enumerate()
         .filter_map(|(slot, want)| match *want {
             Want::Prompt { remaining, most, arrival, .. } => {
-                Some((arrival, remaining, remaining.min(most), slot))
+                Some(Unread { arrival, slot, remaining, most: remaining.min(most) })
             }
             _ => None,
         })
         .collect();
-    prompts.sort_unstable();
-    let mut give = |&(_, left, want, slot): &(u64, usize, usize, usize), cap: usize| {
-        let (left, want) = (left - share[slot], want - share[slot]);
+    prompts.sort_unstable_by_key(|p| (p.arrival, p.slot));
+    let mut give = |prompt: &Unread, cap: usize| {
+        let slot = prompt.slot;
+        let (left, want) = (prompt.remaining - share[slot], prompt.most - share[slot]);
         let n = want.min(cap).min(budget).min(room);
         let whole = n - n % TILE;
         let n = if n == want {
@@ -217,15 +227,27 @@ pub(crate) fn plan_prompts(
     if let Some(oldest) = prompts.first() {
         give(oldest, for_oldest(prompts.len(), total, step));
     }
-    if let Some(shortest) = prompts.iter().min_by_key(|p| (p.1, p.0)) {
+    if let Some(shortest) = prompts.iter().min_by_key(|p| (p.remaining, p.arrival)) {
         give(shortest, usize::MAX);
     }
     prompts.iter().for_each(|prompt| give(prompt, usize::MAX));
-    if let (true, Some(&(_, _, want, slot))) = (share.iter().all(|&n| n == 0), prompts.first()) {
+    if let Some(oldest) = prompts.first()
+        && share.iter().all(|&n| n == 0)
+    {
         // There is no room for a tile.
-        share[slot] = want.min(total).min(n_batch);
+        share[oldest.slot] = oldest.most.min(total).min(n_batch);
     }
     share
+}
+
+/// A prompt as [`plan_prompts`] sees it.
+struct Unread {
+    arrival: u64,
+    slot: usize,
+    /// Tokens.
+    remaining: usize,
+    /// Tokens that a step may take.
+    most: usize,
 }
 
 /// Tokens of a budget that are the oldest of `prompts` prompts'.

@@ -25,7 +25,7 @@ pub(super) struct Part {
 impl Worker<'_> {
     pub(super) fn plan(&mut self) -> Vec<Part> {
         let wants: Vec<_> = self.slots.iter().map(Slot::want).collect();
-        let hold = self.holds(&wants);
+        let hold = wants.iter().any(|w| w.unread() > 0) && self.holds(&wants);
         self.kind = schedule::kind(&wants, self.kind, hold);
         let shares = match self.kind {
             StepKind::Streams => {
@@ -44,7 +44,7 @@ impl Worker<'_> {
 
     fn prompt_budget(&self, wants: &[Want], hold: bool) -> usize {
         let decoding = wants.iter().filter(|w| **w == Want::Decode && !hold).count();
-        let waiting = wants.iter().filter(|w| matches!(w, Want::Prompt { .. })).count();
+        let waiting = wants.iter().filter(|w| w.unread() > 0).count();
         self.pace.prompt_budget(waiting, decoding, self.limits.n_batch)
     }
 
@@ -62,21 +62,17 @@ impl Worker<'_> {
             }
             _ => None,
         });
-        let unread = wants.iter().map(|want| match *want {
-            Want::Prompt { remaining, .. } => remaining,
-            _ => 0,
-        });
-        let step = self.prompt_budget(wants, true).min(unread.sum());
+        let unread = wants.iter().map(Want::unread).sum();
+        let step = self.prompt_budget(wants, true).min(unread);
         schedule::hold(oldest.elapsed(), self.pace.reading_seconds(step), joining)
     }
 
     /// The streams go on. Prompts that take longer are no longer waited for, not even when there
     /// is little left of them.
     fn part_ways(&mut self, wants: &[Want]) {
-        for (slot, want) in self.slots.iter_mut().zip(wants) {
-            let Want::Prompt { remaining, .. } = *want else { continue };
+        for (slot, want) in self.slots.iter_mut().zip(wants).filter(|(_, w)| w.unread() > 0) {
             if let Some(work) = &mut slot.work {
-                work.joins &= self.pace.reading_seconds(remaining) <= LONGEST_STEP;
+                work.joins &= self.pace.reading_seconds(want.unread()) <= LONGEST_STEP;
             }
         }
     }

@@ -180,6 +180,8 @@ fn open_part(path: &Path) -> Result<Gguf, ModelFileError> {
     Gguf::parse(file).map_err(|error| ModelFileError::bad(path, &error))
 }
 
+const WAY_OUT: &str = "check `model.path` (`--model`, LLAMA_ARG_MODEL or MODEL_FILE)";
+
 fn unreadable(path: &Path, error: &io::Error) -> ModelFileError {
     let shown = path.display();
     match error.kind() {
@@ -188,11 +190,11 @@ fn unreadable(path: &Path, error: &io::Error) -> ModelFileError {
                 .map(|target| format!(" (it links to {}, which does not exist)", target.display()))
                 .unwrap_or_default();
             ModelFileError::Missing(one_line(&format!(
-                "the model file {shown} does not exist{link}: check `model.path` (`--model`, LLAMA_ARG_MODEL or MODEL_FILE)"
+                "the model file {shown} does not exist{link}: {WAY_OUT}"
             )))
         }
         io::ErrorKind::NotADirectory => ModelFileError::Missing(one_line(&format!(
-            "the model file {shown} does not exist, a part of its path is a file: check `model.path` (`--model`, LLAMA_ARG_MODEL or MODEL_FILE)"
+            "the model file {shown} does not exist, a part of its path is a file: {WAY_OUT}"
         ))),
         io::ErrorKind::PermissionDenied => ModelFileError::Unreadable(one_line(&format!(
             "the model file {shown} may not be read by this user: change its permissions or owner, or those of its directories"
