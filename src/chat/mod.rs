@@ -6,4 +6,4 @@ mod template;
 pub use message::{
     Content, ContentPart, FunctionCall, InvalidMessage, Message, Role, ToolCall, validate,
 };
-pub use template::{RenderError, RenderRequest, Rendered, Template, TemplateError};
+pub use template::{CHATML, RenderError, RenderRequest, Rendered, Template, TemplateError};

@@ -14,6 +14,10 @@ use self::conversation::edge_text;
 use self::environment::{NAME, Raised};
 use super::{Content, Message, Role};
 
+/// The template that llama-server calls `chatml`: each message between `<|im_start|>` and
+/// `<|im_end|>`, without tools.
+pub const CHATML: &str = include_str!("template/chatml.jinja");
+
 /// Stands where a continued message's text ends. Private-use characters survive everything
 /// that templates do to text.
 const CUT: &str = "\u{f8d3}\u{f0b5e}\u{f8d4}";

@@ -125,7 +125,7 @@ fn values_are_checked_against_each_other() {
     assert!(error(&["-fa", "off", "-ctv", "q4_0"]).contains("flash attention"));
     assert!(error(&["--api-prefix", "llm"]).contains("must start with /"));
     assert!(error(&["--log-level", "infos"]).contains("did you mean info?"));
-    assert!(error(&["--chat-template", "chatml"]).contains("no Jinja text"));
+    assert!(error(&["--chat-template", "lama3"]).contains("no Jinja text; did you mean llama3?"));
     assert!(error(&["--host", "http://a"]).contains("scheme"));
     assert!(
         error(&["--chat-template", "{{ a }}", "--chat-template-file", "b"])
@@ -173,6 +173,23 @@ fn unset_values_that_cannot_be_are_replaced_with_a_notice() {
     assert_eq!(loaded.settings.context.flash_attn, FlashAttn::Off);
     assert_eq!(loaded.settings.context.cache_type_v, crate::config::CacheType::F16);
     assert_eq!(loaded.warnings.len(), 1);
+}
+
+#[test]
+fn llama_servers_names_of_templates_are_taken_or_named_in_a_warning() {
+    let load = |name: &str| {
+        let environment = environment(&[("LLAMA_ARG_CHAT_TEMPLATE", name)]);
+        load(Sources { environment, ..Sources::default() }).unwrap()
+    };
+    let loaded = load("chatml");
+    assert_eq!(loaded.settings.model.chat_template.as_deref(), Some("chatml"));
+    assert_eq!(loaded.warnings, [] as [&str; 0]);
+    let loaded = load("llama3");
+    assert_eq!(loaded.settings.model.chat_template, None);
+    let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
+    assert!(warning.contains("LLAMA_ARG_CHAT_TEMPLATE"), "{warning}");
+    assert!(warning.contains("llama3"), "{warning}");
+    assert!(warning.contains("chat_template_file"), "{warning}");
 }
 
 #[test]

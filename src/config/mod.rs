@@ -29,3 +29,4 @@ pub use origin::{Origin, Origins};
 pub use reference::reference;
 pub use schema::schema_json;
 pub use settings::*;
+pub(crate) use validate::CHATML;

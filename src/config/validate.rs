@@ -79,17 +79,93 @@ fn context(loaded: &mut Loaded) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// A template given twice: the stronger layer's is taken.
+/// llama-server's name for the one built-in template that is known here.
+pub(crate) const CHATML: &str = "chatml";
+
+/// The names of llama.cpp's other built-in templates (`llm_chat_template` in its `llama-chat.cpp`).
+/// They are for models whose own template cannot be rendered, which a Jinja engine can.
+const BUILT_IN_TEMPLATES: [&str; 53] = [
+    "bailing",
+    "bailing-think",
+    "bailing2",
+    "chatglm3",
+    "chatglm4",
+    "command-r",
+    "deepseek",
+    "deepseek-ocr",
+    "deepseek2",
+    "deepseek3",
+    "exaone-moe",
+    "exaone3",
+    "exaone4",
+    "falcon3",
+    "gemma",
+    "gigachat",
+    "glmedge",
+    "gpt-oss",
+    "granite",
+    "granite-4.0",
+    "granite-4.1",
+    "grok-2",
+    "hunyuan-dense",
+    "hunyuan-moe",
+    "hunyuan-vl",
+    "kimi-k2",
+    "llama2",
+    "llama2-sys",
+    "llama2-sys-bos",
+    "llama2-sys-strip",
+    "llama3",
+    "llama4",
+    "megrez",
+    "minicpm",
+    "mistral-v1",
+    "mistral-v3",
+    "mistral-v3-tekken",
+    "mistral-v7",
+    "mistral-v7-tekken",
+    "monarch",
+    "openchat",
+    "orion",
+    "pangu-embedded",
+    "phi3",
+    "phi4",
+    "rwkv-world",
+    "seed_oss",
+    "smolvlm",
+    "solar-open",
+    "vicuna",
+    "vicuna-orca",
+    "yandex",
+    "zephyr",
+];
+
+/// A template by name, and one given twice: the stronger layer's is taken.
 fn template(loaded: &mut Loaded) -> Result<(), ConfigError> {
     const TEXT: &str = "model.chat_template";
     const FILE: &str = "model.chat_template_file";
     if let Some(text) = &loaded.settings.model.chat_template
+        && text != CHATML
         && !text.contains("{{")
         && !text.contains("{%")
     {
-        let problem = "this is no Jinja text, and llama-server's built-in names for templates are \
-                       not known here; give the text, or a file with chat_template_file";
-        return Err(wrong(loaded, TEXT, problem));
+        if BUILT_IN_TEMPLATES.contains(&text.as_str()) {
+            loaded.warnings.push(format!(
+                "{TEXT} from {}: llama-server's built-in template {text} is not known here, so \
+                 the model's own is used; for another, give its Jinja text or a file with \
+                 chat_template_file",
+                loaded.origins.get(TEXT)
+            ));
+            loaded.settings.model.chat_template = None;
+            loaded.origins.unset(TEXT);
+        } else {
+            let near = suggestion(text, BUILT_IN_TEMPLATES.into_iter().chain([CHATML]));
+            let problem = format!(
+                "this is no Jinja text{near}; give the text, a file with chat_template_file, or \
+                 chatml"
+            );
+            return Err(wrong(loaded, TEXT, &problem));
+        }
     }
     let model = &mut loaded.settings.model;
     if model.chat_template.is_none() || model.chat_template_file.is_none() {

@@ -181,6 +181,23 @@ fn the_template_is_applied_with_tools() {
 }
 
 #[test]
+fn the_template_called_chatml_takes_the_place_of_the_models_own() {
+    let server = Server::start(&["--chat-template", "chatml"]);
+    let messages = json!([
+        {"role": "system", "content": "Be short."}, {"role": "user", "content": [{"type": "text", "text": "Hi"}]},
+        {"role": "assistant", "content": null}, {"role": "user", "content": "Again"},
+    ]);
+    let prompt =
+        server.post("/apply-template", json!({"messages": messages})).json["prompt"].clone();
+    assert_eq!(
+        prompt,
+        "<|im_start|>system\nBe short.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n\
+         <|im_start|>assistant\n<|im_end|>\n<|im_start|>user\nAgain<|im_end|>\n\
+         <|im_start|>assistant\n"
+    );
+}
+
+#[test]
 fn both_paths_and_any_content_type_are_answered() {
     let server = shared();
     let body = json!({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2});

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::run::Failure;
-use crate::chat::Template;
+use crate::chat::{self, Template};
 use crate::cli::Exit;
-use crate::config::{ModelSettings, Settings};
+use crate::config::{self, ModelSettings, Settings};
 use crate::model::builtin::{BUILTIN, BUILTIN_NAME};
 use crate::model::{GgufFacts, ModelFile};
 
@@ -94,6 +94,7 @@ pub(super) fn template_override(settings: &Settings) -> Result<Option<String>, F
     let model = &settings.model;
     let (key, source) = match (&model.chat_template_file, &model.chat_template) {
         (Some(path), _) => ("model.chat_template_file", read_template(path)?),
+        (None, Some(text)) if text == config::CHATML => return Ok(Some(chat::CHATML.to_owned())),
         (None, Some(text)) => ("model.chat_template", text.clone()),
         (None, None) => return Ok(None),
     };
@@ -139,6 +140,8 @@ mod tests {
         assert_eq!(template_override(&settings).unwrap(), None);
         settings.model.chat_template = Some("{{ messages }}".to_owned());
         assert!(template_override(&settings).unwrap().is_some());
+        settings.model.chat_template = Some("chatml".to_owned());
+        assert!(template_override(&settings).unwrap().unwrap().contains("<|im_start|>"));
         settings.model.chat_template = Some("{% if %}".to_owned());
         let failure = template_override(&settings).unwrap_err();
         assert_eq!(failure.exit_code, Exit::Config as u8);

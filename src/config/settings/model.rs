@@ -32,8 +32,8 @@ pub struct ModelSettings {
     /// Lock the model in memory so that it is never swapped out. Off by default because it needs
     /// a raised memlock limit, and GPU memory is not swapped anyway.
     pub mlock: bool,
-    /// Jinja chat template used instead of the model's own. Unset: the one in the GGUF file,
-    /// which is what the model was trained with.
+    /// Jinja chat template used instead of the model's own, or `chatml`. Unset: the one in the
+    /// GGUF file, which is what the model was trained with.
     pub chat_template: Option<String>,
     /// File with a Jinja chat template used instead of the model's own. Unset: the one in the
     /// GGUF file.
