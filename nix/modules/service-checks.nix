@@ -55,6 +55,9 @@ let
   isFile = lib.hasSuffix "_FILE";
   keyVariables = lib.filter (name: isKey name && !isFile name) variables;
   keyFileVariables = lib.filter (name: isKey name && isFile name) variables;
+  # All names by which the server takes a setting.
+  isSetting = name: builtins.match "STRIXHALO_.*__.*|LLAMA_ARG_.*" name != null;
+  settingVariables = lib.filter (name: isSetting name && !isKey name) variables;
 in
 {
   assertions = [
@@ -149,6 +152,15 @@ in
         services.strixhalo.environment has ${lib.concatStringsSep ", " keyFileVariables}, a file that is
         read by the service itself, which sees only files of its own user: use
         services.strixhalo.apiKeyFile.'';
+    }
+    {
+      # The socket, the firewall, the paths the unit may see and `config check` go by the settings.
+      assertion = settingVariables == [ ];
+      message = ''
+        services.strixhalo.environment has ${lib.concatStringsSep ", " settingVariables}, which would
+        override services.strixhalo.settings unseen by the socket, the firewall and all checks: write
+        it as a setting, such as services.strixhalo.settings.server.port (docs/settings.md has the
+        names).'';
     }
     {
       assertion = port != 0 || !(cfg.socket.enable || opensFirewall);

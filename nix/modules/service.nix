@@ -28,8 +28,8 @@ let
     ${lib.getExe cfg.checkPackage} config check "$unchecked"
     cp "$unchecked" "$out"
   '';
-  # SIGHUP is enough for these; a change of any other restarts the server. The same list is in
-  # src/cli/serve/reload.rs.
+  # SIGHUP is enough for these; a change of any other restarts the server. A test in
+  # src/cli/serve/reload.rs compares this list with the server's.
   needRestart =
     removeAttrs written [
       "limits"
@@ -191,7 +191,8 @@ in
       default = { };
       description = ''
         Environment of the server, readable by everyone; null removes a variable. The hardware
-        module puts the variables of its ROCm profile here.
+        module puts the variables of its ROCm profile here. Settings do not belong here but into
+        {option}`services.strixhalo.settings`, where they are checked.
       '';
     };
 

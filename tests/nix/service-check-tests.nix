@@ -139,11 +139,24 @@ in
     expected = [ ];
     actual = failures (with_ {
       services.strixhalo.environment = {
-        STRIXHALO_LIMITS__MAX_TOKENS = "100";
+        SOME_MAX_TOKENS = "100";
         LLAMA_API_KEY = null;
       };
     });
   };
+  "settings among the variables would pass by the firewall and the checks, and are refused" =
+    refused
+      {
+        services.strixhalo.environment = {
+          LLAMA_ARG_HOST = "0.0.0.0";
+          STRIXHALO_SERVER__PORT = "80";
+          GGML_CUDA_ENABLE_UNIFIED_MEMORY = "1";
+        };
+      }
+      [
+        "services.strixhalo.environment has LLAMA_ARG_HOST, STRIXHALO_SERVER__PORT, which"
+        "services.strixhalo.settings.server.port"
+      ];
   "a key file in the store is refused" = refused { services.strixhalo.apiKeyFile = inStore "keys"; } [
     "services.strixhalo.apiKeyFile"
     "everyone can read"

@@ -5,8 +5,9 @@ settings, rounds interleaved, only one of the two busy at a time.
     compare.py --ours target/release/strixhalo --peer /usr/bin/llama-server --model FILE.gguf
     compare.py ... --scenario decode,streams8,prefill2048 --rounds 3 --json result.json
 
-Prints a Markdown table: per figure the median of each server's rounds, and the median of the
-rounds' ratios, turned so that above 1 is always better for us. Python's standard library only.
+Prints a Markdown table: per figure the median of each server's rounds (of all starts), and the
+median of the rounds' ratios, turned so that above 1 is always better for us. Python's standard
+library only.
 """
 import argparse
 import datetime
@@ -208,43 +209,60 @@ def figure(scenario, name, more_is_better, pairs):
 
 def run_group(options, slots, context, names, logs, commands):
     """Both servers with the same settings, and every scenario that wants these."""
-    servers, figures = [], []
+    settings = f"start, {slots} slots of {context}"
+    pairs = {}
+    for start in range(options.starts):
+        for key, more in run_start(options, slots, context, names, logs, commands, start).items():
+            pairs.setdefault(key, []).extend(more)
+    wanted = [(settings, "idle CPU, %", False)]
+    for name in names:
+        wanted += [(name, title, more) for title, _, more in SCENARIOS[name][3]]
+    wanted += [(settings, title, more) for title, _, more in STARTUP]
+    return [figure(name, title, more, pairs[name, title]) for name, title, more in wanted]
+
+
+def run_start(options, slots, context, names, logs, commands, start):
+    """What one start of both servers shows: pairs of values by scenario and figure."""
+    settings = f"start, {slots} slots of {context}"
+    servers, pairs = {}, {}
+    both = [("ours", options.ours, options.ours_args), ("peer", options.peer, options.peer_args)]
+    # Neither pays for reading the disk.
+    with open(options.model, "rb") as model:
+        while model.read(1 << 24):
+            pass
     try:
-        for name, program, more in (("ours", options.ours, options.ours_args),
-                                    ("peer", options.peer, options.peer_args)):
+        for name, program, more in both if start % 2 == 0 else reversed(both):
             command = server_command(options, program, slots, context) + shlex.split(more)
-            log = str(Path(logs) / f"{name}-{slots}x{context}.log")
-            servers.append(Server(name, command, name == "ours", log))
-            commands.append(shlex.join(servers[-1].command))
-        settings = f"start, {slots} slots of {context}"
+            log = str(Path(logs) / f"{name}-{slots}x{context}-{start + 1}.log")
+            servers[name] = Server(name, command, name == "ours", log)
+            commands.append(shlex.join(servers[name].command))
+        servers = {name: servers[name] for name, _, _ in both}
         time.sleep(SETTLE_S)
-        idle = [server.idle_percent(options.idle_seconds) for server in servers]
-        figures.append(figure(settings, "idle CPU, %", False, [idle]))
+        idle = [server.idle_percent(options.idle_seconds) for server in servers.values()]
+        pairs[settings, "idle CPU, %"] = [idle]
         for name in names:
             load, wanted = SCENARIOS[name][2:]
-            rounds = []
-            for number in range(1, options.rounds + 1):
-                print(f"{name}: round {number} of {options.rounds}", file=sys.stderr)
+            for number in range(options.rounds * start + 1, options.rounds * (start + 1) + 1):
+                print(f"{name}: round {number} of {options.rounds * options.starts}",
+                      file=sys.stderr)
                 # A seed of its own: the prompts of another scenario would come from a cache.
                 seed = 1000 * DEFAULT.index(name) + number
                 results = {}
                 # Who goes first changes, so that a machine that slows down favours nobody.
                 for server in servers if number % 2 else reversed(servers):
-                    results[server.name] = measure(options, server, load, seed)["results"]
+                    results[server] = measure(options, servers[server], load, seed)["results"]
                     time.sleep(SETTLE_S)
-                rounds.append([results["ours"], results["peer"]])
-            for title, path, more in wanted:
-                pairs = [[value_at(result, path) for result in pair] for pair in rounds]
-                figures.append(figure(name, title, more, pairs))
-        for server in servers:
+                for title, path, _ in wanted:
+                    pair = [value_at(results[server], path) for server in ("ours", "peer")]
+                    pairs.setdefault((name, title), []).append(pair)
+        for server in servers.values():
             server.peak_mib = server.memory("VmHWM")
-        for title, field, more in STARTUP:
-            figures.append(figure(settings, title, more,
-                                  [[getattr(server, field) for server in servers]]))
+        for title, field, _ in STARTUP:
+            pairs[settings, title] = [[getattr(server, field) for server in servers.values()]]
     finally:
-        for server in servers:
+        for server in servers.values():
             server.stop()
-    return figures
+    return pairs
 
 
 def output_of(command):
@@ -284,7 +302,8 @@ def number(value):
 def markdown(report):
     env = report["environment"]
     lines = [f"{env['date']}, {env['cpu']} ({env['cores']} cores), {env['model']}, "
-             f"KV {report['kv']}, {report['rounds']} rounds. Ratios above 1 are better for us.", "",
+             f"KV {report['kv']}, {report['starts']} starts of {report['rounds']} rounds. "
+             "Ratios above 1 are better for us.", "",
              "| scenario | figure | ours | peer | ratio |", "|---|---|--:|--:|--:|"]
     for row in report["figures"]:
         lines.append(f"| {row['scenario']} | {row['figure']} | {number(row['ours'])} "
@@ -300,7 +319,10 @@ def arguments():
     parser.add_argument("--model", required=True, metavar="FILE.gguf")
     parser.add_argument("--scenario", default="all",
                         help=f"any of {','.join(DEFAULT)}; prefill for all three [%(default)s]")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="for each start [%(default)s]")
+    # Which pages of memory a process gets moves its speed by up to 20 %, for as long as it runs.
+    parser.add_argument("--starts", type=int, default=1,
+                        help="how often the servers are started anew [%(default)s]")
     parser.add_argument("--threads", type=int, help="threads of both servers [each one's default]")
     parser.add_argument("--kv", default="f16", help="type of the KV cache [%(default)s]")
     parser.add_argument("--flash-attention", default="on", choices=["on", "off", "auto"])
@@ -320,8 +342,8 @@ def arguments():
     unknown = [name for name in names if name not in SCENARIOS]
     if unknown:
         parser.error(f"--scenario {unknown[0]}: not one of {','.join(DEFAULT)},prefill,all")
-    if options.rounds < 1:
-        parser.error("--rounds: at least 1")
+    if min(options.rounds, options.starts) < 1:
+        parser.error("--rounds, --starts: at least 1")
     if not os.path.isfile(options.model):
         parser.error(f"--model {options.model}: no such file")
     options.scenario = list(dict.fromkeys(names))
@@ -336,8 +358,8 @@ def main():
     logs = options.logs or tempfile.mkdtemp(prefix="strixhalo-bench-")
     os.makedirs(logs, exist_ok=True)
     report = {"environment": environment(options), "kv": options.kv, "rounds": options.rounds,
-              "threads": options.threads, "command": shlex.join(sys.argv), "servers": [],
-              "figures": []}
+              "starts": options.starts, "threads": options.threads,
+              "command": shlex.join(sys.argv), "servers": [], "figures": []}
     groups = {}
     for name in options.scenario:
         groups.setdefault(SCENARIOS[name][:2], []).append(name)

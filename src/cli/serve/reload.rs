@@ -121,4 +121,16 @@ mod tests {
         assert_eq!(changed, at_once);
         assert_eq!(changed.len(), 5, "{changed:?}");
     }
+    #[test]
+    fn the_nixos_module_restarts_for_all_settings_but_these() {
+        let module = include_str!("../../../nix/modules/service.nix");
+        let begin = module.find("  needRestart =").unwrap();
+        let list = &module[begin..begin + module[begin..].find(';').unwrap()];
+        let quoted: HashSet<&str> = list.split('"').skip(1).step_by(2).collect();
+        // The module refuses keys among the settings.
+        let ours = AT_ONCE.iter().filter(|name| !name.starts_with("server.api_key"));
+        let ours: HashSet<&str> =
+            ours.map(|name| name.strip_prefix("log.").unwrap_or(name).trim_matches('.')).collect();
+        assert_eq!(quoted, ours);
+    }
 }
