@@ -1,6 +1,6 @@
 //! The engine thread's loop: drain commands, admit, plan, decode, commit, sample, emit.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
@@ -127,8 +127,26 @@ impl Worker<'_> {
             }
             Command::Drain(deadline) => {
                 self.draining = Some(self.draining.map_or(deadline, |d| d.min(deadline)));
+                self.refuse_waiting();
             }
         }
+    }
+
+    /// Refuses what waits for a slot, but for further choices of a request that runs: its client
+    /// may try again, at the server that comes after this one.
+    fn refuse_waiting(&mut self) {
+        self.admit();
+        let running: HashSet<&String> =
+            self.slots.iter().filter_map(|s| s.work.as_ref()).map(|w| &w.request.id).collect();
+        let before = self.queue.len();
+        self.queue.retain(|job| {
+            let stays = running.contains(&job.request.id);
+            if !stays {
+                job.events.fail(GenerationError::Stopped);
+            }
+            stays
+        });
+        self.shared.waiting.fetch_sub(before - self.queue.len(), Ordering::AcqRel);
     }
 
     pub(super) fn dequeued(&self) {

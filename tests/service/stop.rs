@@ -1,11 +1,14 @@
 //! SIGTERM.
 
 use std::io::{BufRead, Read};
+use std::thread::JoinHandle;
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
+use ureq::Body;
+use ureq::http::Response;
 
-use crate::harness::{ENDLESS, Start, begin_stream};
+use crate::harness::{ENDLESS, Start, agent, begin_stream, wait_until};
 
 #[test]
 fn a_stream_that_is_cut_by_the_end_of_the_drain_ends_properly() {
@@ -32,8 +35,8 @@ fn a_stream_may_finish_within_the_drain_and_new_requests_may_not_begin() {
     let mut stream = begin_stream(&base, 600);
     service.signal(Signal::TERM);
     service.wait_for_log("stopping: running requests get up to 30 s to finish");
-    let refused = crate::harness::wait_until("a closed port", || {
-        crate::harness::agent().get(format!("{base}/health")).call().err()
+    let refused = wait_until("a closed port", || {
+        agent().get(format!("{base}/health")).call().err()
     });
     assert!(matches!(refused, ureq::Error::Io(_) | ureq::Error::ConnectionFailed), "{refused}");
     let mut rest = String::new();
@@ -42,6 +45,53 @@ fn a_stream_may_finish_within_the_drain_and_new_requests_may_not_begin() {
     assert!(rest.ends_with("data: [DONE]\n\n"), "{rest}");
     assert_eq!(service.wait().code(), Some(0));
     service.wait_for_log("stopped");
+}
+
+/// Sends a chat from a thread of its own and returns once a sequence of it waits for a slot.
+fn begin_waiting_chat(base: &str, body: Value) -> JoinHandle<Response<Body>> {
+    let url = format!("{base}/v1/chat/completions");
+    let chat = std::thread::spawn(move || agent().post(url).send(body.to_string()).unwrap());
+    wait_until("a waiting request", || {
+        let metrics = agent().get(format!("{base}/metrics")).call().unwrap();
+        let metrics = metrics.into_body().read_to_string().unwrap();
+        metrics.contains("llamacpp:requests_deferred 1").then_some(())
+    });
+    chat
+}
+
+#[test]
+fn a_request_that_waits_for_a_slot_is_refused_when_the_drain_begins() {
+    let mut service = Start::with(&["--port", "0", "--parallel", "1"]).spawn();
+    let base = service.base();
+    let mut stream = begin_stream(&base, 2000);
+    let messages = json!([{"role": "user", "content": "Hello!"}]);
+    let waiting = begin_waiting_chat(&base, json!({"messages": messages}));
+    service.signal(Signal::TERM);
+    let response = waiting.join().unwrap();
+    assert_eq!(response.status(), 503);
+    assert!(response.headers().contains_key("retry-after"));
+    assert!(service.is_running(), "the refusal did not wait for the stream");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains(r#""completion_tokens":2000"#), "{rest}");
+    assert_eq!(service.wait().code(), Some(0));
+}
+
+#[test]
+fn all_choices_of_a_running_request_may_finish_within_the_drain() {
+    let mut service = Start::with(&["--port", "0", "--parallel", "1"]).spawn();
+    let body = json!({
+        "messages": [{"role": "user", "content": "Hello!"}], "n": 2, "ignore_eos": true,
+        "max_tokens": 1000,
+    });
+    let chat = begin_waiting_chat(&service.base(), body);
+    service.signal(Signal::TERM);
+    let response = chat.join().unwrap();
+    assert_eq!(response.status(), 200);
+    let answer = response.into_body().read_to_string().unwrap();
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["usage"]["completion_tokens"], 2000);
+    assert_eq!(service.wait().code(), Some(0));
 }
 
 #[test]
