@@ -20,19 +20,19 @@ let
   service = config.services.strixhalo or { enable = false; };
   package = if service.enable then service.package else { };
   packageName = "services.strixhalo.package (${lib.getName package})";
-  rocmVersion = package.rocmVersion or cfg.rocm.version;
+  pairedRocm = package.rocmVersion or cfg.rocm.version;
   rocmOf =
     if package ? rocmVersion then
-      "ROCm ${rocmVersion} of ${packageName}"
+      "ROCm ${pairedRocm} of ${packageName}"
     else
-      "ROCm ${rocmVersion} (hardware.strixhalo.rocm.version)";
+      "ROCm ${pairedRocm} (hardware.strixhalo.rocm.version)";
   packageProfile = package.rocmProfile or null;
   forThisProfile = packageProfile == null || packageProfile == cfg.rocm.profile;
 
   kernelVersion = config.boot.kernelPackages.kernel.version;
-  wantsNewKernel = lib.versionAtLeast rocmVersion "7.2";
+  wantsNewKernel = lib.versionAtLeast pairedRocm "7.2";
   # One message for a package that is for another profile is enough.
-  isPaired = pairing: rocmVersion == null || !forThisProfile || pairing;
+  isPaired = pairing: pairedRocm == null || !forThisProfile || pairing;
   otherProfile = if cfg.rocm.profile == "gfx1100-compat" then "gfx1151-native" else "gfx1100-compat";
 
   # The kernel takes a dash for an underscore.

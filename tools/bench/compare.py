@@ -224,7 +224,7 @@ def run_group(options, slots, context, names, logs, commands):
 def run_start(options, slots, context, names, logs, commands, start):
     """What one start of both servers shows: pairs of values by scenario and figure."""
     settings = f"start, {slots} slots of {context}"
-    servers, pairs = {}, {}
+    servers, pairs, busy = {}, {}, []
     both = [("ours", options.ours, options.ours_args), ("peer", options.peer, options.peer_args)]
     # Neither pays for reading the disk.
     with open(options.model, "rb") as model:
@@ -240,6 +240,8 @@ def run_start(options, slots, context, names, logs, commands, start):
         time.sleep(SETTLE_S)
         idle = [server.idle_percent(options.idle_seconds) for server in servers.values()]
         pairs[settings, "idle CPU, %"] = [idle]
+        busy += [subprocess.Popen([sys.executable, "-c", "while True: pass"])
+                 for _ in range(options.busy)]
         for name in names:
             load, wanted = SCENARIOS[name][2:]
             for number in range(options.rounds * start + 1, options.rounds * (start + 1) + 1):
@@ -260,6 +262,9 @@ def run_start(options, slots, context, names, logs, commands, start):
         for title, field, _ in STARTUP:
             pairs[settings, title] = [[getattr(server, field) for server in servers.values()]]
     finally:
+        for process in busy:
+            process.kill()
+            process.wait()
         for server in servers.values():
             server.stop()
     return pairs
@@ -324,6 +329,8 @@ def arguments():
     parser.add_argument("--starts", type=int, default=1,
                         help="how often the servers are started anew [%(default)s]")
     parser.add_argument("--threads", type=int, help="threads of both servers [each one's default]")
+    parser.add_argument("--busy", type=int, default=0, metavar="N",
+                        help="processes that compute all the time beside the servers [%(default)s]")
     parser.add_argument("--kv", default="f16", help="type of the KV cache [%(default)s]")
     parser.add_argument("--flash-attention", default="on", choices=["on", "off", "auto"])
     parser.add_argument("--rps-seconds", type=int, default=5)
@@ -358,7 +365,7 @@ def main():
     logs = options.logs or tempfile.mkdtemp(prefix="strixhalo-bench-")
     os.makedirs(logs, exist_ok=True)
     report = {"environment": environment(options), "kv": options.kv, "rounds": options.rounds,
-              "starts": options.starts, "threads": options.threads,
+              "starts": options.starts, "threads": options.threads, "busy": options.busy,
               "command": shlex.join(sys.argv), "servers": [], "figures": []}
     groups = {}
     for name in options.scenario:
