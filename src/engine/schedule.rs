@@ -40,20 +40,22 @@ pub(crate) fn anchor(prompt_len: usize, message_starts: &[usize]) -> usize {
 
 /// The idle slot that takes a prompt; `None`: all are busy.
 ///
-/// A slot whose history the prompt continues comes first. Any other history is left alone while an
-/// empty slot exists, however long the common prefix: agents share a system prompt of 10,000
-/// tokens and differ after it. With none empty, the longest prefix wins, then a slot that was not
-/// used for long.
+/// A slot whose history the prompt continues comes first, as does one that holds nothing but the
+/// prompt's beginning: that of a request whose client left while it was read, and now tries again.
+/// Any other history is left alone while an empty slot exists, however long the common prefix:
+/// agents share a system prompt of 10,000 tokens and differ after it. With none empty, the longest
+/// prefix wins, then a slot that was not used for long.
 ///
 /// Slots that are equally good are chosen side by side: llama.cpp computes the sequences of a step
 /// together only while their numbers follow one another, and reads all weights anew at each gap.
 pub(crate) fn choose_slot(slots: &[SlotView<'_>], prompt: &[Token]) -> Option<usize> {
     let idle: Vec<usize> = (0..slots.len()).filter(|&i| !slots[i].busy).collect();
     let prefix = |i: usize| common_prefix(slots[i].tokens, prompt);
+    let goes_on = |i: usize| prefix(i) >= slots[i].anchor.min(slots[i].tokens.len());
     let continued = idle
         .iter()
         .copied()
-        .filter(|&i| !slots[i].tokens.is_empty() && prefix(i) >= slots[i].anchor)
+        .filter(|&i| !slots[i].tokens.is_empty() && goes_on(i))
         .max_by_key(|&i| (prefix(i), std::cmp::Reverse(slots[i].last_used)));
     if continued.is_some() {
         return continued;
@@ -305,6 +307,12 @@ mod tests {
     fn a_shared_system_prompt_does_not_take_over_a_history_while_a_slot_is_empty() {
         let slots = [idle(&[1, 2, 3, 4, 5, 6], 4, 1), idle(&[], 0, 0)];
         assert_eq!(choose_slot(&slots, &[1, 2, 3, 7, 8]), Some(1));
+    }
+
+    #[test]
+    fn a_prompt_whose_reading_was_broken_off_goes_on_where_it_stopped() {
+        let slots = [idle(&[], 0, 0), idle(&[1, 2, 3], 9, 1)];
+        assert_eq!(choose_slot(&slots, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]), Some(1));
     }
 
     #[test]
