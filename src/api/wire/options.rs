@@ -39,7 +39,10 @@ struct OptionFields {
     t_max_predict_ms: Option<Integer>,
     sse_ping_interval: Option<Integer>,
     n_probs: Option<Integer>,
+    /// A flag in chats, a number in completions; each checks its own.
+    logprobs: Option<Value>,
     post_sampling_probs: Option<bool>,
+    n_indent: Option<Integer>,
     response_format: Option<ResponseFormat>,
     grammar: Option<String>,
     json_schema: Option<Value>,
@@ -209,7 +212,12 @@ impl OptionFields {
         if self.lora.as_ref().is_some_and(|adapters| !adapters.is_empty()) {
             return Err(BodyError::unsupported("lora", "no LoRA adapters are loaded"));
         }
-        if self.post_sampling_probs == Some(true) && self.n_probs.is_some_and(|n| n.0 > 0) {
+        if self.n_indent.is_some_and(|Integer(spaces)| spaces > 0) {
+            return not_yet("n_indent");
+        }
+        let probs = self.n_probs.is_some_and(|n| n.0 > 0)
+            || matches!(&self.logprobs, Some(Value::Bool(true) | Value::Number(_)));
+        if self.post_sampling_probs == Some(true) && probs {
             return Err(BodyError::unsupported(
                 "post_sampling_probs",
                 "probabilities after sampling are not a part of this server; leave out \
@@ -295,13 +303,17 @@ mod tests {
             (r#"{"thinking_budget_tokens":10}"#, "thinking_budget_tokens"),
             (r#"{"lora":[{"id":0,"scale":1}]}"#, "lora"),
             (r#"{"post_sampling_probs":true,"n_probs":2}"#, "post_sampling_probs"),
+            (r#"{"post_sampling_probs":true,"logprobs":true}"#, "post_sampling_probs"),
+            (r#"{"post_sampling_probs":true,"logprobs":3}"#, "post_sampling_probs"),
+            (r#"{"n_indent":4}"#, "n_indent"),
         ] {
             assert_eq!(refused(json), (field.to_owned(), "unsupported_value"), "{json}");
         }
         read(
             r#"{"response_format":{"type":"text"},"grammar":"","json_schema":null,"lora":[],
                 "reasoning_format":"none","reasoning_budget_tokens":-1,"user":"u","metadata":{},
-                "store":true,"service_tier":"auto","parallel_tool_calls":false,"verbose":true}"#,
+                "store":true,"service_tier":"auto","parallel_tool_calls":false,"verbose":true,
+                "post_sampling_probs":true,"logprobs":false,"n_indent":0}"#,
         )
         .unwrap();
     }
