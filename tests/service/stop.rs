@@ -35,9 +35,8 @@ fn a_stream_may_finish_within_the_drain_and_new_requests_may_not_begin() {
     let mut stream = begin_stream(&base, 600);
     service.signal(Signal::TERM);
     service.wait_for_log("stopping: running requests get up to 30 s to finish");
-    let refused = wait_until("a closed port", || {
-        agent().get(format!("{base}/health")).call().err()
-    });
+    let refused =
+        wait_until("a closed port", || agent().get(format!("{base}/health")).call().err());
     assert!(matches!(refused, ureq::Error::Io(_) | ureq::Error::ConnectionFailed), "{refused}");
     let mut rest = String::new();
     stream.read_to_string(&mut rest).unwrap();
