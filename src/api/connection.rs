@@ -44,8 +44,8 @@ const SMALL_REST: u64 = 64 << 10;
 /// matter: the engine drops it when `limits.stream_stall_timeout` is over.
 const TAKES_NOTHING: Duration =
     if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(120) };
-/// A connection that was accepted just before the drain may have its first request under way. It
-/// gets so long to arrive, and is then told to come again; without that it would be reset.
+/// A connection may have a request under way when the drain begins. Its headers get so long to
+/// arrive, and it is then told to come again; without that it would be reset.
 const LAST_CALL: Duration = Duration::from_millis(500);
 /// How far the server's life is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,8 +102,8 @@ pub(super) async fn serve_connection(
                 if changed.is_err() || now == Stage::Cut {
                     return;
                 }
-                // hyper would close a connection on which nothing has come yet. Its first request
-                // is refused with an answer that closes it.
+                // hyper would close a connection on which nothing has come yet, and wait for headers
+                // of which a part has. Such a request is refused with an answer that closes it.
                 if !progress.call_last() {
                     Pin::new(&mut connection).graceful_shutdown();
                 }
@@ -112,9 +112,9 @@ pub(super) async fn serve_connection(
     };
     let parts = connection.into_parts();
     let mut io = parts.io.into_inner().stream;
-    let (mut unread, too_slow) = {
+    let (mut unread, too_slow, draining) = {
         let state = progress.lock();
-        (state.unread, state.too_slow)
+        (state.unread, state.too_slow, state.last_call.is_some())
     };
     match end {
         End::Closed(Ok(())) => {}
@@ -124,13 +124,15 @@ pub(super) async fn serve_connection(
         End::Silent => {
             unread = true;
             // The client may be gone.
-            let _ = io.write_all(&raw_answer(ApiError::RequestTimeout)).await;
+            let error = if draining { ApiError::shutting_down() } else { ApiError::RequestTimeout };
+            let _ = io.write_all(&raw_answer(error)).await;
         }
     }
     let _ = io.shutdown().await;
     if unread {
+        let brief = too_slow || *stage.borrow() != Stage::Serve;
         tokio::select! {
-            () = linger(&mut io, if too_slow { LINGER_SILENCE } else { LINGER }) => {}
+            () = linger(&mut io, if brief { LINGER_SILENCE } else { LINGER }) => {}
             _ = stage.changed() => {}
         }
     }
@@ -174,8 +176,6 @@ async fn answer(
 enum Phase {
     /// Nothing has come yet.
     Fresh(Instant),
-    /// Nothing has come yet, and the server drains.
-    LastCall(Instant),
     /// The rest of a request's headers.
     Headers(Instant),
     /// Nothing: a request is being answered.
@@ -199,6 +199,8 @@ struct ProgressState {
     too_slow: bool,
     /// Since when the client takes nothing of what is sent.
     blocked: Option<Instant>,
+    /// Since when the server drains, if the connection had a request under way then.
+    last_call: Option<Instant>,
 }
 
 impl Default for Progress {
@@ -209,6 +211,7 @@ impl Default for Progress {
             large_rest: false,
             too_slow: false,
             blocked: None,
+            last_call: None,
         }))
     }
 }
@@ -219,14 +222,14 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on a first request has [`LAST_CALL`] to come; false if it came already.
+    /// From now on a request that may be under way has [`LAST_CALL`] to come; false if none is.
     fn call_last(&self) -> bool {
         let mut state = self.lock();
-        let fresh = matches!(state.phase, Phase::Fresh(_));
-        if fresh {
-            state.phase = Phase::LastCall(Instant::now());
+        let under_way = matches!(state.phase, Phase::Fresh(_) | Phase::Headers(_));
+        if under_way {
+            state.last_call = Some(Instant::now());
         }
-        fresh
+        under_way
     }
 
     fn start(&self) {
@@ -236,7 +239,7 @@ impl Progress {
 
     fn received(&self) {
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Fresh(_) | Phase::LastCall(_) | Phase::Idle(_)) {
+        if matches!(state.phase, Phase::Fresh(_) | Phase::Idle(_)) {
             state.phase = Phase::Headers(Instant::now());
         }
     }
@@ -259,8 +262,10 @@ impl Progress {
     fn deadline(&self, header_timeout: Duration) -> Option<(Instant, End)> {
         let state = self.lock();
         let sends = match state.phase {
-            Phase::Fresh(since) | Phase::Headers(since) => Some(since + header_timeout),
-            Phase::LastCall(since) => Some(since + LAST_CALL),
+            Phase::Fresh(since) | Phase::Headers(since) => {
+                let due = since + header_timeout;
+                Some(state.last_call.map_or(due, |called| due.min(called + LAST_CALL)))
+            }
             Phase::Idle(since) => Some(since + IDLE_TIMEOUT),
             Phase::Busy => None,
         };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -35,7 +35,7 @@ struct Inner {
     started: u64,
     load: watch::Receiver<LoadState>,
     held: AtomicUsize,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
     counts: Arc<Counts>,
 }
 
@@ -79,7 +79,7 @@ impl AppState {
                 started,
                 load,
                 held: AtomicUsize::new(0),
-                draining: AtomicBool::new(false),
+                draining: watch::Sender::new(false),
                 counts: Arc::new(Counts::new()),
             }),
         }
@@ -160,12 +160,18 @@ impl AppState {
 
     /// From now on new work is refused with 503 and `Connection: close`.
     pub fn start_draining(&self) {
-        self.inner.draining.store(true, Ordering::Release);
+        self.inner.draining.send_replace(true);
     }
 
     /// Whether the server is shutting down.
     pub fn is_draining(&self) -> bool {
-        self.inner.draining.load(Ordering::Acquire)
+        *self.inner.draining.borrow()
+    }
+
+    /// Waits until the server shuts down.
+    pub(super) async fn drain_begun(&self) {
+        // The sender lives as long as this does.
+        let _ = self.inner.draining.subscribe().wait_for(|draining| *draining).await;
     }
 }
 

@@ -37,7 +37,13 @@ pub(super) async fn read_body(
         let settings = state.settings();
         (settings.limits.body_bytes, Duration::from_secs(settings.limits.body_timeout))
     };
-    match read(body, announced, limit, patience).await {
+    let read = tokio::select! {
+        biased;
+        read = read(body, announced, limit, patience) => read,
+        // What it asks for would not be begun any more.
+        () = state.drain_begun() => Err(ApiError::shutting_down()),
+    };
+    match read {
         Ok(bytes) => {
             if let Some(record) = parts.extensions.get::<Record>() {
                 record.set_body_bytes(bytes.len());

@@ -233,6 +233,29 @@ async fn a_first_request_that_meets_the_shutdown_is_told_to_come_again() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_still_on_its_way_does_not_hold_up_the_shutdown() {
+    let mut server = Server::start(|s| {
+        (s.limits.header_timeout, s.limits.body_timeout, s.limits.drain_timeout) = (60, 60, 60);
+    })
+    .await;
+    let mut head = server.connect().await;
+    head.write_all(b"GET /v1/models HTTP/1.1\r\n").await.unwrap();
+    let mut body = server.connect().await;
+    body.write_all(b"POST /tokenize HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{")
+        .await
+        .unwrap();
+    server.until(|s| s.counts().in_flight.get() == 1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    server.stop.take().unwrap().send(()).unwrap();
+    for client in [&mut head, &mut body] {
+        let refused = rest(client).await;
+        assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+        assert!(refused.contains("shutting_down") && refused.contains("connection: close"));
+    }
+    tokio::time::timeout(Duration::from_secs(5), server.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn connections_that_do_not_end_are_cut_off_after_the_drain_timeout() {
     let mut server = Server::start(|_| ()).await;
     let mut running = server.connect_held().await;
