@@ -205,6 +205,8 @@ pub(super) fn sequences(
     let sequence = |prompt: &Tokenised, k: u32| {
         let mut sampling = options.sampling.clone();
         sampling.logit_bias = logit_bias.clone();
+        // The text is tokenised from wherever a token may end within it.
+        sampling.dry_sequence_breakers.retain(|text| model.engine.vocabulary().can_spell(text));
         // Choices of one seed would all be the same text.
         sampling.seed = sampling.seed.map(|seed| seed.wrapping_add(k));
         GenerationRequest {

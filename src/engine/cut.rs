@@ -6,6 +6,8 @@
 //! own (gpt-oss, DeepSeek, Mistral), which recurses for every character of a match: 16,000 spaces
 //! end a thread of 2 MiB, and the process.
 
+use std::ops::Range;
+
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 /// Special tokens that llama.cpp gets to see at once; real conversations have fewer.
@@ -58,7 +60,8 @@ const SPLIT_WITHOUT_REGEX: &[&str] = &[
 /// Whether words of a vocabulary are found with `std::regex`. `model` and `pre` are the file's
 /// `tokenizer.ggml.model` and `.pre`.
 pub(super) fn uses_regex(model: &str, pre: &str) -> bool {
-    model == "gpt2" && SPLIT_WITHOUT_REGEX.binary_search(&pre).is_err()
+    matches!(model, "gpt2" | "hybriddna" | "whitespace")
+        && SPLIT_WITHOUT_REGEX.binary_search(&pre).is_err()
 }
 
 /// Finds the cuts for one vocabulary.
@@ -100,6 +103,13 @@ impl Cutter {
                 .flatten()
         };
         Self { all: searcher(false), plain: searcher(true), regex }
+    }
+
+    /// The special tokens in a text.
+    pub(super) fn specials(&self, text: &str, parse_special: bool) -> Vec<Range<usize>> {
+        let searcher = if parse_special { &self.all } else { &self.plain };
+        let found = searcher.iter().flat_map(|searcher| searcher.find_iter(text));
+        found.map(|found| found.range()).collect()
     }
 
     pub(super) fn cuts(&self, text: &str, parse_special: bool) -> Cuts {
@@ -167,6 +177,7 @@ mod tests {
     fn the_list_is_sorted_so_that_the_search_finds_every_name() {
         assert!(SPLIT_WITHOUT_REGEX.is_sorted());
         assert!(uses_regex("gpt2", "gpt-4o") && uses_regex("gpt2", "tekken"));
+        assert!(uses_regex("hybriddna", "whitespace"));
         assert!(!uses_regex("gpt2", "qwen2") && !uses_regex("llama", "default"));
     }
 

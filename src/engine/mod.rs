@@ -28,6 +28,8 @@ mod schedule;
 #[cfg(feature = "engine")]
 mod slot;
 #[cfg(feature = "engine")]
+mod spelling;
+#[cfg(feature = "engine")]
 mod step;
 #[cfg(feature = "engine")]
 mod stream;

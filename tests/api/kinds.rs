@@ -1,0 +1,29 @@
+//! What models of other kinds than the built-in one need: SentencePiece vocabularies, BOS tokens,
+//! learned positions.
+
+use serde_json::{Value, json};
+
+use crate::tiny::Tiny;
+
+#[test]
+fn a_character_that_a_vocabulary_lacks_is_its_unknown_token() {
+    let tiny = Tiny::llama(false);
+    let server = tiny.serve(&[]);
+    let tokenize = |text: &str| {
+        let reply = server.post("/tokenize", json!({"content": text, "with_pieces": true}));
+        assert_eq!(reply.status, 200, "{}", reply.json);
+        reply.json["tokens"].as_array().unwrap().clone()
+    };
+    let ids = |text: &str| tokenize(text).iter().map(|t| t["id"].clone()).collect::<Vec<Value>>();
+    assert!(!ids("Hello").contains(&json!(0)));
+    assert_eq!(ids("é"), [0]);
+    assert_eq!(ids("Hello\n漢字!").iter().filter(|id| **id == 0).count(), 3);
+    let reply = server.post("/v1/completions", json!({"prompt": "Hello 😀", "max_tokens": 2}));
+    assert_eq!(reply.status, 200, "{}", reply.json);
+    let bias = json!({"prompt": "Hello", "max_tokens": 1, "logit_bias": [["é", 1]]});
+    assert_eq!(server.post("/v1/completions", bias).status, 200);
+    let dry = json!({
+        "prompt": "Hello", "max_tokens": 1, "dry_multiplier": 1, "dry_sequence_breakers": ["l\n"],
+    });
+    assert_eq!(server.post("/v1/completions", dry).status, 200);
+}
