@@ -22,6 +22,7 @@ fn params(slots: u32, n_ctx: u32) -> LoadParams {
         mlock: false,
         n_ctx,
         slots,
+        learned_positions: false,
         batch: 256,
         ubatch: 64,
         flash_attn: true,

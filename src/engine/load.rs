@@ -41,6 +41,8 @@ pub struct LoadParams {
     /// Tokens of all slots together.
     pub n_ctx: u32,
     pub slots: u32,
+    /// No position past the trained context can be computed.
+    pub learned_positions: bool,
     pub batch: u32,
     pub ubatch: u32,
     pub flash_attn: bool,
@@ -150,7 +152,7 @@ fn serve(
     let mut worker = Worker {
         limits: Limits {
             n_batch: context.n_batch() as usize,
-            n_ctx_slot: (context.n_ctx() / params.slots) as usize,
+            n_ctx_slot: n_ctx_slot(params, &model, &context) as usize,
             can_truncate: !model.is_recurrent() && !model.is_hybrid(),
         },
         batch: LlamaBatch::new(context.n_batch() as usize, 1),
@@ -236,6 +238,12 @@ fn kv_type(kind: CacheType) -> KvCacheType {
     }
 }
 
+/// Tokens of a slot. llama.cpp rounds the context up.
+fn n_ctx_slot(params: &LoadParams, model: &LlamaModel, context: &LlamaContext<'_>) -> u32 {
+    let slot = context.n_ctx() / params.slots;
+    if params.learned_positions { slot.min(model.n_ctx_train()) } else { slot }
+}
+
 fn end_tokens(model: &LlamaModel) -> Vec<i32> {
     let vocab = model.vocab();
     vocab.tokens().filter(|&t| vocab.is_eog(t)).map(|t| t.0).collect()
@@ -287,7 +295,7 @@ fn facts(
         n_vocab: vocab.n_tokens().max(0) as u32,
         n_ctx_train: model.n_ctx_train(),
         n_ctx: context.n_ctx(),
-        n_ctx_slot: context.n_ctx() / params.slots,
+        n_ctx_slot: n_ctx_slot(params, model, context),
         n_slots: params.slots,
         recurrent: model.is_recurrent() || model.is_hybrid(),
         chat_template: params.chat_template.clone().or_else(template),

@@ -31,6 +31,9 @@ pub struct GgufFacts {
     pub layers: Vec<Layer>,
     /// f32 values of recurrent state in one recurrent layer for one sequence.
     pub state_values: u64,
+    /// Whether each position has a vector that was learned (GPT-2, StarCoder): there is none past
+    /// the trained context, and llama.cpp aborts on one.
+    pub has_learned_positions: bool,
     /// Whether keys and values are one compressed tensor, which must have one type.
     pub shares_key_and_value: bool,
     /// The chat template.
@@ -91,7 +94,11 @@ impl GgufFacts {
             n_vocab: tokens,
             n_head: heads.iter().flatten().copied().max().unwrap_or(0),
             state_values: state_values(&keys, n_embd)?,
-            shares_key_and_value: keys.is_mla()?,
+            has_learned_positions: gguf
+                .tensors
+                .iter()
+                .any(|tensor| tensor.name == "position_embd.weight"),
+            shares_key_and_value: keys.is_mla()? || keys.architecture == "deepseek4",
             layers: layers.used,
             chat_template: keys
                 .text("tokenizer.chat_template")?

@@ -17,7 +17,7 @@ pub use file::{ModelFile, ModelFileError};
 pub use gguf::{ArrayFacts, Entry, Gguf, GgufError, MetaValue, TensorInfo, ValueType};
 pub use plan::{
     CacheShape, ContextDecision, MemoryNeed, PlanError, bytes_per_value, decide_cache_types,
-    decide_context, largest_ctx_per_slot, memory_need,
+    decide_context, decide_flash_attention, largest_ctx_per_slot, memory_need,
 };
 pub use quantization::{TensorType, file_type_name};
 pub mod builtin;

@@ -161,7 +161,8 @@ pub fn largest_ctx_per_slot(facts: &GgufFacts, shape: &CacheShape, budget: u64) 
 /// The context to start with. `user_set` is a value that the user gave (0: the trained context
 /// per slot) and is never cut; `default` is cut per slot to what the model was trained for and
 /// to what fits. `budget` is the memory that may be used, in bytes; `None`: unknown, so nothing
-/// is cut or refused for memory.
+/// is cut or refused for memory. Past learned positions nothing can be computed, so a value that
+/// the user gave is cut to them, as llama-server does with every model.
 pub fn decide_context(
     facts: &GgufFacts,
     user_set: Option<u32>,
@@ -184,7 +185,12 @@ pub fn decide_context(
         )));
     }
     let mut per_slot = asked;
-    if user_set.is_none() && asked > trained {
+    if asked > trained && facts.has_learned_positions {
+        per_slot = trained;
+        notices.push(format!(
+            "context cut from {asked} to {trained} tokens per slot: the model has learned no further positions"
+        ));
+    } else if user_set.is_none() && asked > trained {
         per_slot = trained;
         notices.push(format!(
             "context cut from {asked} to {trained} tokens per slot: the model was trained for no more"
@@ -264,6 +270,14 @@ fn refusal(
     ways.push("use a smaller quantisation of the model".to_owned());
     ways.truncate(3);
     PlanError::Memory(format!("{numbers}: {}", ways.join(", or ")))
+}
+
+/// Whether flash attention is used, and what the user should know if that is not what was `wanted`.
+pub fn decide_flash_attention(facts: &GgufFacts, wanted: bool) -> (bool, Option<String>) {
+    // llama.cpp switches it off there, and then refuses quantised values.
+    let can = facts.architecture != "grok";
+    let notice = || "flash attention is off: llama.cpp has none for grok".to_owned();
+    (wanted && can, (wanted && !can).then(notice))
 }
 
 /// The types of the KV cache. A type that the model or the lack of flash attention rules out is

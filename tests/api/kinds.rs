@@ -6,6 +6,25 @@ use serde_json::{Value, json};
 use crate::tiny::Tiny;
 
 #[test]
+fn a_context_longer_than_the_learned_positions_is_cut_to_them() {
+    // 512 tokens per slot are asked for.
+    let server = Tiny::gpt2(100).serve(&["--cache-type-k", "f16", "--cache-type-v", "f16"]);
+    let n_ctx = server.get("/props").json["default_generation_settings"]["n_ctx"].clone();
+    assert_eq!(n_ctx, 100);
+    let complete = |tokens: usize| {
+        let prompt = "a".repeat(tokens);
+        server.post("/v1/completions", json!({"prompt": prompt, "ignore_eos": true}))
+    };
+    let reply = complete(150);
+    assert_eq!(reply.status, 400, "{}", reply.json);
+    assert_eq!(reply.json["error"]["code"], "context_length_exceeded");
+    let reply = complete(90);
+    assert_eq!(reply.status, 200, "{}", reply.json);
+    assert_eq!(reply.json["choices"][0]["finish_reason"], "length");
+    assert_eq!(reply.json["usage"]["total_tokens"], 100);
+}
+
+#[test]
 fn a_character_that_a_vocabulary_lacks_is_its_unknown_token() {
     let tiny = Tiny::llama(false);
     let server = tiny.serve(&[]);

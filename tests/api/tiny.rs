@@ -61,6 +61,34 @@ impl Tiny {
             .tensor("blk.0.ffn_down.weight", &[WIDTH, WIDTH])
     }
 
+    /// GPT-2 with one layer, which has learned what a token at each of `positions` positions is.
+    pub fn gpt2(positions: u32) -> Self {
+        let mut tokens: Vec<_> = ('!'..='~').map(|c| (c.to_string(), NORMAL)).collect();
+        tokens.push(("\u{120}".to_owned(), NORMAL));
+        tokens.push(("<|endoftext|>".to_owned(), CONTROL));
+        Self::new("gpt2", positions, &tokens)
+            .text("tokenizer.ggml.model", "gpt2")
+            .text("tokenizer.ggml.pre", "gpt-2")
+            .texts("tokenizer.ggml.merges", &["a b"])
+            .u32("tokenizer.ggml.bos_token_id", tokens.len() as u32 - 1)
+            .u32("tokenizer.ggml.eos_token_id", tokens.len() as u32 - 1)
+            .f32("gpt2.attention.layer_norm_epsilon", 1e-5)
+            .tensor("position_embd.weight", &[WIDTH, positions.into()])
+            .tensor("output_norm.bias", &[WIDTH])
+            .tensor("blk.0.attn_norm.weight", &[WIDTH])
+            .tensor("blk.0.attn_norm.bias", &[WIDTH])
+            .tensor("blk.0.attn_qkv.weight", &[WIDTH, 3 * WIDTH])
+            .tensor("blk.0.attn_qkv.bias", &[3 * WIDTH])
+            .tensor("blk.0.attn_output.weight", &[WIDTH, WIDTH])
+            .tensor("blk.0.attn_output.bias", &[WIDTH])
+            .tensor("blk.0.ffn_norm.weight", &[WIDTH])
+            .tensor("blk.0.ffn_norm.bias", &[WIDTH])
+            .tensor("blk.0.ffn_up.weight", &[WIDTH, WIDTH])
+            .tensor("blk.0.ffn_up.bias", &[WIDTH])
+            .tensor("blk.0.ffn_down.weight", &[WIDTH, WIDTH])
+            .tensor("blk.0.ffn_down.bias", &[WIDTH])
+    }
+
     fn new(architecture: &str, n_ctx: u32, tokens: &[(String, i32)]) -> Self {
         let kinds: Vec<u8> = tokens.iter().flat_map(|token| token.1.to_le_bytes()).collect();
         let texts: Vec<&str> = tokens.iter().map(|token| token.0.as_str()).collect();

@@ -9,7 +9,9 @@ use crate::cli::Exit;
 use crate::config::{CacheType, FlashAttn, Gpu, LimitSettings, Loaded};
 use crate::engine::{Device, EngineLimits, LoadParams};
 use crate::host::{Memory, physical_cores};
-use crate::model::{CacheShape, PlanError, decide_cache_types, decide_context};
+use crate::model::{
+    CacheShape, PlanError, decide_cache_types, decide_context, decide_flash_attention,
+};
 
 /// Memory left to the rest of the machine when the default context is chosen.
 const RESERVE: u64 = 1 << 30;
@@ -44,6 +46,7 @@ pub(super) fn decide(
         // On a CPU flash attention is slower at depth, but quantised values need it.
         FlashAttn::Auto => on_gpu || (v_set && quantised(context.cache_type_v)),
     };
+    let (flash_attn, no_flash) = decide_flash_attention(&source.facts, flash_attn);
     let (cache_type_k, cache_type_v, mut notices) = decide_cache_types(
         &source.facts,
         context.cache_type_k,
@@ -53,6 +56,7 @@ pub(super) fn decide(
         flash_attn,
     )
     .map_err(plan_failure)?;
+    notices.splice(0..0, no_flash);
     let shape = CacheShape {
         parallel: context.parallel,
         cache_type_k,
@@ -79,6 +83,7 @@ pub(super) fn decide(
         mlock: model.mlock,
         n_ctx: decided.ctx_total,
         slots: context.parallel,
+        learned_positions: source.facts.has_learned_positions,
         batch: context.batch,
         ubatch: context.ubatch,
         flash_attn,

@@ -19,6 +19,7 @@ fn model(layers: usize, kv_heads: u32, head: u32, trained: u32) -> GgufFacts {
         n_head: 32,
         layers: vec![layer; layers],
         state_values: 0,
+        has_learned_positions: false,
         shares_key_and_value: false,
         chat_template: None,
     }
@@ -108,6 +109,31 @@ fn a_context_that_was_set_is_never_cut() {
     }
     assert_eq!(text.matches(", or ").count(), 2, "{text}");
     assert_eq!(error.exit_code(), 70);
+}
+
+#[test]
+fn no_context_is_longer_than_the_positions_that_were_learned() {
+    let facts = GgufFacts { has_learned_positions: true, ..model(12, 12, 64, 1024) };
+    let shape = shape(CacheType::F16, 2);
+    for user_set in [Some(65_536), None] {
+        let decision = decide_context(&facts, user_set, 524_288, &shape, None).unwrap();
+        assert_eq!((decision.per_slot, decision.ctx_total), (1024, 2048));
+        assert!(decision.notices[0].contains("to 1024 tokens per slot"), "{:?}", decision.notices);
+    }
+    let decision = decide_context(&facts, Some(1000), 1, &shape, None).unwrap();
+    assert_eq!((decision.per_slot, decision.notices.len()), (500, 0));
+}
+
+#[test]
+fn grok_has_no_flash_attention_and_so_no_quantised_values_by_default() {
+    let grok = GgufFacts { architecture: "grok".to_owned(), ..model(64, 8, 128, 8192) };
+    let (flash_attn, notice) = decide_flash_attention(&grok, true);
+    assert!(!flash_attn && notice.is_some());
+    let q8 = CacheType::Q8_0;
+    let (k, v, _) = decide_cache_types(&grok, q8, false, q8, false, flash_attn).unwrap();
+    assert_eq!((k, v), (q8, CacheType::F16));
+    assert_eq!(decide_flash_attention(&grok, false), (false, None));
+    assert_eq!(decide_flash_attention(&model(1, 1, 32, 4096), true), (true, None));
 }
 
 #[test]
