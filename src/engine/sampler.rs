@@ -68,6 +68,9 @@ impl Sampler {
         if params.ignore_eos {
             bias.extend(end_tokens.iter().map(|&t| (t, f32::NEG_INFINITY)));
         }
+        // What its file says that the model must not write (image tokens, mostly).
+        let suppressed = model.vocab();
+        bias.extend(suppressed.suppress_tokens().iter().map(|t| (t.0, f32::NEG_INFINITY)));
         let mut active: Vec<SamplerKind> = if params.mirostat == 0 {
             params.samplers.iter().copied().filter(|&kind| is_active(params, kind)).collect()
         } else {

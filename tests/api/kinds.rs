@@ -6,6 +6,23 @@ use serde_json::{Value, json};
 use crate::tiny::Tiny;
 
 #[test]
+fn tokens_that_the_model_suppresses_are_never_generated() {
+    let generated = |server: &crate::tiny::Served| -> Vec<i32> {
+        let body = json!({
+            "prompt": "Hello", "max_tokens": 8, "temperature": 0, "ignore_eos": true,
+            "return_tokens": true,
+        });
+        let reply = server.post("/v1/completions", body);
+        assert_eq!(reply.status, 200, "{}", reply.json);
+        serde_json::from_value(reply.json["choices"][0]["tokens"].clone()).unwrap()
+    };
+    let free = generated(&Tiny::llama(true).serve(&[]));
+    let suppressed = Tiny::llama(true).i32s("tokenizer.ggml.suppress_tokens", &free);
+    let others = generated(&suppressed.serve(&[]));
+    assert!(others.iter().all(|token| !free.contains(token)), "{others:?} of {free:?}");
+}
+
+#[test]
 fn a_context_longer_than_the_learned_positions_is_cut_to_them() {
     // 512 tokens per slot are asked for.
     let server = Tiny::gpt2(100).serve(&["--cache-type-k", "f16", "--cache-type-v", "f16"]);

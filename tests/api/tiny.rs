@@ -128,6 +128,11 @@ impl Tiny {
         self.array(key, TEXT, values.len(), &bytes)
     }
 
+    pub fn i32s(self, key: &str, values: &[i32]) -> Self {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.array(key, 5, values.len(), &bytes)
+    }
+
     fn array(self, key: &str, kind: u32, len: usize, values: &[u8]) -> Self {
         let value = [&kind.to_le_bytes()[..], &(len as u64).to_le_bytes(), values].concat();
         self.raw(key, ARRAY, &value)
