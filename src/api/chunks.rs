@@ -144,8 +144,10 @@ impl Chunks {
         }
         let preface = c.choice.preface.take();
         let prompt = std::mem::take(&mut c.prompt);
-        let prompt_columns = (!prompt.is_empty())
-            .then(|| c.columns.prompt(&self.vocabulary, &prompt, c.choice.added));
+        let prompt_columns = (!prompt.is_empty()).then(|| {
+            let text = preface.as_deref().unwrap_or_default();
+            c.columns.prompt(&self.vocabulary, &prompt, c.choice.added, text)
+        });
         let role = self.reply.shape == Shape::Chat;
         if role || preface.is_some() || prompt_columns.is_some() {
             let text = Some(preface.as_deref().unwrap_or_default());

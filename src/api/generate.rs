@@ -278,7 +278,8 @@ fn text_answer(
         text: &c.text,
         logprobs: reply.logprobs.map(|alternatives| {
             let mut columns = TextColumns::new(alternatives > 0);
-            let mut logprobs = columns.prompt(&running.vocabulary, &c.prompt, choice.added);
+            let mut logprobs =
+                columns.prompt(&running.vocabulary, &c.prompt, choice.added, &c.text);
             logprobs.extend(columns.output(&running.vocabulary, &c.tokens));
             logprobs
         }),

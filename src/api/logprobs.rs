@@ -59,19 +59,28 @@ impl TextColumns {
         columns
     }
 
-    /// The columns of a prompt, of whose first tokens `added` are not in its text.
+    /// The columns of a prompt, of whose first tokens `added` are not in its text. The choice's
+    /// `text` begins with it.
     pub(super) fn prompt(
         &mut self,
         vocabulary: &Vocabulary,
         tokens: &[(Token, Option<TokenLogprobs>)],
         added: usize,
+        text: &str,
     ) -> TextLogprobs {
         let mut columns = TextLogprobs::default();
+        let mut rest = text.as_bytes();
         for (i, (id, logprobs)) in tokens.iter().enumerate() {
             let piece = vocabulary.piece(*id, true);
             self.push(&mut columns, vocabulary, &piece, logprobs.as_ref());
             if i >= added {
-                self.offset += characters(&piece);
+                // Some vocabularies put a space in front that is not in the text.
+                let seen = match piece.strip_prefix(b" ") {
+                    Some(bare) if !rest.starts_with(&piece) && rest.starts_with(bare) => bare,
+                    _ => piece.as_slice(),
+                };
+                self.offset += characters(seen);
+                rest = rest.get(seen.len()..).unwrap_or_default();
             }
         }
         columns
