@@ -19,7 +19,9 @@ pub(super) struct Tokenised {
     pub(super) added: usize,
 }
 
-/// Renders a conversation with the model's template.
+/// Renders a conversation with the model's template. Many templates write the BOS token
+/// themselves; where tokenising adds it, it is left out, as a second one makes answers worse.
+/// The text can then go to `/v1/completions` as it is.
 pub(super) fn render(model: &Model, conversation: &Conversation) -> Result<Rendered, ApiError> {
     let template = model.template.as_ref().map_err(|why| ApiError::InvalidRequest {
         message: why.clone(),
@@ -33,11 +35,22 @@ pub(super) fn render(model: &Model, conversation: &Conversation) -> Result<Rende
         continue_final_message: conversation.continue_final_message,
         kwargs: conversation.kwargs.clone(),
     };
-    template.render(&request).map_err(|error| ApiError::InvalidRequest {
+    let mut rendered = template.render(&request).map_err(|error| ApiError::InvalidRequest {
         message: error.to_string(),
         param: Some("messages".to_owned()),
         code: "template_error",
-    })
+    })?;
+    let bos = model.engine.facts().bos_token.as_deref().filter(|bos| !bos.is_empty());
+    if let Some(bos) = bos
+        && model.engine.vocabulary().adds_bos()
+        && rendered.prompt.starts_with(bos)
+    {
+        rendered.prompt.drain(..bos.len());
+        for start in &mut rendered.message_starts {
+            *start = start.saturating_sub(bos.len());
+        }
+    }
+    Ok(rendered)
 }
 
 /// A conversation as tokens.
@@ -48,12 +61,8 @@ pub(super) fn chat_prompt(
 ) -> Result<Tokenised, ApiError> {
     let rendered = render(model, conversation)?;
     let vocabulary = model.engine.vocabulary();
-    // Many templates write BOS themselves; a second one makes answers worse.
-    let bos = model.engine.facts().bos_token.as_deref().filter(|bos| !bos.is_empty());
-    let has_bos = bos.is_some_and(|bos| rendered.prompt.starts_with(bos));
-    let add_special = !(has_bos && vocabulary.adds_bos());
-    let tokens = bounded(model, &rendered.prompt, add_special, "messages")?;
-    let added = usize::from(add_special && vocabulary.adds_bos() && !tokens.is_empty());
+    let tokens = bounded(model, &rendered.prompt, true, "messages")?;
+    let added = usize::from(vocabulary.adds_bos() && !tokens.is_empty());
     let added_bytes = vocabulary.detokenize(&tokens[..added]).len();
     let starts = rendered.message_starts.iter().map(|&start| start + added_bytes);
     let message_starts = vocabulary.tokens_at_bytes(&tokens, starts);

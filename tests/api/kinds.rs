@@ -5,6 +5,27 @@ use serde_json::{Value, json};
 
 use crate::tiny::Tiny;
 
+const TEMPLATE: &str =
+    "{{ bos_token }}{% for m in messages %}[INST] {{ m.content }} [/INST]{% endfor %}";
+
+fn llama_chat() -> Tiny {
+    Tiny::llama(true).text("tokenizer.chat_template", TEMPLATE)
+}
+
+#[test]
+fn a_prompt_from_apply_template_does_not_get_a_second_bos() {
+    let server = llama_chat().serve(&[]);
+    let messages = json!([{"role": "user", "content": "Hello"}]);
+    let prompt =
+        server.post("/apply-template", json!({"messages": messages})).json["prompt"].clone();
+    assert_eq!(prompt, "[INST] Hello [/INST]");
+    let chat = server.chat("Hello", json!({"max_tokens": 2}));
+    let text = json!({"prompt": prompt, "max_tokens": 2, "temperature": 0});
+    let text = server.post("/v1/completions", text);
+    assert_eq!(chat.json["usage"]["prompt_tokens"], text.json["usage"]["prompt_tokens"]);
+    assert_eq!(chat.json["choices"][0]["message"]["content"], text.json["choices"][0]["text"]);
+}
+
 #[test]
 fn tokens_that_the_model_suppresses_are_never_generated() {
     let generated = |server: &crate::tiny::Served| -> Vec<i32> {
@@ -62,4 +83,26 @@ fn a_character_that_a_vocabulary_lacks_is_its_unknown_token() {
         "prompt": "Hello", "max_tokens": 1, "dry_multiplier": 1, "dry_sequence_breakers": ["l\n"],
     });
     assert_eq!(server.post("/v1/completions", dry).status, 200);
+}
+
+#[test]
+fn text_offsets_of_an_echoed_prompt_count_its_own_characters() {
+    let server = Tiny::llama(true).serve(&[]);
+    let body = json!({"prompt": "Hello a b", "max_tokens": 2, "echo": true, "logprobs": 1});
+    let reply = server.post("/v1/completions", body);
+    assert_eq!(reply.status, 200, "{}", reply.json);
+    let choice = &reply.json["choices"][0];
+    let text: Vec<char> = choice["text"].as_str().unwrap().chars().collect();
+    let logprobs = &choice["logprobs"];
+    let tokens = logprobs["tokens"].as_array().unwrap();
+    let offsets = logprobs["text_offset"].as_array().unwrap();
+    // The first token is BOS; the space before the second is not in the text.
+    assert_eq!(offsets[..3], [0, 0, 1]);
+    for (token, offset) in tokens.iter().zip(offsets).skip(2) {
+        let token = token.as_str().unwrap();
+        if !token.starts_with("bytes:") {
+            let at = offset.as_u64().unwrap() as usize;
+            assert!(text[at..].starts_with(&token.chars().collect::<Vec<_>>()), "{token} at {at}");
+        }
+    }
 }

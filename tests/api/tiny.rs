@@ -119,7 +119,7 @@ impl Tiny {
         self.raw(key, F32, &value.to_le_bytes())
     }
 
-    fn text(self, key: &str, value: &str) -> Self {
+    pub fn text(self, key: &str, value: &str) -> Self {
         self.raw(key, TEXT, &text(value))
     }
 
