@@ -62,16 +62,22 @@ fn check_vocabulary(keys: &Keys<'_>, n_vocab: u32) -> Result<(), GgufError> {
         None => {}
     }
     // llama.cpp skips an id outside the vocabulary, and then asserts on one that it must add.
-    for (added, id) in [
-        ("tokenizer.ggml.add_bos_token", "tokenizer.ggml.bos_token_id"),
-        ("tokenizer.ggml.add_eos_token", "tokenizer.ggml.eos_token_id"),
+    // Gemma 4's tokenizer has no ids of its own to fall back on, and always adds BOS.
+    let is_gemma4 = keys.text("tokenizer.ggml.model")? == Some("gemma4");
+    for (added, always, id) in [
+        ("tokenizer.ggml.add_bos_token", is_gemma4, "tokenizer.ggml.bos_token_id"),
+        ("tokenizer.ggml.add_eos_token", false, "tokenizer.ggml.eos_token_id"),
     ] {
         let is_added = match keys.gguf.meta.get(added) {
+            _ if always => true,
             None => false,
             Some(Entry { value: MetaValue::Bool(flag), .. }) => *flag,
             Some(entry) => return Err(wrong_type(added, entry, "bool")),
         };
         match keys.gguf.meta.get(id) {
+            None if is_added && is_gemma4 => {
+                return Err(GgufError(format!("{id} is missing: convert the model again")));
+            }
             None => {}
             Some(Entry { kind: ValueType::U32, value: MetaValue::Unsigned(token) })
                 if is_added && *token >= n_vocab.into() =>

@@ -153,6 +153,7 @@ fn what_llama_cpp_would_abort_on_is_refused() {
                 .u32("tokenizer.ggml.bos_token_id", 9),
             "only 4 tokens",
         ),
+        (model().text("tokenizer.ggml.model", "gemma4"), "bos_token_id is missing"),
         (model().without("qwen3.block_count"), "block_count is missing"),
         (model().u32("qwen3.block_count", 0), "block_count is 0"),
         (model().u32("qwen3.block_count", 4000), "1 to 512"),
