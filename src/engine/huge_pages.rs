@@ -1,4 +1,4 @@
-//! Huge pages for the weights, the KV cache and the compute buffers in main memory.
+//! Huge pages for the weights in main memory.
 //!
 //! A step reads all weights, in pages of 4 KiB with a TLB miss each: with pages of 2 MiB a CPU
 //! decodes a fifth faster. Many systems give these to memory only where a program asks for them
@@ -6,17 +6,37 @@
 //! llama.cpp does not ask, and offers no hook between reserving a buffer and filling it, but it
 //! allocates every buffer in main memory that is not a mapped file by `posix_memalign`: the one
 //! below takes the place of libc's, for all code of the process.
+//!
+//! The KV cache does without: llama.cpp writes all of it at the start, and where a virtual machine
+//! has given free memory back to its host, huge pages for a gigabyte take seconds.
 
 use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Bytes from which an allocation is taken for a buffer of llama.cpp: weights and the KV cache
-/// are used whole, of a compute buffer some may never be.
+/// Bytes from which an allocation is taken for a buffer of llama.cpp.
 const LARGE: usize = 4 * HUGE_PAGE;
 
-/// POSIX's function of this name, but large blocks begin at a huge page and ask for huge pages.
+/// How many [`ask`] are running.
+static ASKING: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs `load`, whose large blocks ask for huge pages.
+pub(super) fn ask<T>(load: impl FnOnce() -> T) -> T {
+    struct Asking;
+    impl Drop for Asking {
+        fn drop(&mut self) {
+            ASKING.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    ASKING.fetch_add(1, Ordering::Relaxed);
+    let _asking = Asking;
+    load()
+}
+
+/// POSIX's function of this name, but within [`ask`] large blocks begin at a huge page and ask for
+/// huge pages.
 ///
 /// # Safety
 ///
@@ -31,7 +51,7 @@ pub(crate) unsafe extern "C" fn posix_memalign(
     if !alignment.is_power_of_two() || !alignment.is_multiple_of(size_of::<*mut c_void>()) {
         return libc::EINVAL;
     }
-    let large = size >= LARGE;
+    let large = size >= LARGE && ASKING.load(Ordering::Relaxed) > 0;
     let alignment = if large { alignment.max(HUGE_PAGE) } else { alignment };
     // SAFETY: memalign takes any power of two; what it returns is checked.
     let block = unsafe { libc::memalign(alignment, size) };
@@ -81,6 +101,7 @@ mod tests {
                     let flags = flags(address + size / 2);
                     libc::free(block);
                     if size >= LARGE
+                        && ASKING.load(Ordering::Relaxed) > 0
                         && std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists()
                     {
                         assert!(flags.contains(" hg"), "{flags}");
@@ -94,8 +115,9 @@ mod tests {
 
     #[test]
     fn large_blocks_ask_for_huge_pages_and_begin_at_one() {
-        assert_eq!(allocate(64, 100 << 20).unwrap() % HUGE_PAGE, 0);
-        assert_eq!(allocate(64, LARGE + 1).unwrap() % HUGE_PAGE, 0);
+        for size in [100 << 20, LARGE + 1] {
+            assert_eq!(ask(|| allocate(64, size)).unwrap() % HUGE_PAGE, 0);
+        }
     }
 
     #[test]

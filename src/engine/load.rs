@@ -21,7 +21,7 @@ use super::sampler::Candidates;
 use super::schedule::StepKind;
 use super::slot::Slot;
 use super::worker::{Limits, Worker};
-use super::{SlotSnapshot, Vocabulary};
+use super::{SlotSnapshot, Vocabulary, huge_pages};
 use crate::config::CacheType;
 
 /// What is loaded and how; all decisions are made.
@@ -140,11 +140,12 @@ fn serve(
         Ok(backend) => backend,
         Err(error) => return fail(LoadError::Start(error)),
     };
-    let model =
-        match LlamaModel::load_from_file(backend, &params.path, &model_params(params, progress)) {
-            Ok(model) => Arc::new(model),
-            Err(_) => return fail(LoadError::Model(shown(params))),
-        };
+    let model_params = model_params(params, progress);
+    let load = || LlamaModel::load_from_file(backend, &params.path, &model_params);
+    let model = match huge_pages::ask(load) {
+        Ok(model) => Arc::new(model),
+        Err(_) => return fail(LoadError::Model(shown(params))),
+    };
     let context = match model.new_context(backend, context_params(params)) {
         Ok(context) => context,
         Err(_) => return fail(LoadError::Context { n_ctx: params.n_ctx }),
