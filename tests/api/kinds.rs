@@ -88,7 +88,7 @@ fn a_character_that_a_vocabulary_lacks_is_its_unknown_token() {
 #[test]
 fn text_offsets_of_an_echoed_prompt_count_its_own_characters() {
     let server = Tiny::llama(true).serve(&[]);
-    let body = json!({"prompt": "Hello a b", "max_tokens": 2, "echo": true, "logprobs": 1});
+    let body = json!({"prompt": "Hello a b", "max_tokens": 0, "echo": true, "logprobs": 1});
     let reply = server.post("/v1/completions", body);
     assert_eq!(reply.status, 200, "{}", reply.json);
     let choice = &reply.json["choices"][0];
