@@ -209,13 +209,14 @@ pub(super) fn sequences(
     echo_logprobs: bool,
     prompts: &[Tokenised],
 ) -> Result<Vec<GenerationRequest>, ApiError> {
-    let logit_bias = biases(model.engine.vocabulary(), &options.logit_bias)?;
+    let vocabulary = model.engine.vocabulary();
+    let mut common = options.sampling.clone();
+    common.logit_bias = biases(vocabulary, &options.logit_bias)?;
+    // The text is tokenised from wherever a token may end within it.
+    common.dry_sequence_breakers.retain(|text| vocabulary.can_spell(text));
     let slots = model.engine.facts().n_slots.max(1);
     let sequence = |prompt: &Tokenised, k: u32| {
-        let mut sampling = options.sampling.clone();
-        sampling.logit_bias = logit_bias.clone();
-        // The text is tokenised from wherever a token may end within it.
-        sampling.dry_sequence_breakers.retain(|text| model.engine.vocabulary().can_spell(text));
+        let mut sampling = common.clone();
         // Choices of one seed would all be the same text.
         sampling.seed = sampling.seed.map(|seed| seed.wrapping_add(k));
         GenerationRequest {

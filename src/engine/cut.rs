@@ -106,20 +106,21 @@ impl Cutter {
     }
 
     /// The special tokens in a text.
-    pub(super) fn specials(&self, text: &str, parse_special: bool) -> Vec<Range<usize>> {
+    pub(super) fn specials(
+        &self,
+        text: &str,
+        parse_special: bool,
+    ) -> impl Iterator<Item = Range<usize>> {
         let searcher = if parse_special { &self.all } else { &self.plain };
-        let found = searcher.iter().flat_map(|searcher| searcher.find_iter(text));
-        found.map(|found| found.range()).collect()
+        let found = searcher.iter().flat_map(move |searcher| searcher.find_iter(text));
+        found.map(|found| found.range())
     }
 
     pub(super) fn cuts(&self, text: &str, parse_special: bool) -> Cuts {
         let mut cuts = Cuts { at: Vec::new(), deep: false };
-        let searcher = if parse_special { &self.all } else { &self.plain };
-        if let Some(searcher) = searcher
-            && text.len() > SHORT_TEXT
-        {
+        if text.len() > SHORT_TEXT {
             // In front of a special token llama.cpp cuts as well, so the tokens stay the same.
-            let starts = searcher.find_iter(text).map(|found| found.start());
+            let starts = self.specials(text, parse_special).map(|found| found.start);
             cuts.at
                 .extend(starts.filter(|&at| at > 0).skip(MAX_SPECIALS - 1).step_by(MAX_SPECIALS));
         }

@@ -10,8 +10,8 @@
 //! The KV cache does without: llama.cpp writes all of it at the start, and where a virtual machine
 //! has given free memory back to its host, huge pages for a gigabyte take seconds.
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes.
 const HUGE_PAGE: usize = 2 << 20;
@@ -19,20 +19,17 @@ const HUGE_PAGE: usize = 2 << 20;
 /// Bytes from which an allocation is taken for a buffer of llama.cpp.
 const LARGE: usize = 4 * HUGE_PAGE;
 
-/// How many [`ask`] are running.
-static ASKING: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Whether this thread runs [`ask`]: llama.cpp reserves the weights on the thread that loads.
+    static ASKING: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Runs `load`, whose large blocks ask for huge pages.
 pub(super) fn ask<T>(load: impl FnOnce() -> T) -> T {
-    struct Asking;
-    impl Drop for Asking {
-        fn drop(&mut self) {
-            ASKING.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-    ASKING.fetch_add(1, Ordering::Relaxed);
-    let _asking = Asking;
-    load()
+    ASKING.set(true);
+    let loaded = load();
+    ASKING.set(false);
+    loaded
 }
 
 /// POSIX's function of this name, but within [`ask`] large blocks begin at a huge page and ask for
@@ -51,7 +48,7 @@ pub(crate) unsafe extern "C" fn posix_memalign(
     if !alignment.is_power_of_two() || !alignment.is_multiple_of(size_of::<*mut c_void>()) {
         return libc::EINVAL;
     }
-    let large = size >= LARGE && ASKING.load(Ordering::Relaxed) > 0;
+    let large = size >= LARGE && ASKING.get();
     let alignment = if large { alignment.max(HUGE_PAGE) } else { alignment };
     // SAFETY: memalign takes any power of two; what it returns is checked.
     let block = unsafe { libc::memalign(alignment, size) };
@@ -101,7 +98,7 @@ mod tests {
                     let flags = flags(address + size / 2);
                     libc::free(block);
                     if size >= LARGE
-                        && ASKING.load(Ordering::Relaxed) > 0
+                        && ASKING.get()
                         && std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists()
                     {
                         assert!(flags.contains(" hg"), "{flags}");

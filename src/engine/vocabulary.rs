@@ -119,7 +119,7 @@ impl Vocabulary {
         };
         let Some(spelling) = &self.spelling else { return add(text, tokens) };
         let (spelling, unknown) = &**spelling;
-        let specials = self.cutter.specials(text, parse_special);
+        let specials: Vec<_> = self.cutter.specials(text, parse_special).collect();
         let is_special = |at: usize| {
             let next = specials.partition_point(|range| range.end <= at);
             specials.get(next).is_some_and(|range| range.contains(&at))

@@ -138,15 +138,13 @@ impl Worker<'_> {
         self.admit();
         let running: HashSet<&String> =
             self.slots.iter().filter_map(|s| s.work.as_ref()).map(|w| &w.request.id).collect();
-        let before = self.queue.len();
-        self.queue.retain(|job| {
+        retain_waiting(&mut self.queue, &self.shared, |job| {
             let stays = running.contains(&job.request.id);
             if !stays {
                 job.events.fail(GenerationError::Stopped);
             }
             stays
         });
-        self.shared.waiting.fetch_sub(before - self.queue.len(), Ordering::AcqRel);
     }
 
     pub(super) fn dequeued(&self) {
@@ -156,9 +154,7 @@ impl Worker<'_> {
     /// Frees what nobody waits for any more, and what is read too slowly.
     fn drop_cancelled(&mut self) {
         let stall_timeout = self.shared.limits().stream_stall_timeout;
-        let before = self.queue.len();
-        self.queue.retain(|job| !job.events.is_cancelled());
-        self.shared.waiting.fetch_sub(before - self.queue.len(), Ordering::AcqRel);
+        retain_waiting(&mut self.queue, &self.shared, |job| !job.events.is_cancelled());
         for slot in 0..self.slots.len() {
             let Some(work) = &mut self.slots[slot].work else { continue };
             work.stalled = match (work.events.is_full(), work.stalled) {
@@ -180,14 +176,12 @@ impl Worker<'_> {
     fn end_overdue(&mut self) {
         let now = Instant::now();
         let overdue = |request: &GenerationRequest| request.deadline.is_some_and(|d| d <= now);
-        let before = self.queue.len();
-        self.queue.retain(|job| {
+        retain_waiting(&mut self.queue, &self.shared, |job| {
             if overdue(&job.request) {
                 job.events.fail(GenerationError::DeadlineExceeded);
             }
             !overdue(&job.request)
         });
-        self.shared.waiting.fetch_sub(before - self.queue.len(), Ordering::AcqRel);
         for slot in 0..self.slots.len() {
             match &self.slots[slot].work {
                 Some(work) if overdue(&work.request) && work.generated > 0 => {
@@ -241,6 +235,13 @@ impl Worker<'_> {
             }
         }
     }
+}
+
+/// Keeps those of the waiting requests that `stays` is true of, and their number.
+fn retain_waiting(queue: &mut VecDeque<Job>, shared: &Shared, stays: impl FnMut(&Job) -> bool) {
+    let before = queue.len();
+    queue.retain(stays);
+    shared.waiting.fetch_sub(before - queue.len(), Ordering::AcqRel);
 }
 
 fn update(snapshot: &mut SlotSnapshot, work: &Work, held: usize) {

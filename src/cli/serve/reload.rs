@@ -121,6 +121,7 @@ mod tests {
         assert_eq!(changed, at_once);
         assert_eq!(changed.len(), 5, "{changed:?}");
     }
+
     #[test]
     fn the_nixos_module_restarts_for_all_settings_but_these() {
         let module = include_str!("../../../nix/modules/service.nix");
