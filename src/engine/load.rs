@@ -16,12 +16,13 @@ use llama_cpp_2::token::LlamaToken;
 
 use super::backend::backend;
 use super::handle::{Engine, EngineLimits, ModelFacts, Shared};
+use super::main_memory::{self, Filled};
 use super::pace::Pace;
 use super::sampler::Candidates;
 use super::schedule::StepKind;
 use super::slot::Slot;
 use super::worker::{Limits, Worker};
-use super::{SlotSnapshot, Vocabulary, huge_pages};
+use super::{SlotSnapshot, Vocabulary};
 use crate::config::CacheType;
 
 /// What is loaded and how; all decisions are made.
@@ -40,6 +41,8 @@ pub struct LoadParams {
     pub mlock: bool,
     /// Tokens of all slots together.
     pub n_ctx: u32,
+    /// Bytes of the KV cache for them, as planned.
+    pub kv_bytes: u64,
     pub slots: u32,
     /// No position past the trained context can be computed.
     pub learned_positions: bool,
@@ -142,11 +145,12 @@ fn serve(
     };
     let model_params = model_params(params, progress);
     let load = || LlamaModel::load_from_file(backend, &params.path, &model_params);
-    let model = match huge_pages::ask(load) {
+    let model = match main_memory::fill(Filled::Weights, load) {
         Ok(model) => Arc::new(model),
         Err(_) => return fail(LoadError::Model(shown(params))),
     };
-    let context = match model.new_context(backend, context_params(params)) {
+    let reserve = || model.new_context(backend, context_params(params));
+    let context = match main_memory::fill(Filled::KvCache(params.kv_bytes), reserve) {
         Ok(context) => context,
         Err(_) => return fail(LoadError::Context { n_ctx: params.n_ctx }),
     };

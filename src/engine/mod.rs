@@ -11,11 +11,11 @@ mod event;
 #[cfg(feature = "engine")]
 mod handle;
 #[cfg(feature = "engine")]
-mod huge_pages;
-#[cfg(feature = "engine")]
 mod load;
 #[cfg(feature = "engine")]
 mod logits;
+#[cfg(feature = "engine")]
+mod main_memory;
 #[cfg(feature = "engine")]
 mod pace;
 #[cfg(feature = "engine")]

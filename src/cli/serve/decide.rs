@@ -10,7 +10,7 @@ use crate::config::{CacheType, FlashAttn, Gpu, LimitSettings, Loaded};
 use crate::engine::{Device, EngineLimits, LoadParams};
 use crate::host::{Memory, physical_cores};
 use crate::model::{
-    CacheShape, PlanError, decide_cache_types, decide_context, decide_flash_attention,
+    CacheShape, PlanError, decide_cache_types, decide_context, decide_flash_attention, memory_need,
 };
 
 /// Memory left to the rest of the machine when the default context is chosen.
@@ -82,6 +82,7 @@ pub(super) fn decide(
         mmap: model.mmap,
         mlock: model.mlock,
         n_ctx: decided.ctx_total,
+        kv_bytes: memory_need(&source.facts, &shape, decided.per_slot.into()).kv,
         slots: context.parallel,
         learned_positions: source.facts.has_learned_positions,
         batch: context.batch,
