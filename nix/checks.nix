@@ -10,18 +10,28 @@ let
     nixosModule = self.nixosModules.default;
   };
 
-  inherit (self.nixosConfigurations.strixhalo) options;
+  optionsDoc = pkgs.nixosOptionsDoc (
+    import ./options-doc.nix {
+      inherit lib;
+      inherit (self.nixosConfigurations.strixhalo) options;
+    }
+  );
 in
 lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs packages [ "default" ])
 // lib.mapAttrs' (name: lib.nameValuePair "vm-${name}") vmTests
 // {
-  options =
-    (pkgs.nixosOptionsDoc {
-      options = {
-        hardware = { inherit (options.hardware) strixhalo; };
-        services = { inherit (options.services) strixhalo; };
-      };
-    }).optionsCommonMark;
+  options-page = optionsDoc.optionsCommonMark;
+
+  # Blank lines do not count: the renderer has some more or fewer with the number of cores.
+  options = pkgs.runCommand "strixhalo-options" { } ''
+    page=${optionsDoc.optionsCommonMark}
+    if ! diff --ignore-blank-lines --unified ${../docs/options.md} "$page"; then
+      echo 'docs/options.md is not the page of the options; refresh it, in the repository:' >&2
+      echo 'cp "$(nix build --no-link --print-out-paths .#checks.x86_64-linux.options-page)" docs/options.md' >&2
+      exit 1
+    fi
+    touch $out
+  '';
 
   modules =
     pkgs.runCommand "strixhalo-module-tests"

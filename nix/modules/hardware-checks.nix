@@ -115,7 +115,7 @@ in
         profile, or set hardware.strixhalo.rocm.profile = "${otherProfile}".'';
     }
     {
-      # ROCm#5724: the GPU's scheduler (MES 0x83) stops answering.
+      # ROCm/ROCm#5724: the GPU's scheduler (MES 0x83) stops answering.
       assertion = pkgs.linux-firmware.version != "20251125";
       message = ''
         pkgs.linux-firmware is 20251125, with which this GPU hangs: update nixpkgs (20260110 and

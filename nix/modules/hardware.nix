@@ -1,7 +1,8 @@
 # `hardware.strixhalo`: what the machine needs around the server. Kernel, memory that the GPU may
 # map, devices and who may open them, power, and the ROCm that goes with the kernel.
 #
-# Sources are named as owner/repository#thread: ROCm#N is ROCm/ROCm, ggml#N is ggml-org/llama.cpp.
+# Sources are named as owner/repository#thread. Descriptions have no tables: on them nixosOptionsDoc
+# fails in some versions of nixpkgs, and writes HTML in others.
 flake:
 {
   config,
@@ -82,7 +83,7 @@ in
 
         What it costs: 6.17, which ROCm 6.4.1 needs, gets no more fixes, security fixes included.
 
-        Source: ROCm#5444 for 6.16.9; ROCm/TheRock#2991 and ollama/ollama#13589 for 6.18.4.
+        Source: ROCm/ROCm#5444 for 6.16.9; ROCm/TheRock#2991 and ollama/ollama#13589 for 6.18.4.
       '';
     };
 
@@ -97,11 +98,9 @@ in
         description = ''
           Memory that is soldered to the board. It picks the default of what the GPU may map:
 
-          | installed | pages | GiB |
-          |---|---|---|
-          | 128 | 30,720,000 | 117.19 |
-          | 96 | 23,040,000 | 87.89 |
-          | 64 | 14,848,000 | 56.64 |
+          - 128: 30,720,000 pages, 117.19 GiB
+          - 96: 23,040,000 pages, 87.89 GiB
+          - 64: 14,848,000 pages, 56.64 GiB
 
           What it costs: where it says more than there is, the GPU may take all of the host's memory;
           where it says less, the rest stays out of the GPU's reach.
@@ -235,18 +234,19 @@ in
 
           - `gfx1100-compat`: AMD's ROCm 6.4.1 with the override to gfx1100, and Linux 6.17. This is
             what the replaced set-up ran. In May 2025 its gfx1100 kernels were 2.5 to 6 times faster
-            than the native ones of the time (ROCm#4748).
+            than the native ones of the time (ROCm/ROCm#4748).
             What it costs: an old kernel; no tile tables of RDNA 3.5 in llama.cpp, nor its faster
             Q6_K paths; unified memory, reported about 15 % slower and with wrong output in some
-            versions (ggml#26148).
+            versions (ggml-org/llama.cpp#26148).
           - `gfx1151-native`: nixpkgs' ROCm, 7.2 or later, with code for gfx1151, no override and no
             unified memory; needs Linux 6.18.4 or later.
             What it costs: it is newer than what the replaced set-up was measured with. Public
             measurements of ROCm 7.2 read prompts of Qwen3-Coder-Next at 614 tokens/s and
             generate 30; the replaced set-up had 273 and 24.
 
-          Source: ROCm#4748, ggml#26148 and llama.cpp's own code for `gfx1100-compat`;
-          ROCm/TheRock#2991 for the kernel; for the measurements, reported by users, no single source.
+          Source: ROCm/ROCm#4748, ggml-org/llama.cpp#26148 and llama.cpp's own code for
+          `gfx1100-compat`; ROCm/TheRock#2991 for the kernel; for the measurements, reported by users,
+          no single source.
         '';
       };
       version = mkOption {
@@ -286,19 +286,21 @@ in
         description = ''
           Environment of the service for this GPU; the profile fills it, null removes a variable.
 
-          | variable | profile | what it does |
-          |---|---|---|
-          | `HSA_OVERRIDE_GFX_VERSION=11.0.0` | compat | runs gfx1100 code; ROCm 6.4.1 fails without it, and code built only for gfx1151 faults with it (ROCm#5824) |
-          | `GGML_CUDA_ENABLE_UNIFIED_MEMORY=1` | compat | allocates by hipMallocManaged; any value turns it on, 0 as well |
-          | `HSA_XNACK=1` | compat | GPU page faults; RDNA 3.5 cannot replay them and no effect was found |
-          | `ROCBLAS_USE_HIPBLASLT=1` | both | within 5 % on quantised mixture-of-experts models, more on BF16 |
-          | `GPU_MAX_HW_QUEUES=2` | both | fewer queues compete for the GPU |
+          - `HSA_OVERRIDE_GFX_VERSION=11.0.0` (compat): runs gfx1100 code; ROCm 6.4.1 fails without
+            it, and code built only for gfx1151 faults with it (ROCm/ROCm#5824).
+          - `GGML_CUDA_ENABLE_UNIFIED_MEMORY=1` (compat): allocates by hipMallocManaged; any value
+            turns it on, 0 as well.
+          - `HSA_XNACK=1` (compat): GPU page faults; RDNA 3.5 cannot replay them and no effect was
+            found.
+          - `ROCBLAS_USE_HIPBLASLT=1` (both): within 5 % on quantised mixture-of-experts models, more
+            on BF16.
+          - `GPU_MAX_HW_QUEUES=2` (both): fewer queues compete for the GPU.
 
           What it costs: unified memory is reported about 15 % slower and with wrong output in some
           versions; the rest costs nothing that was reported.
 
-          Source: ROCm#5824 and ggml#26148; for the rest the set-up that this replaces, and reported
-          by users, no single source.
+          Source: ROCm/ROCm#5824 and ggml-org/llama.cpp#26148; for the rest the set-up that this
+          replaces, and reported by users, no single source.
         '';
       };
     };

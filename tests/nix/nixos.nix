@@ -107,7 +107,9 @@ let
     rocmPackages.clr.version = "7.2.3";
     linux-firmware.version = "20260309";
     formats.toml = _: {
-      type = types.attrsOf types.anything;
+      type = types.attrsOf types.anything // {
+        description = "TOML value";
+      };
       generate = name: value: package name "" // { inherit value; };
     };
     runCommand =

@@ -122,18 +122,7 @@ tests_of service-tests.nix "$with_lib"
 tests_of service-check-tests.nix "$with_lib"
 tests_of host-tests.nix "$with_lib"
 tests_of vm-tests.nix "$with_lib"
+tests_of options-doc-tests.nix "$with_lib"
 mistakes "$with_lib"
 round_trip "$with_lib"
-
-if evaluate --raw "import ./nix/options-page.nix { $with_lib }" >"$scratch/options.md" 2>"$scratch/err"; then
-    if diff -u docs/options.md "$scratch/options.md" >"$scratch/diff"; then
-        pass
-    else
-        fail "docs/options.md is stale; refresh it: NIXPKGS_LIB=$lib nix/options-page.sh"
-        head -n 20 "$scratch/diff"
-    fi
-else
-    fail "nix/options-page.nix does not evaluate:"
-    cat "$scratch/err"
-fi
 finish
