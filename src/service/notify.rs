@@ -1,6 +1,9 @@
 //! Telling the service manager how far the server is (sd_notify(3)).
 
 use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -136,7 +139,7 @@ fn send_all(messages: Receiver<Message>) {
     for message in messages {
         match message {
             Message::Text(text) => {
-                let sent = sd_notify::notify(&[NotifyState::Custom(&text)]);
+                let sent = tell(&text);
                 if let Err(error) = &sent
                     && !failing
                 {
@@ -149,6 +152,21 @@ fn send_all(messages: Receiver<Message>) {
             Message::Flush(done) => drop(done.send(())),
         }
     }
+}
+
+fn tell(text: &str) -> io::Result<()> {
+    let socket = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    match socket.as_bytes().strip_prefix(b"@") {
+        Some(name) => tell_abstract(name, text),
+        None => sd_notify::notify(&[NotifyState::Custom(text)]),
+    }
+}
+
+/// sd-notify 0.5 takes an address that is not in the file system for a path.
+fn tell_abstract(name: &[u8], text: &str) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&SocketAddr::from_abstract_name(name)?)?;
+    socket.send(text.as_bytes()).map(drop)
 }
 
 fn warn(error: &io::Error) {

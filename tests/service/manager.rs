@@ -1,7 +1,7 @@
 //! A service manager's side of sd_notify(3).
 
-use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 use crate::harness::PATIENCE;
@@ -9,7 +9,9 @@ use crate::harness::PATIENCE;
 /// A notification socket; every message is kept.
 pub struct Manager {
     socket: UnixDatagram,
-    directory: tempfile::TempDir,
+    address: String,
+    /// Of a socket that has a path.
+    _directory: Option<tempfile::TempDir>,
     heard: Vec<Message>,
 }
 
@@ -40,17 +42,23 @@ impl Message {
 impl Manager {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let socket = UnixDatagram::bind(directory.path().join("notify")).unwrap();
-        Self { socket, directory, heard: Vec::new() }
+        let path = directory.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let address = path.to_str().expect("UTF-8").to_owned();
+        Self { socket, address, _directory: Some(directory), heard: Vec::new() }
     }
 
-    pub fn path(&self) -> PathBuf {
-        self.directory.path().join("notify")
+    /// At an address that is not in the file system.
+    pub fn abstract_address() -> Self {
+        let name = format!("strixhalo-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let socket = UnixDatagram::bind_addr(&address).unwrap();
+        Self { socket, address: format!("@{name}"), _directory: None, heard: Vec::new() }
     }
 
     /// `NOTIFY_SOCKET=..`
     pub fn variable(&self) -> String {
-        format!("NOTIFY_SOCKET={}", self.path().display())
+        format!("NOTIFY_SOCKET={}", self.address)
     }
 
     /// The next message, if one comes in time.

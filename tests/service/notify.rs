@@ -77,6 +77,16 @@ fn a_start_that_fails_says_why_in_the_status() {
 }
 
 #[test]
+fn a_manager_at_an_abstract_address_hears_the_same() {
+    let mut manager = Manager::abstract_address();
+    let mut service = start(&manager, &[]).spawn();
+    manager.wait_for_name("READY");
+    service.signal(Signal::TERM);
+    manager.wait_for_name("STOPPING");
+    assert_eq!(service.wait().code(), Some(0));
+}
+
+#[test]
 fn a_notify_socket_that_does_not_exist_is_one_warning() {
     let mut service =
         Start::with(&["--port", "0", "NOTIFY_SOCKET=/nowhere/notify", "WATCHDOG_USEC=20000"])
