@@ -76,10 +76,12 @@ impl Pace {
         if tokens >= TILE {
             let others = (0..CHUNKS.len()).filter(|&i| i != bucket);
             others.for_each(|i| self.prompt[i].scale(change.sqrt()));
-            // Larger chunks are no slower. Those measured deep in the last prompt would otherwise
-            // not be tried again in the shallows of the next.
-            if let Some(seconds) = self.prompt[bucket].value {
-                self.prompt[bucket + 1..].iter_mut().for_each(|larger| larger.at_most(seconds));
+            // Two tiles are no slower than one. As slow as they were deep in the last prompt, they
+            // would not be tried again in the shallows of the next.
+            if CHUNKS[bucket] == TILE
+                && let Some(seconds) = self.prompt[bucket].value
+            {
+                self.prompt[bucket + 1].at_most(seconds);
             }
         }
     }
@@ -106,7 +108,9 @@ impl Pace {
         let tile = if seconds(TILE) <= LONGEST_TILE_STEP { TILE } else { CHUNKS[0] };
         let chunk = if decoding == 0 {
             // llama.cpp computes whole ubatches, so nothing is gained by more than one.
-            let efficient = at_speed(LEAST_SPEED_ALONE).max(self.worth_trying());
+            // Speeds lag behind the depth, so the limit is exceeded at times.
+            let efficient = at_speed(LEAST_SPEED_ALONE).min(fits(LONGEST_TILE_STEP));
+            let efficient = efficient.max(self.worth_trying());
             let pair = if seconds(2 * TILE) <= LONGEST_PAIR_STEP { 2 * TILE } else { tile };
             fits(LONGEST_STEP).max(efficient.max(pair).min(self.n_ubatch)).max(tile)
         } else {
@@ -283,6 +287,26 @@ mod tests {
             })
             .collect();
         assert_eq!((chunks[0], chunks[11]), (64, 128), "{chunks:?}");
+    }
+
+    #[test]
+    fn no_step_gets_much_longer_than_a_tile_may_take_while_a_prompt_gets_deeper() {
+        // 180 tokens a second at the beginning, 30 at the end.
+        let seconds =
+            |depth: usize| 1.0 / 180.0 + (1.0 / 30.0 - 1.0 / 180.0) * depth as f64 / 8192.0;
+        let mut pace = Pace::new(Duration::from_millis(250), 512);
+        let mut longest = 0.0_f64;
+        for _ in 0..5 {
+            let mut depth = 0;
+            while depth < 8192 {
+                let chunk = pace.prompt_budget(1, 0, 2048);
+                let took = chunk as f64 * seconds(depth + chunk / 2);
+                longest = longest.max(took);
+                pace.observe_prompts(chunk, Duration::from_secs_f64(took));
+                depth += chunk;
+            }
+        }
+        assert!(longest < 1.5 * LONGEST_TILE_STEP, "{longest}");
     }
 
     #[test]
