@@ -42,7 +42,7 @@ lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs packages 
           pkgs.remarshal
         ];
         env = {
-          NIXPKGS_LIB = "${self.inputs.nixpkgs}/lib";
+          NIXPKGS_LIB = "${pkgs.path + "/lib"}";
           STRIXHALO = lib.getExe packages.strixhalo-tools;
         };
       }

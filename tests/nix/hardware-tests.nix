@@ -69,11 +69,17 @@ in
         ROCBLAS_USE_HIPBLASLT = "1";
         GPU_MAX_HW_QUEUES = "2";
       };
+      kernelParams = [
+        "ttm.pages_limit=30720000"
+        "ttm.page_pool_size=30720000"
+        "amd_iommu=off"
+      ];
     };
     actual = {
       kernel = (with_ native).boot.kernelPackages.kernel.version;
       package = (with_ native).services.strixhalo.package.name;
       inherit ((with_ native).services.strixhalo) environment;
+      kernelParams = params native;
     };
   };
   "a variable of the profile can be removed" = is (

@@ -22,7 +22,10 @@ let
           };
           nixpkgs.pkgs = pkgs;
           boot.loader.grub.enable = false;
-          fileSystems."/".device = "none";
+          fileSystems."/" = {
+            device = "none";
+            fsType = "tmpfs";
+          };
           system.stateVersion = "26.05";
         }
         settings
