@@ -62,8 +62,6 @@ in
       "nix/modules/hardware.nix"
       "nix/modules/service.nix"
     ];
-    actual = lib.unique (
-      lib.concatMap (option: map (file: file.name) option.declarations) documented
-    );
+    actual = lib.unique (lib.concatMap (option: map (file: file.name) option.declarations) documented);
   };
 }
