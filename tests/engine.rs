@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use strixhalo::config::{CacheType, SamplerKind, SamplingSettings};
 use strixhalo::engine::{
-    Engine, FinishReason, GenerationEvent, GenerationRequest, GenerationStream, LoadParams,
-    OutputToken, SamplingParams, SubmitError, Summary,
+    Engine, FinishReason, GenerationError, GenerationEvent, GenerationRequest, GenerationStream,
+    LoadParams, OutputToken, SamplingParams, SubmitError, Summary,
 };
 
 fn params(slots: u32, n_ctx: u32) -> LoadParams {
@@ -406,6 +406,40 @@ fn dropping_a_stream_frees_its_slot_also_while_the_prompt_is_read() {
     drop(stream);
     wait_until("the slot is free", || !engine.slots()[0].processing);
     assert!(!ask(&engine, "Hello!").text.is_empty());
+}
+
+#[test]
+fn a_long_step_is_ended_early_when_its_client_leaves_or_its_time_is_up() {
+    let engine = load(LoadParams { batch: 4096, ubatch: 4096, ..params(1, 8192) });
+    let prompt = request(&engine, &"word ".repeat(2000));
+    let long = GenerationRequest { cache_prompt: false, max_tokens: Some(3), ..prompt };
+    // The first one shows how fast prompts are read; the next ones are read in one step.
+    let text = collect(submit(&engine, long.clone())).text;
+    let start = Instant::now();
+    collect(submit(&engine, GenerationRequest { max_tokens: Some(1), ..long.clone() }));
+    let step = start.elapsed();
+
+    let stream = submit(&engine, long.clone());
+    wait_until("the slot is taken", || engine.slots()[0].processing);
+    drop(stream);
+    wait_until("the slot is free", || !engine.slots()[0].processing);
+    assert_eq!(engine.slots()[0].cached_tokens, 0, "the step did not go on");
+
+    let deadline = Some(Instant::now() + step / 4);
+    let mut late = submit(&engine, GenerationRequest { deadline, ..long.clone() });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let end = runtime.block_on(async {
+        loop {
+            match late.next().await.unwrap() {
+                GenerationEvent::Started { .. } => {}
+                event => break event,
+            }
+        }
+    });
+    let GenerationEvent::Failed(error) = end else { panic!("{end:?}") };
+    assert_eq!(error, GenerationError::DeadlineExceeded);
+
+    assert_eq!(collect(submit(&engine, long)).text, text, "nothing of them is left");
 }
 
 #[test]

@@ -43,6 +43,9 @@ pub(crate) struct Job {
 pub(crate) struct Shared {
     pub(crate) stopped: AtomicBool,
     pub(crate) waiting: AtomicUsize,
+    /// Commands that the engine thread has not taken yet.
+    pub(crate) pending: AtomicUsize,
+    pub(crate) drain_asked: AtomicBool,
     pub(crate) counters: EngineCounters,
     pub(crate) slots: Mutex<Vec<SlotSnapshot>>,
     pub(crate) pulse: Pulse,
@@ -184,6 +187,7 @@ impl Engine {
                 (Job { request, events, submitted }, stream)
             })
             .unzip();
+        self.shared.pending.fetch_add(1, Ordering::Relaxed);
         match self.commands.send(Command::Submit(jobs)) {
             Ok(()) => Ok(streams),
             Err(_) => {
@@ -195,6 +199,8 @@ impl Engine {
 
     /// Takes no new requests; ends the running ones with `FinishReason::Shutdown` at `deadline`.
     pub fn drain(&self, deadline: Instant) {
+        self.shared.pending.fetch_add(1, Ordering::Relaxed);
+        self.shared.drain_asked.store(true, Ordering::Relaxed);
         // An engine that is gone has nothing to drain.
         let _ = self.commands.send(Command::Drain(deadline));
     }

@@ -16,6 +16,7 @@ use llama_cpp_2::token::LlamaToken;
 
 use super::backend::backend;
 use super::handle::{Engine, EngineLimits, ModelFacts, Shared};
+use super::interrupt;
 use super::main_memory::{self, Filled};
 use super::pace::Pace;
 use super::sampler::Candidates;
@@ -149,16 +150,20 @@ fn serve(
         Ok(model) => Arc::new(model),
         Err(_) => return fail(LoadError::Model(shown(params))),
     };
-    let reserve = || model.new_context(backend, context_params(params));
+    let context_params = interrupt::let_interrupt(context_params(params));
+    let reserve = || model.new_context(backend, context_params);
     let context = match main_memory::fill(Filled::KvCache(params.kv_bytes), reserve) {
         Ok(context) => context,
         Err(_) => return fail(LoadError::Context { n_ctx: params.n_ctx }),
     };
+    let can_truncate = !model.is_recurrent() && !model.is_hybrid();
     let mut worker = Worker {
         limits: Limits {
             n_batch: context.n_batch() as usize,
+            n_ubatch: context.n_ubatch().max(1) as usize,
             n_ctx_slot: n_ctx_slot(params, &model, &context) as usize,
-            can_truncate: !model.is_recurrent() && !model.is_hybrid(),
+            can_truncate,
+            interruptible: can_truncate && params.n_gpu_layers.is_none(),
         },
         batch: LlamaBatch::new(context.n_batch() as usize, 1),
         model: &model,
@@ -174,6 +179,8 @@ fn serve(
         kind: StepKind::Streams,
         prompt_steps: 0,
         draining: None,
+        interrupted: false,
+        operations: 0,
     };
     if params.warmup
         && let Err(error) = warm_up(&mut worker.context, &model, &mut worker.batch)

@@ -11,6 +11,8 @@ mod event;
 #[cfg(feature = "engine")]
 mod handle;
 #[cfg(feature = "engine")]
+mod interrupt;
+#[cfg(feature = "engine")]
 mod load;
 #[cfg(feature = "engine")]
 mod logits;

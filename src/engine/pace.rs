@@ -17,6 +17,10 @@ pub(super) const TILE: usize = 64;
 /// 5 to 7 % of its speed.
 const LONGEST_PAIR_STEP: f64 = 1.5;
 
+/// Seconds that a step may take that can be ended early (see [`super::interrupt`]): what it did
+/// is lost then.
+const LONGEST_INTERRUPTIBLE_STEP: f64 = 5.0;
+
 /// Tokens in the first prompt step, before any speed is known.
 const FIRST_CHUNK: usize = TILE;
 
@@ -97,10 +101,7 @@ impl Pace {
             return FIRST_CHUNK.min(room);
         };
         let seconds = |size: usize| self.reading_seconds(size);
-        let fits = |limit: f64| {
-            let largest = CHUNKS.into_iter().rev().find(|&size| seconds(size) <= limit);
-            largest.unwrap_or(CHUNKS[0])
-        };
+        let fits = |limit: f64| self.largest_within(limit);
         let at_speed = |share: f64| {
             let fast = |&size: &usize| self.seconds_per_token(size) * best * share <= 1.0;
             CHUNKS.into_iter().find(fast).unwrap_or(CHUNKS[0])
@@ -128,19 +129,42 @@ impl Pace {
         if chunk > self.n_ubatch { chunk / self.n_ubatch * self.n_ubatch } else { chunk }
     }
 
+    /// The same for the only request there is, in a step that can be ended early.
+    pub(crate) fn lone_prompt_budget(&self, n_batch: usize) -> usize {
+        let budget = self.prompt_budget(1, 0, n_batch);
+        if self.prompt.iter().all(|average| average.value.is_none()) {
+            return budget;
+        }
+        let whole = self.largest_within(LONGEST_INTERRUPTIBLE_STEP).min(self.n_ubatch);
+        budget.max(whole.min(n_batch))
+    }
+
+    /// The largest chunk that is read within `limit` seconds.
+    fn largest_within(&self, limit: f64) -> usize {
+        let largest = CHUNKS.into_iter().rev().find(|&size| self.reading_seconds(size) <= limit);
+        largest.unwrap_or(CHUNKS[0])
+    }
+
     /// Seconds that reading `tokens` of a prompt takes; infinite before any speed is known.
     pub(crate) fn reading_seconds(&self, tokens: usize) -> f64 {
         self.seconds_per_token(tokens) * tokens.max(1) as f64
     }
 
-    /// The size after the largest one measured, if that one was faster than the one before it.
+    /// The size after the largest one measured, if that one was faster than the one before it, or
+    /// was the first; none that takes very long.
     fn worth_trying(&self) -> usize {
         let mut known = (0..CHUNKS.len()).rev().filter_map(|i| Some((i, self.prompt[i].value?)));
-        match (known.next(), known.next()) {
-            (Some((largest, now)), before)
-                if before.is_none_or(|(_, before)| now * WORTH_TRYING <= before) =>
+        let gained = match (known.next(), known.next()) {
+            (Some((largest, now)), Some((_, before))) if now * WORTH_TRYING <= before => largest,
+            (Some((largest, _)), None) if CHUNKS[largest] <= FIRST_CHUNK => largest,
+            _ => return CHUNKS[0],
+        };
+        match CHUNKS.get(gained + 1) {
+            Some(&next)
+                if CHUNKS[gained] < self.n_ubatch
+                    && self.reading_seconds(next) <= 2.0 * LONGEST_TILE_STEP =>
             {
-                CHUNKS[(largest + 1).min(CHUNKS.len() - 1)]
+                next
             }
             _ => CHUNKS[0],
         }
@@ -314,6 +338,24 @@ mod tests {
         assert_eq!(pace(0, 90, 40).prompt_budget(1, 0, 2048), 128);
         assert_eq!(pace(0, 90, 40).prompt_budget(1, 1, 2048), 64);
         assert_eq!(pace(0, 80, 40).prompt_budget(1, 0, 2048), 64);
+    }
+
+    #[test]
+    fn alone_in_steps_that_can_be_ended_early_a_prompt_takes_whole_ubatches() {
+        assert_eq!(Pace::new(Duration::from_millis(250), 512).lone_prompt_budget(2048), 64);
+        assert_eq!(pace(0, 110, 40).lone_prompt_budget(2048), 512);
+        assert_eq!(pace(0, 110, 40).lone_prompt_budget(100), 100);
+        assert_eq!(pace(0, 28, 40).lone_prompt_budget(2048), 128);
+        assert_eq!(pace(0, 10_000, 40).lone_prompt_budget(2048), 2048);
+    }
+
+    #[test]
+    fn after_whole_ubatches_prompts_that_wait_together_are_read_in_steps_of_a_second() {
+        let mut pace = Pace::new(Duration::from_millis(250), 512);
+        for chunk in [64, 448, 512, 512] {
+            seen(&mut pace, 0, 100, chunk);
+        }
+        assert_eq!(pace.prompt_budget(2, 0, 2048), 128);
     }
 
     #[test]

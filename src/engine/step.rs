@@ -7,11 +7,20 @@ use llama_cpp_2::DecodeError;
 use llama_cpp_2::token::LlamaToken;
 
 use super::handle::add;
+use super::interrupt::{self, Interruption, Watch};
 use super::pace::LONGEST_STEP;
 use super::schedule::{self, StepKind, Want};
 use super::slot::{Phase, Slot, Work};
 use super::worker::Worker;
 use super::{FinishReason, GenerationError, GenerationEvent, OutputToken, logits};
+
+/// How a step that did not fail ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decoded {
+    Whole,
+    /// Nothing of it counts.
+    Interrupted(Interruption),
+}
 
 /// One slot's part of a step.
 pub(super) struct Part {
@@ -43,6 +52,10 @@ impl Worker<'_> {
     }
 
     fn prompt_budget(&self, wants: &[Want], hold: bool) -> usize {
+        let lone = self.slots.iter().filter(|s| s.work.is_some()).count() == 1;
+        if lone && self.limits.interruptible && !self.interrupted {
+            return self.pace.lone_prompt_budget(self.limits.n_batch);
+        }
         let decoding = wants.iter().filter(|w| **w == Want::Decode && !hold).count();
         let waiting = wants.iter().filter(|w| w.unread() > 0).count();
         self.pace.prompt_budget(waiting, decoding, self.limits.n_batch)
@@ -81,7 +94,10 @@ impl Worker<'_> {
     /// cannot be computed takes no other with it.
     pub(super) fn step(&mut self, parts: &mut [Part]) {
         match self.decode(parts) {
-            Ok(()) => self.commit(parts),
+            Ok(Decoded::Whole) => self.commit(parts),
+            Ok(Decoded::Interrupted(interruption)) => {
+                self.interrupted = interruption == Interruption::Arrival;
+            }
             Err(error) if parts.len() == 1 => self.give_up(parts[0].slot, &error),
             Err(error) => {
                 tracing::warn!(%error, sequences = parts.len(), "a step failed; trying each alone");
@@ -94,7 +110,8 @@ impl Worker<'_> {
                     }
                     let alone = std::slice::from_mut(part);
                     match self.decode(alone) {
-                        Ok(()) => self.commit(alone),
+                        Ok(Decoded::Whole) => self.commit(alone),
+                        Ok(Decoded::Interrupted(_)) => {}
                         Err(error) => self.give_up(part.slot, &error),
                     }
                 }
@@ -125,14 +142,14 @@ impl Worker<'_> {
         self.release(slot);
     }
 
-    fn decode(&mut self, parts: &mut [Part]) -> Result<(), DecodeError> {
+    fn decode(&mut self, parts: &mut [Part]) -> Result<Decoded, DecodeError> {
         let slots: Vec<usize> = parts.iter().map(|part| part.slot).collect();
         let fillers = self.fillers(parts);
         self.batch.clear();
         let mut decoding = 0;
         let mut prompt = 0;
         let mut filler = fillers.iter().peekable();
-        for part in parts {
+        for part in parts.iter_mut() {
             while let Some(&slot) = filler.next_if(|&&slot| slot < part.slot) {
                 self.fill(slot)?;
             }
@@ -161,13 +178,26 @@ impl Worker<'_> {
             }
         }
         let start = Instant::now();
-        let decoded = self.context.decode(&mut self.batch);
+        let watch = self.watch(parts, start);
+        let compute = || self.context.decode(&mut self.batch);
+        let (decoded, progress) = interrupt::watched(watch, compute);
         for &slot in &fillers {
             let (seq, held) = (slot as u32, self.slots[slot].tokens.len() as u32);
             // Only memory that can be cut is filled.
             let _ = self.context.clear_kv_cache_seq(Some(seq), Some(held), None);
         }
+        if let (Some(why), true, [part]) = (progress.interruption, decoded.is_err(), &*parts) {
+            tracing::debug!(?why, slot = part.slot, prompt, "a step was ended early");
+            let held = self.slots[part.slot].tokens.len();
+            // llama.cpp removed the last ubatch's tokens; there may have been others before it.
+            if self.rewind(part.slot, held) == held {
+                return Ok(Decoded::Interrupted(why));
+            }
+        }
         decoded?;
+        if progress.operations > 0 {
+            self.operations = progress.operations / self.ubatches(prompt);
+        }
         // Without this a GPU's time would be counted to whoever reads the logits first.
         self.context.synchronize();
         let took = start.elapsed();
@@ -185,7 +215,33 @@ impl Worker<'_> {
         add(&counters.prompt_us, prompt_us);
         add(&counters.predicted_us, us - prompt_us);
         add(&counters.prompt_tokens, prompt);
-        Ok(())
+        if self.kind == StepKind::Prompts {
+            self.interrupted = false;
+        }
+        Ok(Decoded::Whole)
+    }
+
+    /// How many ubatches llama.cpp computes so many tokens in.
+    fn ubatches(&self, tokens: usize) -> u64 {
+        tokens.div_ceil(self.limits.n_ubatch).max(1) as u64
+    }
+
+    /// What may end a step that reads a single prompt.
+    fn watch(&self, parts: &[Part], began: Instant) -> Option<Watch> {
+        let [part] = parts else { return None };
+        if !self.limits.interruptible || self.kind != StepKind::Prompts {
+            return None;
+        }
+        let work = self.slots[part.slot].work.as_ref()?;
+        Some(Watch {
+            shared: self.shared.clone(),
+            cancel: work.events.cancel(),
+            deadline: work.request.deadline.into_iter().chain(self.draining).min(),
+            has_room: self.slots.iter().any(|s| s.work.is_none()),
+            drains: self.draining.is_some(),
+            began,
+            operations: self.operations * self.ubatches(part.share),
+        })
     }
 
     /// The slots that take part in a step for the streams' sake (see [`schedule::fillers`]).

@@ -23,6 +23,10 @@ pub(crate) struct EventSender {
     limit: usize,
 }
 
+/// Whether a sequence was cancelled.
+#[derive(Debug)]
+pub(crate) struct Cancel(mpsc::UnboundedSender<GenerationEvent>);
+
 /// A channel whose `is_full` turns true at `limit` buffered bytes.
 pub(crate) fn channel(limit: usize) -> (EventSender, GenerationStream) {
     let (tx, rx) = mpsc::unbounded_channel();
@@ -70,6 +74,16 @@ impl EventSender {
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.events.is_closed()
+    }
+
+    pub(crate) fn cancel(&self) -> Cancel {
+        Cancel(self.events.clone())
+    }
+}
+
+impl Cancel {
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.is_closed()
     }
 }
 

@@ -38,15 +38,22 @@ pub(super) struct Worker<'m> {
     pub(super) kind: StepKind,
     pub(super) prompt_steps: u64,
     pub(super) draining: Option<Instant>,
+    /// The last prompt step was given up for something that arrived; the next one is a short one.
+    pub(super) interrupted: bool,
+    /// Operations that llama.cpp computes for a ubatch of prompts; 0 before any was.
+    pub(super) operations: u64,
 }
 
 /// Sizes that do not change while the engine runs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) n_batch: usize,
+    pub(super) n_ubatch: usize,
     pub(super) n_ctx_slot: usize,
     /// A sequence's memory can lose its end without losing all (not so with recurrent layers).
     pub(super) can_truncate: bool,
+    /// A step can be ended early.
+    pub(super) interruptible: bool,
 }
 
 enum Drained {
@@ -114,6 +121,7 @@ impl Worker<'_> {
     }
 
     fn take(&mut self, command: Command) {
+        self.shared.pending.fetch_sub(1, Ordering::Relaxed);
         match command {
             Command::Submit(jobs) => {
                 for job in jobs {
