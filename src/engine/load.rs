@@ -16,7 +16,7 @@ use llama_cpp_2::token::LlamaToken;
 
 use super::backend::backend;
 use super::handle::{Engine, EngineLimits, ModelFacts, Shared};
-use super::interrupt;
+use super::interrupt::{self, Lost};
 use super::main_memory::{self, Filled};
 use super::pace::Pace;
 use super::sampler::Candidates;
@@ -179,7 +179,7 @@ fn serve(
         kind: StepKind::Streams,
         prompt_steps: 0,
         draining: None,
-        interrupted: false,
+        lost: Lost::default(),
         operations: 0,
     };
     if params.warmup

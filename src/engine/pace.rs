@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Seconds that a step should not exceed: nothing can interrupt a decode, so a cancel or a new
-/// request is noticed that late. Only for the sake of a prompt's speed may a step take longer.
+/// Seconds that a step should not exceed: few can be ended early (see [`super::interrupt`]), so a
+/// cancel or a new request is noticed that late. Only for the sake of a prompt's speed may a step take longer.
 pub(super) const LONGEST_STEP: f64 = 1.0;
 
 /// Seconds that a step may take so that a prompt is not read in chunks below a [`TILE`].
@@ -17,9 +17,11 @@ pub(super) const TILE: usize = 64;
 /// 5 to 7 % of its speed.
 const LONGEST_PAIR_STEP: f64 = 1.5;
 
-/// Seconds that a step may take that can be ended early (see [`super::interrupt`]): what it did
-/// is lost then.
-const LONGEST_INTERRUPTIBLE_STEP: f64 = 5.0;
+/// Seconds that a step may take that can be ended early: what it did is lost then.
+const LONGEST_INTERRUPTIBLE_STEP: f64 = 10.0;
+
+/// Seconds that a step may take so that a larger chunk is tried.
+const LONGEST_TRIAL: f64 = 6.0;
 
 /// Tokens in the first prompt step, before any speed is known.
 const FIRST_CHUNK: usize = TILE;
@@ -111,7 +113,9 @@ impl Pace {
             // llama.cpp computes whole ubatches, so nothing is gained by more than one.
             // Speeds lag behind the depth, so the limit is exceeded at times.
             let efficient = at_speed(LEAST_SPEED_ALONE).min(fits(LONGEST_TILE_STEP));
-            let efficient = efficient.max(self.worth_trying());
+            // Others must not wait for a trial.
+            let trial = if waiting > 1 { LONGEST_TILE_STEP } else { LONGEST_TRIAL };
+            let efficient = efficient.max(self.worth_trying(trial));
             let pair = if seconds(2 * TILE) <= LONGEST_PAIR_STEP { 2 * TILE } else { tile };
             fits(LONGEST_STEP).max(efficient.max(pair).min(self.n_ubatch)).max(tile)
         } else {
@@ -151,8 +155,8 @@ impl Pace {
     }
 
     /// The size after the largest one measured, if that one was faster than the one before it, or
-    /// was the first; none that takes very long.
-    fn worth_trying(&self) -> usize {
+    /// was the first; none that takes more than `longest` seconds.
+    fn worth_trying(&self, longest: f64) -> usize {
         let mut known = (0..CHUNKS.len()).rev().filter_map(|i| Some((i, self.prompt[i].value?)));
         let gained = match (known.next(), known.next()) {
             (Some((largest, now)), Some((_, before))) if now * WORTH_TRYING <= before => largest,
@@ -161,8 +165,7 @@ impl Pace {
         };
         match CHUNKS.get(gained + 1) {
             Some(&next)
-                if CHUNKS[gained] < self.n_ubatch
-                    && self.reading_seconds(next) <= 2.0 * LONGEST_TILE_STEP =>
+                if CHUNKS[gained] < self.n_ubatch && self.reading_seconds(next) <= longest =>
             {
                 next
             }
@@ -343,9 +346,9 @@ mod tests {
     #[test]
     fn alone_in_steps_that_can_be_ended_early_a_prompt_takes_whole_ubatches() {
         assert_eq!(Pace::new(Duration::from_millis(250), 512).lone_prompt_budget(2048), 64);
-        assert_eq!(pace(0, 110, 40).lone_prompt_budget(2048), 512);
-        assert_eq!(pace(0, 110, 40).lone_prompt_budget(100), 100);
-        assert_eq!(pace(0, 28, 40).lone_prompt_budget(2048), 128);
+        assert_eq!(pace(0, 60, 40).lone_prompt_budget(2048), 512);
+        assert_eq!(pace(0, 60, 40).lone_prompt_budget(100), 100);
+        assert_eq!(pace(0, 28, 40).lone_prompt_budget(2048), 256);
         assert_eq!(pace(0, 10_000, 40).lone_prompt_budget(2048), 2048);
     }
 

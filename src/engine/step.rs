@@ -19,7 +19,7 @@ use super::{FinishReason, GenerationError, GenerationEvent, OutputToken, logits}
 enum Decoded {
     Whole,
     /// Nothing of it counts.
-    Interrupted(Interruption),
+    Interrupted,
 }
 
 /// One slot's part of a step.
@@ -52,8 +52,9 @@ impl Worker<'_> {
     }
 
     fn prompt_budget(&self, wants: &[Want], hold: bool) -> usize {
-        let lone = self.slots.iter().filter(|s| s.work.is_some()).count() == 1;
-        if lone && self.limits.interruptible && !self.interrupted {
+        let running = self.slots.iter().filter(|s| s.work.is_some()).count();
+        let lone = running == 1 && self.queue.is_empty();
+        if lone && self.limits.interruptible && self.lost.is_none() {
             return self.pace.lone_prompt_budget(self.limits.n_batch);
         }
         let decoding = wants.iter().filter(|w| **w == Want::Decode && !hold).count();
@@ -95,9 +96,7 @@ impl Worker<'_> {
     pub(super) fn step(&mut self, parts: &mut [Part]) {
         match self.decode(parts) {
             Ok(Decoded::Whole) => self.commit(parts),
-            Ok(Decoded::Interrupted(interruption)) => {
-                self.interrupted = interruption == Interruption::Arrival;
-            }
+            Ok(Decoded::Interrupted) => {}
             Err(error) if parts.len() == 1 => self.give_up(parts[0].slot, &error),
             Err(error) => {
                 tracing::warn!(%error, sequences = parts.len(), "a step failed; trying each alone");
@@ -111,7 +110,7 @@ impl Worker<'_> {
                     let alone = std::slice::from_mut(part);
                     match self.decode(alone) {
                         Ok(Decoded::Whole) => self.commit(alone),
-                        Ok(Decoded::Interrupted(_)) => {}
+                        Ok(Decoded::Interrupted) => {}
                         Err(error) => self.give_up(part.slot, &error),
                     }
                 }
@@ -178,7 +177,7 @@ impl Worker<'_> {
             }
         }
         let start = Instant::now();
-        let watch = self.watch(parts, start);
+        let watch = self.watch(parts);
         let compute = || self.context.decode(&mut self.batch);
         let (decoded, progress) = interrupt::watched(watch, compute);
         for &slot in &fillers {
@@ -191,7 +190,14 @@ impl Worker<'_> {
             let held = self.slots[part.slot].tokens.len();
             // llama.cpp removed the last ubatch's tokens; there may have been others before it.
             if self.rewind(part.slot, held) == held {
-                return Ok(Decoded::Interrupted(why));
+                let took = start.elapsed();
+                if why == Interruption::Arrival {
+                    self.lost.add(part.slot, took);
+                }
+                // Whose turn it is among several prompts depends on the steps that counted.
+                self.prompt_steps = self.prompt_steps.saturating_sub(1);
+                add(&self.shared.counters.prompt_us, took.as_micros() as usize);
+                return Ok(Decoded::Interrupted);
             }
         }
         decoded?;
@@ -216,7 +222,7 @@ impl Worker<'_> {
         add(&counters.predicted_us, us - prompt_us);
         add(&counters.prompt_tokens, prompt);
         if self.kind == StepKind::Prompts {
-            self.interrupted = false;
+            self.lost.make_up(&slots, took);
         }
         Ok(Decoded::Whole)
     }
@@ -227,7 +233,7 @@ impl Worker<'_> {
     }
 
     /// What may end a step that reads a single prompt.
-    fn watch(&self, parts: &[Part], began: Instant) -> Option<Watch> {
+    fn watch(&self, parts: &[Part]) -> Option<Watch> {
         let [part] = parts else { return None };
         if !self.limits.interruptible || self.kind != StepKind::Prompts {
             return None;
@@ -237,9 +243,10 @@ impl Worker<'_> {
             shared: self.shared.clone(),
             cancel: work.events.cancel(),
             deadline: work.request.deadline.into_iter().chain(self.draining).min(),
-            has_room: self.slots.iter().any(|s| s.work.is_none()),
+            has_room: self.draining.is_none()
+                && self.lost.is_none()
+                && self.slots.iter().any(|s| s.work.is_none()),
             drains: self.draining.is_some(),
-            began,
             operations: self.operations * self.ubatches(part.share),
         })
     }

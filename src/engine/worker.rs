@@ -11,6 +11,7 @@ use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 
 use super::handle::{Command, Job, Shared};
+use super::interrupt::Lost;
 use super::pace::Pace;
 use super::sampler::Candidates;
 use super::schedule::{StepKind, Want};
@@ -38,8 +39,7 @@ pub(super) struct Worker<'m> {
     pub(super) kind: StepKind,
     pub(super) prompt_steps: u64,
     pub(super) draining: Option<Instant>,
-    /// The last prompt step was given up for something that arrived; the next one is a short one.
-    pub(super) interrupted: bool,
+    pub(super) lost: Lost,
     /// Operations that llama.cpp computes for a ubatch of prompts; 0 before any was.
     pub(super) operations: u64,
 }
@@ -228,6 +228,7 @@ impl Worker<'_> {
 
     /// Frees a slot; its sequence stays for the next turn of the conversation.
     pub(super) fn release(&mut self, slot: usize) {
+        self.lost.forget(slot);
         let state = &mut self.slots[slot];
         if let Some(work) = state.work.take() {
             update(&mut self.shared.slots()[slot], &work, state.tokens.len());
