@@ -411,7 +411,7 @@ fn dropping_a_stream_frees_its_slot_also_while_the_prompt_is_read() {
 #[test]
 fn a_long_step_is_ended_early_when_its_client_leaves_or_its_time_is_up() {
     let engine = load(LoadParams { batch: 4096, ubatch: 4096, ..params(1, 8192) });
-    let prompt = request(&engine, &"word ".repeat(2000));
+    let prompt = request(&engine, &"word ".repeat(4000));
     let long = GenerationRequest { cache_prompt: false, max_tokens: Some(3), ..prompt };
     // The first one shows how fast prompts are read; the next ones are read in one step.
     let text = collect(submit(&engine, long.clone())).text;
@@ -419,25 +419,25 @@ fn a_long_step_is_ended_early_when_its_client_leaves_or_its_time_is_up() {
     collect(submit(&engine, GenerationRequest { max_tokens: Some(1), ..long.clone() }));
     let step = start.elapsed();
 
-    let stream = submit(&engine, long.clone());
-    wait_until("the slot is taken", || engine.slots()[0].processing);
-    drop(stream);
-    wait_until("the slot is free", || !engine.slots()[0].processing);
-    assert_eq!(engine.slots()[0].cached_tokens, 0, "the step did not go on");
-
-    let deadline = Some(Instant::now() + step / 4);
-    let mut late = submit(&engine, GenerationRequest { deadline, ..long.clone() });
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let end = runtime.block_on(async {
-        loop {
-            match late.next().await.unwrap() {
-                GenerationEvent::Started { .. } => {}
-                event => break event,
-            }
-        }
+    // On a busy machine this thread may come too late, or the step be over sooner.
+    let one_of_some_tries = |what: &str, ends_early: &dyn Fn() -> bool| {
+        assert!((0..20).any(|_| ends_early()), "{what}");
+    };
+    one_of_some_tries("the client leaves", &|| {
+        let stream = submit(&engine, long.clone());
+        wait_until("the slot is taken", || engine.slots()[0].processing);
+        drop(stream);
+        wait_until("the slot is free", || !engine.slots()[0].processing);
+        engine.slots()[0].cached_tokens == 0
     });
-    let GenerationEvent::Failed(error) = end else { panic!("{end:?}") };
-    assert_eq!(error, GenerationError::DeadlineExceeded);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    one_of_some_tries("the time is up", &|| {
+        let deadline = Some(Instant::now() + step / 4);
+        let mut late = submit(&engine, GenerationRequest { deadline, ..long.clone() });
+        let events = std::iter::from_fn(|| runtime.block_on(late.next()));
+        let exceeded = GenerationError::DeadlineExceeded;
+        matches!(events.last(), Some(GenerationEvent::Failed(error)) if error == exceeded)
+    });
 
     assert_eq!(collect(submit(&engine, long)).text, text, "nothing of them is left");
 }
