@@ -19,14 +19,14 @@ use tracing::dispatcher::{self, DefaultGuard, Dispatch};
 
 use super::handle::Shared;
 use super::pace::LONGEST_STEP;
-use super::stream::Cancel;
+use super::stream::EventSender;
 
 /// What ends a step early.
 #[derive(Debug)]
 pub(super) struct Watch {
     pub(super) shared: Arc<Shared>,
     /// Of the only request of the step.
-    pub(super) cancel: Cancel,
+    pub(super) events: EventSender,
     /// Of that request, or of a drain.
     pub(super) deadline: Option<Instant>,
     /// A request that arrives now could start. (One that wants a slot which is busy could not, but
@@ -61,7 +61,7 @@ pub(super) struct Progress {
 impl Watch {
     /// Whether the step should end: `done` operations are computed, the first of them at `began`.
     fn interruption(&self, began: Instant, now: Instant, done: u64) -> Option<Interruption> {
-        if self.cancel.is_cancelled() {
+        if self.events.is_cancelled() {
             return Some(Interruption::Cancelled);
         }
         if self.deadline.is_some_and(|deadline| deadline <= now) {
@@ -175,17 +175,15 @@ unsafe extern "C" fn ends(_: *mut c_void) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::engine::stream::{self, EventSender};
+    use crate::engine::stream;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn watch(events: &EventSender) -> Watch {
+    fn watch(events: EventSender) -> Watch {
         Watch {
             shared: Arc::default(),
-            cancel: events.cancel(),
+            events,
             deadline: None,
             has_room: true,
             drains: false,
@@ -196,7 +194,7 @@ mod tests {
     #[test]
     fn a_step_ends_when_its_client_has_left_or_its_time_is_up() {
         let (events, stream) = stream::channel(100);
-        let mut watch = watch(&events);
+        let mut watch = watch(events);
         let now = Instant::now();
         assert_eq!(watch.interruption(now, now, 1), None);
         watch.deadline = Some(now + SECOND);
@@ -209,7 +207,7 @@ mod tests {
     #[test]
     fn a_step_ends_for_a_request_that_could_start_and_would_wait_for_more_than_a_second() {
         let (events, _stream) = stream::channel(100);
-        let mut watch = watch(&events);
+        let mut watch = watch(events);
         let now = Instant::now();
         let after_a_second = |watch: &Watch, done| watch.interruption(now, now + SECOND, done);
         assert_eq!(after_a_second(&watch, 10), None);
@@ -252,7 +250,7 @@ mod tests {
         let ask = || unsafe { ends(std::ptr::null_mut()) };
         assert!(!ask());
         let (answers, progress) =
-            watched(Some(watch(&events)), || [std::thread::spawn(ask).join().unwrap(), ask()]);
+            watched(Some(watch(events)), || [std::thread::spawn(ask).join().unwrap(), ask()]);
         assert_eq!(answers, [false, true]);
         let interruption = Some(Interruption::Cancelled);
         assert_eq!(progress, Progress { operations: 1, interruption });

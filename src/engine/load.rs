@@ -160,7 +160,6 @@ fn serve(
     let mut worker = Worker {
         limits: Limits {
             n_batch: context.n_batch() as usize,
-            n_ubatch: context.n_ubatch().max(1) as usize,
             n_ctx_slot: n_ctx_slot(params, &model, &context) as usize,
             can_truncate,
             interruptible: can_truncate && params.n_gpu_layers.is_none(),

@@ -135,12 +135,8 @@ impl Pace {
 
     /// The same for the only request there is, in a step that can be ended early.
     pub(crate) fn lone_prompt_budget(&self, n_batch: usize) -> usize {
-        let budget = self.prompt_budget(1, 0, n_batch);
-        if self.prompt.iter().all(|average| average.value.is_none()) {
-            return budget;
-        }
         let whole = self.largest_within(LONGEST_INTERRUPTIBLE_STEP).min(self.n_ubatch);
-        budget.max(whole.min(n_batch))
+        self.prompt_budget(1, 0, n_batch).max(whole.min(n_batch))
     }
 
     /// The largest chunk that is read within `limit` seconds.

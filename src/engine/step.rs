@@ -96,7 +96,8 @@ impl Worker<'_> {
     pub(super) fn step(&mut self, parts: &mut [Part]) {
         match self.decode(parts) {
             Ok(Decoded::Whole) => self.commit(parts),
-            Ok(Decoded::Interrupted) => {}
+            // Whose turn it is among several prompts depends on the steps that counted.
+            Ok(Decoded::Interrupted) => self.prompt_steps -= 1,
             Err(error) if parts.len() == 1 => self.give_up(parts[0].slot, &error),
             Err(error) => {
                 tracing::warn!(%error, sequences = parts.len(), "a step failed; trying each alone");
@@ -194,8 +195,6 @@ impl Worker<'_> {
                 if why == Interruption::Arrival {
                     self.lost.add(part.slot, took);
                 }
-                // Whose turn it is among several prompts depends on the steps that counted.
-                self.prompt_steps = self.prompt_steps.saturating_sub(1);
                 add(&self.shared.counters.prompt_us, took.as_micros() as usize);
                 return Ok(Decoded::Interrupted);
             }
@@ -229,7 +228,7 @@ impl Worker<'_> {
 
     /// How many ubatches llama.cpp computes so many tokens in.
     fn ubatches(&self, tokens: usize) -> u64 {
-        tokens.div_ceil(self.limits.n_ubatch).max(1) as u64
+        tokens.div_ceil(self.context.n_ubatch().max(1) as usize).max(1) as u64
     }
 
     /// What may end a step that reads a single prompt.
@@ -241,7 +240,7 @@ impl Worker<'_> {
         let work = self.slots[part.slot].work.as_ref()?;
         Some(Watch {
             shared: self.shared.clone(),
-            cancel: work.events.cancel(),
+            events: work.events.clone(),
             deadline: work.request.deadline.into_iter().chain(self.draining).min(),
             has_room: self.draining.is_none()
                 && self.lost.is_none()

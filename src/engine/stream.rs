@@ -16,16 +16,12 @@ pub struct GenerationStream {
 
 /// The engine's end. The engine asks `is_full` before it computes more for the sequence, so the
 /// buffer exceeds its limit by one step's output at most.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct EventSender {
     events: mpsc::UnboundedSender<GenerationEvent>,
     buffered: Arc<AtomicUsize>,
     limit: usize,
 }
-
-/// Whether a sequence was cancelled.
-#[derive(Debug)]
-pub(crate) struct Cancel(mpsc::UnboundedSender<GenerationEvent>);
 
 /// A channel whose `is_full` turns true at `limit` buffered bytes.
 pub(crate) fn channel(limit: usize) -> (EventSender, GenerationStream) {
@@ -74,16 +70,6 @@ impl EventSender {
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.events.is_closed()
-    }
-
-    pub(crate) fn cancel(&self) -> Cancel {
-        Cancel(self.events.clone())
-    }
-}
-
-impl Cancel {
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.0.is_closed()
     }
 }
 

@@ -48,7 +48,6 @@ pub(super) struct Worker<'m> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) n_batch: usize,
-    pub(super) n_ubatch: usize,
     pub(super) n_ctx_slot: usize,
     /// A sequence's memory can lose its end without losing all (not so with recurrent layers).
     pub(super) can_truncate: bool,
