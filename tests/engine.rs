@@ -27,6 +27,7 @@ fn params(slots: u32, n_ctx: u32) -> LoadParams {
         batch: 256,
         ubatch: 64,
         flash_attn: true,
+        cell_work: 0.0,
         cache_type_k: CacheType::F16,
         cache_type_v: CacheType::F16,
         threads: 1,

@@ -3,6 +3,8 @@
 #[cfg(feature = "engine")]
 mod decide;
 #[cfg(feature = "engine")]
+mod layout;
+#[cfg(feature = "engine")]
 mod load;
 #[cfg(feature = "engine")]
 mod reload;

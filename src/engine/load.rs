@@ -50,6 +50,8 @@ pub struct LoadParams {
     pub batch: u32,
     pub ubatch: u32,
     pub flash_attn: bool,
+    /// See [`crate::model::GgufFacts::cell_work`].
+    pub cell_work: f64,
     pub cache_type_k: CacheType,
     pub cache_type_v: CacheType,
     pub threads: u32,
@@ -157,12 +159,14 @@ fn serve(
         Err(_) => return fail(LoadError::Context { n_ctx: params.n_ctx }),
     };
     let can_truncate = !model.is_recurrent() && !model.is_hybrid();
+    let on_cpu = params.n_gpu_layers.is_none();
+    let pace = Pace::new(params.step_target, params.ubatch as usize);
     let mut worker = Worker {
         limits: Limits {
             n_batch: context.n_batch() as usize,
             n_ctx_slot: n_ctx_slot(params, &model, &context) as usize,
             can_truncate,
-            interruptible: can_truncate && params.n_gpu_layers.is_none(),
+            interruptible: can_truncate && on_cpu,
         },
         batch: LlamaBatch::new(context.n_batch() as usize, 1),
         model: &model,
@@ -171,7 +175,11 @@ fn serve(
         shared,
         slots: (0..params.slots).map(|_| Slot::default()).collect(),
         queue: Default::default(),
-        pace: Pace::new(params.step_target, params.ubatch as usize),
+        pace: if on_cpu && !params.flash_attn {
+            pace.without_flash_attention(params.cell_work)
+        } else {
+            pace
+        },
         candidates: Candidates::new(),
         end_tokens: end_tokens(&model),
         arrivals: 0,

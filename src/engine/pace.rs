@@ -23,6 +23,10 @@ const LONGEST_INTERRUPTIBLE_STEP: f64 = 10.0;
 /// Seconds that a step may take so that a larger chunk is tried.
 const LONGEST_TRIAL: f64 = 6.0;
 
+/// Without flash attention every token of a chunk is scored against all cells up to the last
+/// token's, rounded up to a multiple of this.
+const CELLS: usize = 256;
+
 /// Tokens in the first prompt step, before any speed is known.
 const FIRST_CHUNK: usize = TILE;
 
@@ -50,6 +54,9 @@ pub(crate) struct Pace {
     target: f64,
     /// llama.cpp computes this many tokens of a step at once.
     n_ubatch: usize,
+    /// On a CPU without flash attention: what scoring a token against one cell takes, of what the
+    /// weights take for that token.
+    cell_work: Option<f64>,
     /// Seconds of a step that only decodes.
     decode: Average,
     /// Seconds per prompt token, for chunks of about the sizes in [`CHUNKS`].
@@ -58,12 +65,19 @@ pub(crate) struct Pace {
 
 impl Pace {
     pub(crate) fn new(target: Duration, n_ubatch: usize) -> Self {
+        let n_ubatch = n_ubatch.max(1);
         Self {
             target: target.as_secs_f64(),
-            n_ubatch: n_ubatch.max(1),
+            n_ubatch,
+            cell_work: None,
             decode: Average::default(),
             prompt: Default::default(),
         }
+    }
+
+    /// For a CPU without flash attention.
+    pub(crate) fn without_flash_attention(self, cell_work: f64) -> Self {
+        Self { cell_work: Some(cell_work), ..self }
     }
 
     /// Learns from a step that computed a token of each running stream.
@@ -137,6 +151,29 @@ impl Pace {
     pub(crate) fn lone_prompt_budget(&self, n_batch: usize) -> usize {
         let whole = self.largest_within(LONGEST_INTERRUPTIBLE_STEP).min(self.n_ubatch);
         self.prompt_budget(1, 0, n_batch).max(whole.min(n_batch))
+    }
+
+    /// The next chunk of such a request's prompt, of which `read` tokens are in the cache and
+    /// `remaining` are not; `None` with flash attention. It ends where the scored cells do, unless
+    /// a step more takes longer than scoring more cells than needed.
+    pub(crate) fn lone_chunk(
+        &self,
+        read: usize,
+        remaining: usize,
+        n_batch: usize,
+    ) -> Option<usize> {
+        let cell = self.cell_work? * self.seconds_per_token(CELLS);
+        let step = self.decode.value.unwrap_or(0.0);
+        let budget = self.lone_prompt_budget(n_batch);
+        let mut chunk = (CELLS - read % CELLS).min(remaining);
+        while chunk < remaining && (chunk * CELLS) as f64 * cell < step {
+            let next = CELLS.min(remaining - chunk);
+            if chunk + next > budget {
+                break;
+            }
+            chunk += next;
+        }
+        Some(chunk.min(budget))
     }
 
     /// The largest chunk that is read within `limit` seconds.
@@ -248,6 +285,32 @@ mod tests {
         assert_eq!(pace(0, 800, 40).prompt_budget(1, 0, 2048), 512);
         assert_eq!(pace(0, 400, 40).prompt_budget(1, 0, 2048), 384);
         assert_eq!(pace(0, 20, 40).prompt_budget(1, 0, 2048), 16);
+    }
+
+    #[test]
+    fn without_flash_attention_a_lone_prompt_is_read_up_to_multiples_of_256() {
+        let pace = pace(0, 180, 28).without_flash_attention(4.8e-4);
+        let chunk = |read, remaining| pace.lone_chunk(read, remaining, 2048);
+        assert_eq!(chunk(0, 518), Some(256));
+        assert_eq!(chunk(256, 262), Some(256), "not the rest of 6 with it");
+        assert_eq!(chunk(512, 6), Some(6));
+        assert_eq!(chunk(75, 1000), Some(181));
+        assert_eq!(chunk(250, 1000), Some(6 + 256), "few tokens are scored too much");
+        assert_eq!(pace.lone_chunk(0, 518, 100), Some(100));
+    }
+
+    #[test]
+    fn without_flash_attention_chunks_are_larger_where_weights_are_most_of_the_work() {
+        let pace = pace(0, 60, 400).without_flash_attention(7e-5);
+        let chunk = |read, remaining| pace.lone_chunk(read, remaining, 2048);
+        assert_eq!(chunk(0, 2000), Some(512));
+        assert_eq!(chunk(0, 262), Some(262));
+        assert_eq!(chunk(512, 518), Some(512), "a ubatch");
+    }
+
+    #[test]
+    fn with_flash_attention_nothing_is_scored_in_vain() {
+        assert_eq!(pace(0, 180, 28).lone_chunk(0, 518, 2048), None);
     }
 
     #[test]

@@ -43,18 +43,38 @@ impl Worker<'_> {
             }
             StepKind::Prompts => {
                 self.prompt_steps += 1;
-                let budget = self.prompt_budget(&wants, hold);
-                schedule::plan_prompts(&wants, budget, self.limits.n_batch, self.prompt_steps)
+                self.lone_chunk(&wants).unwrap_or_else(|| {
+                    let budget = self.prompt_budget(&wants, hold);
+                    schedule::plan_prompts(&wants, budget, self.limits.n_batch, self.prompt_steps)
+                })
             }
         };
         let part = |(slot, share)| Part { slot, share, first: 0 };
         shares.into_iter().enumerate().filter(|&(_, share)| share > 0).map(part).collect()
     }
 
-    fn prompt_budget(&self, wants: &[Want], hold: bool) -> usize {
+    /// Whether the next step belongs to the only request there is, and can be ended early.
+    fn is_lone(&self) -> bool {
         let running = self.slots.iter().filter(|s| s.work.is_some()).count();
-        let lone = running == 1 && self.queue.is_empty();
-        if lone && self.limits.interruptible && self.lost.is_none() {
+        running == 1 && self.queue.is_empty() && self.limits.interruptible && self.lost.is_none()
+    }
+
+    /// The shares of a step that reads the only prompt, where its chunks are not whole tiles.
+    fn lone_chunk(&self, wants: &[Want]) -> Option<Vec<usize>> {
+        if !self.is_lone() {
+            return None;
+        }
+        let share = |want: &Want| match *want {
+            Want::Prompt { read, remaining, most, .. } => {
+                Some(self.pace.lone_chunk(read, remaining, self.limits.n_batch)?.min(most))
+            }
+            _ => Some(0),
+        };
+        wants.iter().map(share).collect()
+    }
+
+    fn prompt_budget(&self, wants: &[Want], hold: bool) -> usize {
+        if self.is_lone() {
             return self.pace.lone_prompt_budget(self.limits.n_batch);
         }
         let decoding = wants.iter().filter(|w| **w == Want::Decode && !hold).count();

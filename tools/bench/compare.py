@@ -332,7 +332,8 @@ def arguments():
     parser.add_argument("--busy", type=int, default=0, metavar="N",
                         help="processes that compute all the time beside the servers [%(default)s]")
     parser.add_argument("--kv", default="f16", help="type of the KV cache [%(default)s]")
-    parser.add_argument("--flash-attention", default="on", choices=["on", "off", "auto"])
+    parser.add_argument("--flash-attention", default="auto", choices=["on", "off", "auto"],
+                        help="of both; auto: what each one chooses [%(default)s]")
     parser.add_argument("--rps-seconds", type=int, default=5)
     parser.add_argument("--idle-seconds", type=float, default=5)
     # A mapped model is not all counted as resident: both read it, as ours does by default.

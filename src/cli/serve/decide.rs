@@ -3,15 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::layout::{Layout, layout};
 use super::run::Failure;
 use super::source::Source;
 use crate::cli::Exit;
-use crate::config::{CacheType, FlashAttn, Gpu, LimitSettings, Loaded};
+use crate::config::{Gpu, LimitSettings, Loaded};
 use crate::engine::{Device, EngineLimits, LoadParams};
 use crate::host::{Memory, physical_cores};
-use crate::model::{
-    CacheShape, PlanError, decide_cache_types, decide_context, decide_flash_attention, memory_need,
-};
+use crate::model::{PlanError, memory_need};
 
 /// Memory left to the rest of the machine when the default context is chosen.
 const RESERVE: u64 = 1 << 30;
@@ -20,7 +19,8 @@ const RESERVE: u64 = 1 << 30;
 #[derive(Debug)]
 pub(super) struct Decision {
     pub(super) params: LoadParams,
-    pub(super) notices: Vec<String>,
+    pub(super) news: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 pub(super) fn decide(
@@ -38,37 +38,11 @@ pub(super) fn decide(
         Gpu::Required | Gpu::Auto => !gpus.is_empty(),
         Gpu::Off => false,
     };
-    let quantised = |kind| !matches!(kind, CacheType::F32 | CacheType::F16 | CacheType::Bf16);
-    let v_set = is_set("context.cache_type_v");
-    let flash_attn = match context.flash_attn {
-        FlashAttn::On => true,
-        FlashAttn::Off => false,
-        // On a CPU flash attention is slower at depth, but quantised values need it.
-        FlashAttn::Auto => on_gpu || (v_set && quantised(context.cache_type_v)),
-    };
-    let (flash_attn, no_flash) = decide_flash_attention(&source.facts, flash_attn);
-    let (cache_type_k, cache_type_v, mut notices) = decide_cache_types(
-        &source.facts,
-        context.cache_type_k,
-        is_set("context.cache_type_k"),
-        context.cache_type_v,
-        v_set,
-        flash_attn,
-    )
-    .map_err(plan_failure)?;
-    notices.splice(0..0, no_flash);
-    let shape = CacheShape {
-        parallel: context.parallel,
-        cache_type_k,
-        cache_type_v,
-        ubatch: context.ubatch,
-        flash_attn,
-    };
-    let user_set = is_set("context.ctx_size").then_some(context.ctx_size);
-    let budget = budget(on_gpu, &gpus);
-    let decided = decide_context(&source.facts, user_set, context.ctx_size, &shape, budget)
-        .map_err(plan_failure)?;
-    notices.extend(decided.notices);
+    let Layout { shape, context: decided, mut news } =
+        layout(loaded, &source.facts, on_gpu, budget(on_gpu, &gpus)).map_err(plan_failure)?;
+    let mut warnings = Vec::new();
+    // What was chosen for the user is news; what the user chose against advice is a warning.
+    if is_set("context.ctx_size") { &mut warnings } else { &mut news }.extend(decided.notices);
     let threads = match context.threads {
         0 => physical_cores(Path::new("/")),
         n => n,
@@ -86,10 +60,11 @@ pub(super) fn decide(
         slots: context.parallel,
         learned_positions: source.facts.has_learned_positions,
         batch: context.batch,
-        ubatch: context.ubatch,
-        flash_attn,
-        cache_type_k,
-        cache_type_v,
+        ubatch: shape.ubatch,
+        flash_attn: shape.flash_attn,
+        cell_work: source.facts.cell_work(),
+        cache_type_k: shape.cache_type_k,
+        cache_type_v: shape.cache_type_v,
         threads,
         threads_batch: if context.threads_batch == 0 { threads } else { context.threads_batch },
         warmup: model.warmup,
@@ -99,7 +74,7 @@ pub(super) fn decide(
         stream_buffer_bytes: limits.stream_buffer_bytes,
         stream_stall_timeout: limits.stream_stall_timeout,
     };
-    Ok(Decision { params, notices })
+    Ok(Decision { params, news, warnings })
 }
 
 /// The limits that the engine keeps.

@@ -100,13 +100,11 @@ fn prepare(loaded: &Loaded) -> Result<(Source, Decision, Keys), Failure> {
     let devices = engine::devices();
     log_start(loaded, &devices);
     let decision = decide(loaded, &source, chat_template, &devices)?;
-    for notice in &decision.notices {
-        // What was chosen for the user is news; what the user chose against advice is a warning.
-        if loaded.origins.is_set("context.ctx_size") {
-            tracing::warn!("{notice}");
-        } else {
-            tracing::info!("{notice}");
-        }
+    for line in &decision.news {
+        tracing::info!("{line}");
+    }
+    for line in &decision.warnings {
+        tracing::warn!("{line}");
     }
     Ok((source, decision, keys))
 }

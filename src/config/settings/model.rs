@@ -97,12 +97,13 @@ pub struct ContextSettings {
     #[schemars(range(min = 1, max = 1_048_576))]
     pub ubatch: u32,
     /// Flash attention: `on`, `off` or `auto`. On by default: it is what makes quantised values
-    /// in the cache possible, and long contexts fast.
+    /// in the cache possible, and long contexts fast on a GPU. On a CPU it makes most models
+    /// slower, so there it counts as `auto` unless it is set.
     pub flash_attn: FlashAttn,
     /// Data type of cached keys. `q8_0` halves the memory of `f16` with no visible loss.
     pub cache_type_k: CacheType,
     /// Data type of cached values; quantised types need flash attention. `q8_0` halves the
-    /// memory of `f16` with no visible loss.
+    /// memory of `f16` with no visible loss. Without flash attention `f16` is used unless it is set.
     pub cache_type_v: CacheType,
     /// CPU threads while generating; 0: chosen for this machine.
     #[schemars(range(max = 1024))]
@@ -146,7 +147,8 @@ pub enum FlashAttn {
     On,
     /// Not used.
     Off,
-    /// Used where it is faster.
+    /// Used on a GPU; on a CPU only in models of less than 50 million weights, where memory is too
+    /// short without it, and if `cache_type_v` is set to a quantised type.
     Auto,
 }
 

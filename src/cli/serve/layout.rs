@@ -1,0 +1,156 @@
+//! How the context is laid out: kind of attention, types of the KV cache, size.
+
+use crate::config::{FlashAttn, Loaded};
+use crate::model::{
+    CacheShape, ContextDecision, GgufFacts, PlanError, decide_cache_types, decide_context,
+    decide_flash_attention,
+};
+
+/// Tokens of a slot that are worth more than speed on a CPU, where reading them takes many minutes.
+const ROOMY: u32 = 32_768;
+
+/// Weights below which a step is so short that the more operations of attention without the flash
+/// kernels take longer than what they save: the demo model answers 770 requests/s instead of 1120.
+const SMALL: u64 = 50_000_000;
+
+/// What was decided.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) shape: CacheShape,
+    pub(super) context: ContextDecision,
+    /// What was chosen for the user, one line each.
+    pub(super) news: Vec<String>,
+}
+
+/// The layout that was asked for. On a CPU flash attention is the slower kind, the more so the
+/// deeper the sequence and most of all with quantised values, but it takes less memory: unless it
+/// was asked for, it is used there only where a context of [`ROOMY`] tokens a slot would not fit
+/// without it, in small models, or with quantised values that were asked for.
+pub(super) fn layout(
+    loaded: &Loaded,
+    facts: &GgufFacts,
+    on_gpu: bool,
+    budget: Option<u64>,
+) -> Result<Layout, PlanError> {
+    let with = |flash_attn| layout_with(loaded, facts, flash_attn, budget);
+    match loaded.settings.context.flash_attn {
+        FlashAttn::On if loaded.origins.is_set("context.flash_attn") => with(true),
+        FlashAttn::Off => with(false),
+        FlashAttn::On | FlashAttn::Auto if on_gpu || facts.n_params < SMALL => with(true),
+        FlashAttn::On | FlashAttn::Auto => {
+            let mut plain = match (with(false), with(true)) {
+                (Err(_), flash) => return flash,
+                (Ok(plain), Ok(flash))
+                    if plain.context.per_slot < flash.context.per_slot.min(ROOMY) =>
+                {
+                    return Ok(flash);
+                }
+                (Ok(plain), _) => plain,
+            };
+            plain.news.insert(0, "flash attention is off: it is slower on a CPU".to_owned());
+            Ok(plain)
+        }
+    }
+}
+
+fn layout_with(
+    loaded: &Loaded,
+    facts: &GgufFacts,
+    flash_attn: bool,
+    budget: Option<u64>,
+) -> Result<Layout, PlanError> {
+    let context = &loaded.settings.context;
+    let is_set = |key: &str| loaded.origins.is_set(key);
+    let (flash_attn, no_flash) = decide_flash_attention(facts, flash_attn);
+    let (cache_type_k, cache_type_v, notices) = decide_cache_types(
+        facts,
+        context.cache_type_k,
+        is_set("context.cache_type_k"),
+        context.cache_type_v,
+        is_set("context.cache_type_v"),
+        flash_attn,
+    )?;
+    let shape = CacheShape {
+        parallel: context.parallel,
+        cache_type_k,
+        cache_type_v,
+        ubatch: context.ubatch,
+        flash_attn,
+    };
+    let user_set = is_set("context.ctx_size").then_some(context.ctx_size);
+    let context = decide_context(facts, user_set, context.ctx_size, &shape, budget)?;
+    Ok(Layout { shape, context, news: no_flash.into_iter().chain(notices).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::source::Source;
+    use super::*;
+    use crate::config::{CacheType, ModelSettings, Sources, load};
+    use crate::model::memory_need;
+
+    fn settings(variables: &[(&str, &str)]) -> Loaded {
+        let environment = variables.iter().map(|(name, value)| (name.into(), value.into()));
+        load(Sources { environment: environment.collect(), ..Sources::default() }).unwrap()
+    }
+
+    /// The built-in model, as if it were large and trained for many tokens.
+    fn facts() -> GgufFacts {
+        let facts = Source::open(&ModelSettings::default()).unwrap().facts;
+        GgufFacts { n_ctx_train: 262_144, n_params: 600_000_000, ..facts }
+    }
+
+    fn of(layout: &Layout) -> (bool, CacheType, CacheType) {
+        (layout.shape.flash_attn, layout.shape.cache_type_k, layout.shape.cache_type_v)
+    }
+
+    fn need(layout: &Layout, per_slot: u32) -> Option<u64> {
+        Some(memory_need(&facts(), &layout.shape, per_slot.into()).total())
+    }
+
+    const FLASH: (bool, CacheType, CacheType) = (true, CacheType::Q8_0, CacheType::Q8_0);
+    const PLAIN: (bool, CacheType, CacheType) = (false, CacheType::Q8_0, CacheType::F16);
+
+    #[test]
+    fn flash_attention_is_for_gpus_unless_it_or_what_needs_it_is_set() {
+        let set = |name, value| settings(&[(name, value)]);
+        for (loaded, on_gpu, expected) in [
+            (settings(&[]), true, FLASH),
+            (set("LLAMA_ARG_FLASH_ATTN", "auto"), true, FLASH),
+            (set("LLAMA_ARG_FLASH_ATTN", "off"), true, PLAIN),
+            (settings(&[]), false, PLAIN),
+            (set("LLAMA_ARG_FLASH_ATTN", "auto"), false, PLAIN),
+            (set("LLAMA_ARG_FLASH_ATTN", "off"), false, PLAIN),
+            (set("LLAMA_ARG_FLASH_ATTN", "on"), false, FLASH),
+            (set("LLAMA_ARG_CACHE_TYPE_V", "q8_0"), false, FLASH),
+        ] {
+            let layout = layout(&loaded, &facts(), on_gpu, None).unwrap();
+            assert_eq!(of(&layout), expected, "{:?}, GPU: {on_gpu}", loaded.origins);
+        }
+    }
+
+    #[test]
+    fn on_a_cpu_a_context_goes_before_speed_up_to_32768_tokens_a_slot() {
+        let by_default = settings(&[]);
+        let plain = layout(&by_default, &facts(), false, None).unwrap();
+        for (fits, expected) in [(40_960, PLAIN), (32_768, PLAIN), (16_384, FLASH)] {
+            let layout = layout(&by_default, &facts(), false, need(&plain, fits)).unwrap();
+            assert_eq!(of(&layout), expected, "{fits}");
+            assert!(layout.context.per_slot >= fits);
+        }
+        let set = settings(&[("LLAMA_ARG_CTX_SIZE", "131072")]);
+        let flash = layout(&settings(&[("LLAMA_ARG_FLASH_ATTN", "on")]), &facts(), false, None);
+        let just_enough = need(&flash.unwrap(), 65_536);
+        let layout = layout(&set, &facts(), false, just_enough).unwrap();
+        assert_eq!((of(&layout), layout.context.per_slot), (FLASH, 65_536));
+    }
+
+    #[test]
+    fn a_small_model_keeps_flash_attention_on_a_cpu() {
+        let small = GgufFacts { n_params: 2_000_000, ..facts() };
+        let layout = layout(&settings(&[]), &small, false, None).unwrap();
+        assert_eq!((of(&layout), layout.news), (FLASH, Vec::new()));
+    }
+}
