@@ -45,10 +45,17 @@ fn load(params: LoadParams) -> Engine {
     strixhalo::engine::load(params, |_| true, || {}).expect("the model loads")
 }
 
-/// A tiny random model of one of the architectures that the appliance runs.
-fn load_random(name: &str) -> Engine {
+/// As a CPU computes larger models.
+fn without_flash_attention(params: LoadParams) -> LoadParams {
+    LoadParams { flash_attn: false, cell_work: 5e-4, batch: 2048, ubatch: 512, ..params }
+}
+
+/// A tiny random model of one of the architectures that the appliance runs, with flash attention
+/// and without.
+fn load_random(name: &str) -> [Engine; 2] {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    load(LoadParams { path: root.join("tests/models").join(name), ..params(4, 4096) })
+    let params = || LoadParams { path: root.join("tests/models").join(name), ..params(4, 4096) };
+    [load(params()), load(without_flash_attention(params()))]
 }
 
 fn chat(engine: &Engine, text: &str) -> GenerationRequest {
@@ -221,42 +228,62 @@ fn complete(engine: &Engine, prompt: &[i32], cache_prompt: bool) -> Answer {
 #[test]
 fn moe_and_hybrid_models_generate_the_same_from_a_cached_history_as_from_a_cold_start() {
     for (name, can_cut) in [("tiny-qwen3moe.gguf", true), ("tiny-qwen3next.gguf", false)] {
-        let engine = load_random(name);
-        assert_eq!(engine.facts().recurrent, !can_cut);
-        let prompt = engine.vocabulary().tokenize(&"alpha beta gamma ".repeat(20), true, true);
-        let first = complete(&engine, &prompt, true);
-        let answer = first.tokens.iter().map(|t| t.id);
-        let longer: Vec<i32> =
-            prompt.iter().copied().chain(answer).chain([100, 101, 102]).collect();
-        let warm = complete(&engine, &longer, true);
-        assert_eq!(warm.slot, first.slot, "{name}");
-        assert!(warm.cached as usize >= prompt.len(), "{name}: the whole history is reused");
-        assert_eq!(warm.text, complete(&engine, &longer, false).text, "{name}: continued");
+        for engine in load_random(name) {
+            assert_eq!(engine.facts().recurrent, !can_cut);
+            let prompt = engine.vocabulary().tokenize(&"alpha beta gamma ".repeat(20), true, true);
+            let first = complete(&engine, &prompt, true);
+            let answer = first.tokens.iter().map(|t| t.id);
+            let longer: Vec<i32> =
+                prompt.iter().copied().chain(answer).chain([100, 101, 102]).collect();
+            let warm = complete(&engine, &longer, true);
+            assert_eq!(warm.slot, first.slot, "{name}");
+            assert!(warm.cached as usize >= prompt.len(), "{name}: the whole history is reused");
+            assert_eq!(warm.text, complete(&engine, &longer, false).text, "{name}: continued");
 
-        let mut edited = longer[..longer.len() - 6].to_vec();
-        edited.extend([200, 201, 202]);
-        let warm = complete(&engine, &edited, true);
-        assert_eq!(warm.cached > 0, can_cut, "{name}: a recurrent state cannot be rewound");
-        assert_eq!(warm.text, complete(&engine, &edited, false).text, "{name}: edited");
+            let mut edited = longer[..longer.len() - 6].to_vec();
+            edited.extend([200, 201, 202]);
+            let warm = complete(&engine, &edited, true);
+            assert_eq!(warm.cached > 0, can_cut, "{name}: a recurrent state cannot be rewound");
+            assert_eq!(warm.text, complete(&engine, &edited, false).text, "{name}: edited");
+        }
     }
 }
 
 #[test]
 fn moe_and_hybrid_models_generate_the_same_alone_and_among_others() {
     for name in ["tiny-qwen3moe.gguf", "tiny-qwen3next.gguf"] {
-        let engine = load_random(name);
-        let prompt = engine.vocabulary().tokenize("Once upon a time", true, true);
-        let alone = complete(&engine, &prompt, false).text;
-        let others: Vec<_> = (0..8)
-            .map(|i| {
-                let text = format!("{i} other words ").repeat(10 * (i + 1));
-                submit(&engine, request(&engine, &text))
-            })
-            .collect();
-        let among = complete(&engine, &prompt, false).text;
-        assert_eq!(alone, among, "{name}");
-        others.into_iter().for_each(|s| drop(collect(s)));
+        for engine in load_random(name) {
+            let prompt = engine.vocabulary().tokenize("Once upon a time", true, true);
+            let alone = complete(&engine, &prompt, false).text;
+            let others = submit_others(&engine);
+            let among = complete(&engine, &prompt, false).text;
+            assert_eq!(alone, among, "{name}");
+            others.into_iter().for_each(|s| drop(collect(s)));
+        }
     }
+}
+
+/// Eight requests with prompts of other lengths.
+fn submit_others(engine: &Engine) -> Vec<GenerationStream> {
+    let text = |i| format!("{i} other words ").repeat(10 * (i + 1));
+    (0..8).map(|i| submit(engine, request(engine, &text(i)))).collect()
+}
+
+#[test]
+fn without_flash_attention_an_answer_does_not_depend_on_how_its_prompt_was_read() {
+    let engine = load(without_flash_attention(params(4, 4096)));
+    let story = "<|im_start|>user\nOnce upon a time there was a cat. ".repeat(40);
+    let mut prompt = engine.vocabulary().tokenize(&story, true, true);
+    prompt.truncate(700);
+    assert_eq!(prompt.len(), 700, "more than two multiples of 256");
+    let cold = complete(&engine, &prompt, false);
+    assert!(cold.tokens.len() > 3, "{}", cold.text);
+    complete(&engine, &prompt[..100], true);
+    let warm = complete(&engine, &prompt, true);
+    assert_eq!((warm.cached, &warm.text), (100, &cold.text), "from a cached beginning");
+    let others = submit_others(&engine);
+    assert_eq!(complete(&engine, &prompt, false).text, cold.text, "among others");
+    others.into_iter().for_each(|s| drop(collect(s)));
 }
 
 #[test]

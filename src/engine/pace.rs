@@ -27,6 +27,13 @@ const LONGEST_TRIAL: f64 = 6.0;
 /// token's, rounded up to a multiple of this.
 const CELLS: usize = 256;
 
+/// Most scores of one head that a chunk of a lone prompt computes: for 16 heads they take 64 MiB.
+/// They take so long that a step more is nothing beside them.
+const MOST_SCORES: usize = 1 << 20;
+
+/// Fewest tokens that a chunk is made of for the sake of [`MOST_SCORES`].
+const LEAST_PIECE: usize = 16;
+
 /// Tokens in the first prompt step, before any speed is known.
 const FIRST_CHUNK: usize = TILE;
 
@@ -165,8 +172,14 @@ impl Pace {
         let cell = self.cell_work? * self.seconds_per_token(CELLS);
         let step = self.decode.value.unwrap_or(0.0);
         let budget = self.lone_prompt_budget(n_batch);
-        let mut chunk = (CELLS - read % CELLS).min(remaining);
-        while chunk < remaining && (chunk * CELLS) as f64 * cell < step {
+        let cells = (read + 1).next_multiple_of(CELLS);
+        let mut piece = CELLS;
+        while piece * cells > MOST_SCORES && piece > LEAST_PIECE {
+            piece /= 2;
+        }
+        let mut chunk = (piece - read % piece).min(remaining);
+        let in_vain = |tokens: usize| (tokens * CELLS) as f64 * cell;
+        while piece == CELLS && chunk < remaining && in_vain(chunk) < step {
             let next = CELLS.min(remaining - chunk);
             if chunk + next > budget {
                 break;
@@ -297,6 +310,8 @@ mod tests {
         assert_eq!(chunk(75, 1000), Some(181));
         assert_eq!(chunk(250, 1000), Some(6 + 256), "few tokens are scored too much");
         assert_eq!(pace.lone_chunk(0, 518, 100), Some(100));
+        let deep = [3840, 4096, 8192, 300_000].map(|read| chunk(read, 9999).unwrap());
+        assert_eq!(deep, [256, 128, 64, 16], "scores take no more memory deep in");
     }
 
     #[test]
