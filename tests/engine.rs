@@ -265,22 +265,32 @@ fn moe_and_hybrid_models_generate_the_same_alone_and_among_others() {
 
 /// Eight requests with prompts of other lengths.
 fn submit_others(engine: &Engine) -> Vec<GenerationStream> {
-    let text = |i| format!("{i} other words ").repeat(10 * (i + 1));
+    let text = |i: usize| format!("{i} other words ").repeat(10 * (i + 1));
     (0..8).map(|i| submit(engine, request(engine, &text(i)))).collect()
 }
 
 #[test]
 fn without_flash_attention_an_answer_does_not_depend_on_how_its_prompt_was_read() {
     let engine = load(without_flash_attention(params(4, 4096)));
-    let story = "<|im_start|>user\nOnce upon a time there was a cat. ".repeat(40);
-    let mut prompt = engine.vocabulary().tokenize(&story, true, true);
-    prompt.truncate(700);
-    assert_eq!(prompt.len(), 700, "more than two multiples of 256");
+    let tokenize = |text: &str| engine.vocabulary().tokenize(text, true, true);
+    let mut prompt = tokenize(&format!("<|im_start|>user\n{}", "Say: cat. ".repeat(300)));
+    prompt.truncate(690);
+    prompt.extend(tokenize("Count to ten.<|im_end|>\n<|im_start|>assistant\n"));
+    assert!(prompt.len() > 690, "more than two multiples of 256");
     let cold = complete(&engine, &prompt, false);
     assert!(cold.tokens.len() > 3, "{}", cold.text);
-    complete(&engine, &prompt[..100], true);
-    let warm = complete(&engine, &prompt, true);
-    assert_eq!((warm.cached, &warm.text), (100, &cold.text), "from a cached beginning");
+    let in_slot_1 = |prompt: &[i32]| {
+        let (prompt, message_starts) = (prompt.to_vec(), Vec::new());
+        let request = request(&engine, "x");
+        let id_slot = Some(1);
+        let max_tokens = Some(24);
+        let request = GenerationRequest { prompt, message_starts, max_tokens, id_slot, ..request };
+        collect(submit(&engine, request))
+    };
+    in_slot_1(&prompt[..99]);
+    let warm = in_slot_1(&prompt);
+    assert!((99..256).contains(&warm.cached), "{} tokens were cached", warm.cached);
+    assert_eq!(warm.text, cold.text, "from a cached beginning");
     let others = submit_others(&engine);
     assert_eq!(complete(&engine, &prompt, false).text, cold.text, "among others");
     others.into_iter().for_each(|s| drop(collect(s)));

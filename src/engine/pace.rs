@@ -27,12 +27,12 @@ const LONGEST_TRIAL: f64 = 6.0;
 /// token's, rounded up to a multiple of this.
 const CELLS: usize = 256;
 
-/// Most scores of one head that a chunk of a lone prompt computes: for 16 heads they take 64 MiB.
-/// They take so long that a step more is nothing beside them.
+/// Most scores of one head that a chunk of a lone prompt computes, unless it is a [`TILE`]: for 16
+/// heads they take 64 MiB. They take so long that a step more counts little.
 const MOST_SCORES: usize = 1 << 20;
 
-/// Fewest tokens that a chunk is made of for the sake of [`MOST_SCORES`].
-const LEAST_PIECE: usize = 16;
+/// A rest of fewer tokens goes with the chunk before it: kernels for so few round differently.
+const LEAST_REST: usize = 4;
 
 /// Tokens in the first prompt step, before any speed is known.
 const FIRST_CHUNK: usize = TILE;
@@ -174,17 +174,20 @@ impl Pace {
         let budget = self.lone_prompt_budget(n_batch);
         let cells = (read + 1).next_multiple_of(CELLS);
         let mut piece = CELLS;
-        while piece * cells > MOST_SCORES && piece > LEAST_PIECE {
+        while piece * cells > MOST_SCORES && piece > TILE {
             piece /= 2;
         }
         let mut chunk = (piece - read % piece).min(remaining);
         let in_vain = |tokens: usize| (tokens * CELLS) as f64 * cell;
         while piece == CELLS && chunk < remaining && in_vain(chunk) < step {
             let next = CELLS.min(remaining - chunk);
-            if chunk + next > budget {
+            if chunk + next > budget || (chunk + next) * cells > MOST_SCORES {
                 break;
             }
             chunk += next;
+        }
+        if remaining - chunk < LEAST_REST {
+            chunk = remaining;
         }
         Some(chunk.min(budget))
     }
@@ -307,11 +310,12 @@ mod tests {
         assert_eq!(chunk(0, 518), Some(256));
         assert_eq!(chunk(256, 262), Some(256), "not the rest of 6 with it");
         assert_eq!(chunk(512, 6), Some(6));
+        assert_eq!(chunk(256, 259), Some(259), "no rest of 3");
         assert_eq!(chunk(75, 1000), Some(181));
         assert_eq!(chunk(250, 1000), Some(6 + 256), "few tokens are scored too much");
         assert_eq!(pace.lone_chunk(0, 518, 100), Some(100));
-        let deep = [3840, 4096, 8192, 300_000].map(|read| chunk(read, 9999).unwrap());
-        assert_eq!(deep, [256, 128, 64, 16], "scores take no more memory deep in");
+        let deep = [3840, 4096, 8192, 64_000].map(|read| chunk(read, 9999).unwrap());
+        assert_eq!(deep, [256, 128, 64, 64], "scores take no more memory deep in");
     }
 
     #[test]

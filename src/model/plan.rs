@@ -105,10 +105,15 @@ fn bytes_per_token(facts: &GgufFacts, shape: &CacheShape) -> u64 {
         let (bytes, block) = bytes_per_value(kind);
         values.div_ceil(block).saturating_mul(bytes)
     };
+    let values_of = |layer: &Layer| u64::from(layer.kv_heads) * u64::from(layer.value_length);
+    let widest = facts.layers.iter().map(values_of).max().unwrap_or(0);
     facts.layers.iter().fold(0, |sum: u64, layer: &Layer| {
-        let heads = u64::from(layer.kv_heads);
-        let keys = row(heads * u64::from(layer.key_length), shape.cache_type_k);
-        let values = row(heads * u64::from(layer.value_length), shape.cache_type_v);
+        let keys = u64::from(layer.kv_heads) * u64::from(layer.key_length);
+        let keys = row(keys, shape.cache_type_k);
+        // Without flash attention values are stored transposed, in all layers as wide as the widest.
+        let narrow = shape.flash_attn || values_of(layer) == 0;
+        let values = if narrow { values_of(layer) } else { widest };
+        let values = row(values, shape.cache_type_v);
         sum.saturating_add(keys).saturating_add(values)
     })
 }
@@ -130,12 +135,13 @@ pub fn memory_need(facts: &GgufFacts, shape: &CacheShape, per_slot: u64) -> Memo
 }
 
 /// llama.cpp's graph for the largest ubatch: logits of every token, some activations, the
-/// attention mask, and without flash attention the scores of all heads. An estimate from above.
+/// attention mask, and without flash attention the scores of all heads, and once more as f16. An
+/// estimate from above.
 fn compute_buffers(facts: &GgufFacts, shape: &CacheShape, cells: u64) -> u64 {
     let per_token = u64::from(facts.n_vocab)
         .saturating_mul(4)
         .saturating_add(u64::from(facts.n_embd).saturating_mul(4 * 16));
-    let per_cell = if shape.flash_attn { 6 } else { 6 + 4 * u64::from(facts.n_head) };
+    let per_cell = if shape.flash_attn { 6 } else { 6 + 6 * u64::from(facts.n_head) };
     u64::from(shape.ubatch).saturating_mul(per_token.saturating_add(cells.saturating_mul(per_cell)))
 }
 
@@ -298,8 +304,8 @@ pub fn decide_cache_types(
     };
     let reason_k = odd(|layer| layer.key_length, k)
         .map(|size| format!("needs a key size divisible by 32, this model's is {size}"));
-    let reason_v = if is_quantized(v) && !flash_attn && cached().any(|layer| layer.value_length > 0)
-    {
+    // llama.cpp asks for it even where no values are cached.
+    let reason_v = if is_quantized(v) && !flash_attn {
         Some("needs flash attention".to_owned())
     } else {
         odd(|layer| layer.value_length, v)
@@ -325,7 +331,12 @@ pub fn decide_cache_types(
                 "this model keeps keys and values in one tensor: set context.cache_type_k and context.cache_type_v to the same type".to_owned(),
             ));
         }
-        let one = if v_set { types.1 } else { types.0 };
+        let one = if v_set || !(flash_attn || k_set) { types.1 } else { types.0 };
+        if is_quantized(one) && !flash_attn {
+            return Err(PlanError::Settings(
+                "this model keeps keys and values in one tensor, and quantised values need flash attention: set context.cache_type_k to f16, or turn flash attention on".to_owned(),
+            ));
+        }
         notices.push(format!(
             "both cache types are {}: this model keeps keys and values in one tensor",
             name(one)

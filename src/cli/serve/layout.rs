@@ -25,7 +25,7 @@ pub(super) struct Layout {
 /// The layout that was asked for. On a CPU flash attention is the slower kind, the more so the
 /// deeper the sequence and most of all with quantised values, but it takes less memory: unless it
 /// was asked for, it is used there only where a context of [`ROOMY`] tokens a slot would not fit
-/// without it, in small models, or with quantised values that were asked for.
+/// without it, in models that need it or are small, or with quantised values that were asked for.
 pub(super) fn layout(
     loaded: &Loaded,
     facts: &GgufFacts,
@@ -36,7 +36,7 @@ pub(super) fn layout(
     match loaded.settings.context.flash_attn {
         FlashAttn::On if loaded.origins.is_set("context.flash_attn") => with(true),
         FlashAttn::Off => with(false),
-        FlashAttn::On | FlashAttn::Auto if on_gpu || facts.n_params < SMALL => with(true),
+        FlashAttn::On | FlashAttn::Auto if on_gpu || keeps_flash(facts) => with(true),
         FlashAttn::On | FlashAttn::Auto => {
             let mut plain = match (with(false), with(true)) {
                 (Err(_), flash) => return flash,
@@ -47,10 +47,21 @@ pub(super) fn layout(
                 }
                 (Ok(plain), _) => plain,
             };
-            plain.news.insert(0, "flash attention is off: it is slower on a CPU".to_owned());
+            plain.news.insert(
+                0,
+                "flash attention is off, it is slower on a CPU; --flash-attn on turns it on"
+                    .to_owned(),
+            );
             Ok(plain)
         }
     }
+}
+
+/// Models that are slower or worse without flash attention: small ones; those whose keys and values
+/// are one tensor, which would have to be f16; and MiniMax-M3, which then computes its sparse layers
+/// as dense ones.
+fn keeps_flash(facts: &GgufFacts) -> bool {
+    facts.n_params < SMALL || facts.shares_key_and_value || facts.architecture == "minimax-m3"
 }
 
 fn layout_with(
@@ -148,9 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn a_small_model_keeps_flash_attention_on_a_cpu() {
-        let small = GgufFacts { n_params: 2_000_000, ..facts() };
-        let layout = layout(&settings(&[]), &small, false, None).unwrap();
-        assert_eq!((of(&layout), layout.news), (FLASH, Vec::new()));
+    fn small_models_and_those_that_need_it_keep_flash_attention_on_a_cpu() {
+        for facts in [
+            GgufFacts { n_params: 2_000_000, ..facts() },
+            GgufFacts { shares_key_and_value: true, ..facts() },
+            GgufFacts { architecture: "minimax-m3".to_owned(), ..facts() },
+        ] {
+            let layout = layout(&settings(&[]), &facts, false, None).unwrap();
+            assert_eq!((of(&layout), layout.news), (FLASH, Vec::new()));
+        }
     }
 }

@@ -147,8 +147,8 @@ pub enum FlashAttn {
     On,
     /// Not used.
     Off,
-    /// Used on a GPU; on a CPU only in models of less than 50 million weights, where memory is too
-    /// short without it, and if `cache_type_v` is set to a quantised type.
+    /// Used on a GPU; on a CPU only in models that are small or need it, where 32,768 tokens a slot
+    /// would not fit into memory without it, and if `cache_type_v` is set to a quantised type.
     Auto,
 }
 

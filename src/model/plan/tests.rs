@@ -189,4 +189,30 @@ fn a_model_with_one_tensor_for_both_takes_one_type() {
     let (k, v, notices) = types(false, true).unwrap();
     assert_eq!((k, v, notices.len()), (CacheType::F16, CacheType::F16, 1));
     assert!(types(true, true).is_err());
+    // Without flash attention neither may be quantised.
+    let (q8, f16) = (CacheType::Q8_0, CacheType::F16);
+    let (k, v, _) = decide_cache_types(&mla, q8, false, q8, false, false).unwrap();
+    assert_eq!((k, v), (f16, f16));
+    let error = decide_cache_types(&mla, q8, true, q8, false, false).unwrap_err();
+    assert!(error.to_string().contains("cache_type_k to f16, or turn flash"), "{error}");
+}
+
+#[test]
+fn without_flash_attention_values_are_not_quantised_even_where_there_are_none() {
+    let mut recurrent = model(2, 0, 0, 4096);
+    recurrent.layers.iter_mut().for_each(|layer| layer.recurrent = true);
+    let q8 = CacheType::Q8_0;
+    let (_, v, _) = decide_cache_types(&recurrent, q8, false, q8, false, false).unwrap();
+    assert_eq!(v, CacheType::F16);
+}
+
+#[test]
+fn without_flash_attention_all_layers_store_values_of_the_widest() {
+    let mut facts = model(4, 8, 128, 4096);
+    facts.layers[3].kv_heads = 2;
+    let kv = |flash_attn| {
+        let shape = CacheShape { flash_attn, ..shape(CacheType::F16, 1) };
+        memory_need(&facts, &shape, 1024).kv
+    };
+    assert_eq!(kv(false) - kv(true), 6 * 128 * 2 * 1024);
 }
