@@ -213,15 +213,15 @@ fn slots_that_only_fill_a_gap_keep_what_they_hold() {
     assert_eq!(among, cold);
 }
 
+/// For exactly these tokens.
+fn completion(engine: &Engine, prompt: &[i32]) -> GenerationRequest {
+    let (prompt, message_starts, max_tokens) = (prompt.to_vec(), Vec::new(), Some(24));
+    GenerationRequest { prompt, message_starts, max_tokens, ..request(engine, "x") }
+}
+
 /// Text generated for exactly these tokens, and how many of them were cached.
 fn complete(engine: &Engine, prompt: &[i32], cache_prompt: bool) -> Answer {
-    let request = GenerationRequest {
-        prompt: prompt.to_vec(),
-        message_starts: Vec::new(),
-        max_tokens: Some(24),
-        cache_prompt,
-        ..request(engine, "x")
-    };
+    let request = GenerationRequest { cache_prompt, ..completion(engine, prompt) };
     collect(submit(engine, request))
 }
 
@@ -280,12 +280,8 @@ fn without_flash_attention_an_answer_does_not_depend_on_how_its_prompt_was_read(
     let cold = complete(&engine, &prompt, false);
     assert!(cold.tokens.len() > 3, "{}", cold.text);
     let in_slot_1 = |prompt: &[i32]| {
-        let (prompt, message_starts) = (prompt.to_vec(), Vec::new());
-        let request = request(&engine, "x");
-        let id_slot = Some(1);
-        let max_tokens = Some(24);
-        let request = GenerationRequest { prompt, message_starts, max_tokens, id_slot, ..request };
-        collect(submit(&engine, request))
+        let request = completion(&engine, prompt);
+        collect(submit(&engine, GenerationRequest { id_slot: Some(1), ..request }))
     };
     in_slot_1(&prompt[..99]);
     let warm = in_slot_1(&prompt);

@@ -72,10 +72,9 @@ pub(crate) struct Pace {
 
 impl Pace {
     pub(crate) fn new(target: Duration, n_ubatch: usize) -> Self {
-        let n_ubatch = n_ubatch.max(1);
         Self {
             target: target.as_secs_f64(),
-            n_ubatch,
+            n_ubatch: n_ubatch.max(1),
             cell_work: None,
             decode: Average::default(),
             prompt: Default::default(),

@@ -91,10 +91,6 @@ pub fn bytes_per_value(kind: CacheType) -> (u64, u64) {
     }
 }
 
-fn is_quantized(kind: CacheType) -> bool {
-    bytes_per_value(kind).1 > 1
-}
-
 fn name(kind: CacheType) -> String {
     format!("{kind:?}").to_lowercase()
 }
@@ -111,8 +107,10 @@ fn bytes_per_token(facts: &GgufFacts, shape: &CacheShape) -> u64 {
         let keys = u64::from(layer.kv_heads) * u64::from(layer.key_length);
         let keys = row(keys, shape.cache_type_k);
         // Without flash attention values are stored transposed, in all layers as wide as the widest.
-        let narrow = shape.flash_attn || values_of(layer) == 0;
-        let values = if narrow { values_of(layer) } else { widest };
+        let values = match values_of(layer) {
+            own if own == 0 || shape.flash_attn => own,
+            _ => widest,
+        };
         let values = row(values, shape.cache_type_v);
         sum.saturating_add(keys).saturating_add(values)
     })
@@ -305,7 +303,7 @@ pub fn decide_cache_types(
     let reason_k = odd(|layer| layer.key_length, k)
         .map(|size| format!("needs a key size divisible by 32, this model's is {size}"));
     // llama.cpp asks for it even where no values are cached.
-    let reason_v = if is_quantized(v) && !flash_attn {
+    let reason_v = if v.is_quantised() && !flash_attn {
         Some("needs flash attention".to_owned())
     } else {
         odd(|layer| layer.value_length, v)
@@ -332,7 +330,7 @@ pub fn decide_cache_types(
             ));
         }
         let one = if v_set || !(flash_attn || k_set) { types.1 } else { types.0 };
-        if is_quantized(one) && !flash_attn {
+        if one.is_quantised() && !flash_attn {
             return Err(PlanError::Settings(
                 "this model keeps keys and values in one tensor, and quantised values need flash attention: set context.cache_type_k to f16, or turn flash attention on".to_owned(),
             ));
