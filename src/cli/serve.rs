@@ -36,7 +36,9 @@ pub(super) fn run(sources: Sources, loaded: Loaded) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    serve(sources, loaded, log)
+    let exit = serve(sources, loaded, log);
+    logging::flush();
+    exit
 }
 
 #[cfg(feature = "engine")]

@@ -86,6 +86,12 @@ pub fn init(settings: &LogSettings) -> Result<LogControl, LoggingError> {
     Ok(LogControl { filter: control })
 }
 
+/// Waits a moment for what has been logged and not yet been sent to the journal; for the end of the
+/// process.
+pub fn flush() {
+    journal::flush();
+}
+
 /// At `info` llama.cpp writes some 150 lines about a model; they are for `debug`.
 fn filter(level: &str) -> String {
     match level {

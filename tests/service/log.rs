@@ -104,7 +104,7 @@ fn a_journal_that_cannot_be_reached_is_a_warning_and_lines_on_stderr() {
 }
 
 /// Plays journald for one server, in its own namespace: binds journald's socket, connects the
-/// server's stderr to "the journal", asks it something, and prints the entries as JSON.
+/// server's stderr to "the journal" and reads until it is ready. What follows asks something of it.
 const JOURNAL: &str = r#"
 import json, os, signal, socket, struct, subprocess, sys, urllib.request
 os.makedirs("/run/systemd/journal")
@@ -125,6 +125,11 @@ def entry():
     print(json.dumps(fields), flush=True)
     return fields.get("MESSAGE", "")
 
+def ask():
+    body = b'{"messages": [{"role": "user", "content": "a secret"}], "max_tokens": 4}'
+    request = urllib.request.Request(base + "/v1/chat/completions", body, {"X-Request-Id": "id-7"})
+    urllib.request.urlopen(request, timeout=60).read()
+
 ours, stderr = socket.socketpair()
 stat = os.fstat(stderr.fileno())
 server = subprocess.Popen(sys.argv[1:], stderr=stderr, stdin=subprocess.DEVNULL,
@@ -133,9 +138,38 @@ base = None
 while not (message := entry()).startswith("try it"):
     if message.startswith("listening on "):
         base = message.split()[2]
-body = b'{"messages": [{"role": "user", "content": "a secret"}], "max_tokens": 4}'
-request = urllib.request.Request(base + "/v1/chat/completions", body, {"X-Request-Id": "id-7"})
-urllib.request.urlopen(request).read()
+"#;
+
+/// Runs [`JOURNAL`] and then `more`: the entries, or None where this cannot be tested.
+fn with_journal(more: &str) -> Option<Vec<Value>> {
+    let namespace =
+        ["-rm", "sh", "-c", "mount -t tmpfs none /run && exec python3 -c \"$0\" \"$@\""];
+    let output = Command::new("unshare")
+        .args(namespace)
+        .arg(format!("{JOURNAL}{more}"))
+        .args([env!("CARGO_BIN_EXE_strixhalo"), "serve", "--port", "0", "--ctx-size", "1024"])
+        .output();
+    let output = match output {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("not tested: unshare cannot be run: {error}");
+            return None;
+        }
+    };
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if stderr.contains("unshare: ") || stderr.contains("mount: ") {
+        eprintln!("not tested: no namespaces of its own for a test: {stderr}");
+        return None;
+    }
+    assert!(output.status.success(), "{stderr}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+#[test]
+fn the_journal_gets_entries_with_fields_when_systemd_connected_stderr_to_it() {
+    let asked = r#"
+ask()
 server.send_signal(signal.SIGTERM)
 while entry() != "stopped":
     pass
@@ -143,34 +177,7 @@ assert server.wait() == 0
 stderr.close()
 assert ours.recv(1 << 16) == b"", "something went to stderr"
 "#;
-
-#[test]
-fn the_journal_gets_entries_with_fields_when_systemd_connected_stderr_to_it() {
-    let namespace =
-        ["-rm", "sh", "-c", "mount -t tmpfs none /run && exec python3 -c \"$0\" \"$@\""];
-    let output = Command::new("unshare")
-        .args(namespace)
-        .arg(JOURNAL)
-        .args([env!("CARGO_BIN_EXE_strixhalo"), "serve", "--port", "0", "--ctx-size", "1024"])
-        .output();
-    let output = match output {
-        Ok(output) => output,
-        Err(error) => {
-            eprintln!("not tested: unshare cannot be run: {error}");
-            return;
-        }
-    };
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    if stderr.contains("unshare: ") || stderr.contains("mount: ") {
-        eprintln!("not tested: no namespaces of its own for a test: {stderr}");
-        return;
-    }
-    assert!(output.status.success(), "{stderr}");
-    let entries: Vec<Value> = String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let Some(entries) = with_journal(asked) else { return };
     // The first datagram is empty: it tries the socket out.
     for entry in entries.iter().filter(|entry| *entry != &serde_json::json!({})) {
         assert_eq!(entry["SYSLOG_IDENTIFIER"], "strixhalo", "{entry}");
@@ -183,4 +190,16 @@ fn the_journal_gets_entries_with_fields_when_systemd_connected_stderr_to_it() {
     let request = |entry: &&Value| entry.to_string().contains("id-7");
     let request = entries.iter().find(request).expect("the request's entry");
     assert_eq!(request["STATUS"], "200", "{request}");
+}
+
+#[test]
+fn a_journal_that_reads_nothing_holds_up_neither_requests_nor_the_end() {
+    // More than the socket's queue holds (net.unix.max_dgram_qlen, 10 unless systemd raised it).
+    let asked = r#"
+for _ in range(30):
+    ask()
+server.send_signal(signal.SIGTERM)
+assert server.wait(timeout=60) == 0
+"#;
+    with_journal(asked);
 }

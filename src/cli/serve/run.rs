@@ -16,7 +16,7 @@ use crate::api::{self, AppState, Keys, LoadState, Model};
 use crate::cli::Exit;
 use crate::config::{Loaded, Settings, Sources};
 use crate::engine;
-use crate::service::logging::LogControl;
+use crate::service::logging::{self, LogControl};
 use crate::service::notify::{Notifier, heartbeat_interval};
 use crate::service::sockets::take_passed;
 
@@ -83,6 +83,7 @@ pub(super) fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> Result
 /// Ends the process without the libraries' own clean-up, which would take the memory away from
 /// under the engine's threads: they still run.
 fn end_at_once(exit: Exit) -> ! {
+    logging::flush();
     signal_hook::low_level::exit(exit as i32)
 }
 
