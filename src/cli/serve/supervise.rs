@@ -66,7 +66,9 @@ pub(super) async fn report_loading(
             );
             notifier.status(&format!("loading has made no progress for {seconds} s"));
         }
-        let ended = load.wait_for(|state| !matches!(state, LoadState::Loading { .. }));
+        // With a receiver of its own: what it sees counts as heard, and would not be told below.
+        let mut end = load.clone();
+        let ended = end.wait_for(|state| !matches!(state, LoadState::Loading { .. }));
         if tokio::time::timeout(pace.news, ended).await.is_ok() {
             return;
         }
@@ -168,6 +170,24 @@ mod tests {
         assert!(text.contains("75 %") && text.contains("EXTEND_TIMEOUT_USEC"), "{text}");
         load.send_replace(LoadState::Failed(String::new()));
         report.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn progress_is_told_though_it_came_soon_after_the_last_word() {
+        let (notifier, sent) = Notifier::recording();
+        let (load, loading) = watch::channel(LoadState::Loading { progress: 0.25 });
+        let (news, hour) = (Duration::from_millis(100), Duration::from_secs(3600));
+        let pace = Pace { news, word: hour, silence: hour };
+        tokio::spawn(report_loading(notifier, loading, 10_000_000, pace));
+        let told = async |words: &str| {
+            while !sent.try_iter().any(|text| text.contains(words)) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        told("25 %").await;
+        load.send_replace(LoadState::Loading { progress: 1.0 });
+        let limit = Duration::from_secs(20);
+        tokio::time::timeout(limit, told("the first decode")).await.expect("it is told");
     }
 
     #[test]
