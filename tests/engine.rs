@@ -72,6 +72,7 @@ fn request(engine: &Engine, prompt: &str) -> GenerationRequest {
         message_starts: vec![0],
         max_tokens: Some(40),
         sampling,
+        dry: None,
         stop: Vec::new(),
         top_logprobs: None,
         prompt_logprobs: None,
@@ -527,4 +528,21 @@ fn a_drain_ends_running_streams_properly_and_refuses_new_ones() {
     wait_until("the engine is gone", || {
         matches!(engine.submit(vec![endless.clone()]), Err(SubmitError::Stopped))
     });
+}
+
+#[test]
+fn dry_made_ahead_chooses_as_dry_that_is_made_when_a_sequence_starts() {
+    let engine = load(params(1, 512));
+    let mut plain = request(&engine, "one two one two one two one");
+    plain.max_tokens = Some(60);
+    let mut late = plain.clone();
+    late.sampling.dry_multiplier = 4.0;
+    late.sampling.dry_sequence_breakers = vec!["\n".to_owned(), "zz".to_owned()];
+    let ahead = GenerationRequest { dry: engine.dry_sampler(&late.sampling), ..late.clone() };
+    assert!(ahead.dry.is_some() && engine.dry_sampler(&plain.sampling).is_none());
+    let text = |request: &GenerationRequest| collect(submit(&engine, request.clone())).text;
+    let expected = text(&late);
+    assert_ne!(expected, text(&plain), "DRY changes this text");
+    // Twice: what one sequence wrote must not be known to the next.
+    assert_eq!([text(&ahead), text(&ahead)], [expected.clone(), expected]);
 }

@@ -246,8 +246,8 @@ impl From<GenerationError> for ApiError {
             },
             GenerationError::SlowReader => Self::SlowReader,
             GenerationError::DeadlineExceeded => Self::DeadlineExceeded,
-            // What still queued when the drain ended; another server can take it.
-            GenerationError::Stopped => Self::shutting_down(),
+            // Another server can take it.
+            GenerationError::ShuttingDown | GenerationError::Stopped => Self::shutting_down(),
         }
     }
 }

@@ -19,8 +19,8 @@ use super::wire::{
 };
 use super::{ApiError, AppState, Model, sse};
 use crate::engine::{
-    self, GenerationError, GenerationEvent, GenerationStream, OutputToken, SubmitError, Summary,
-    Token, TokenLogprobs, Vocabulary,
+    self, FinishReason, GenerationError, GenerationEvent, GenerationStream, OutputToken,
+    SubmitError, Summary, Token, TokenLogprobs, Vocabulary,
 };
 
 /// Which API an answer is for.
@@ -236,6 +236,12 @@ async fn collect(reply: &Reply, mut running: Running) -> Result<Response, ApiErr
     }
     let summaries: Option<Vec<_>> = all.iter().map(|c| c.summary.clone()).collect();
     let summaries = summaries.ok_or(GenerationError::Stopped)?;
+    let in_vain =
+        |s: &Summary| s.finish == FinishReason::Shutdown && s.timings.predicted_tokens == 0;
+    if summaries.iter().all(in_vain) {
+        // An empty answer would be taken for the model's; this one is asked again elsewhere.
+        return Err(ApiError::shutting_down());
+    }
     let answer = AnswerParts {
         usage: usage(&running.prompt_tokens, &summaries),
         timings: total_timings(&summaries),

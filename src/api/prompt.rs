@@ -214,6 +214,7 @@ pub(super) fn sequences(
     common.logit_bias = biases(vocabulary, &options.logit_bias)?;
     // The text is tokenised from wherever a token may end within it.
     common.dry_sequence_breakers.retain(|text| vocabulary.can_spell(text));
+    let dry = model.engine.dry_sampler(&common);
     let slots = model.engine.facts().n_slots.max(1);
     let sequence = |prompt: &Tokenised, k: u32| {
         let mut sampling = common.clone();
@@ -225,6 +226,7 @@ pub(super) fn sequences(
             message_starts: prompt.message_starts.clone(),
             max_tokens: options.max_tokens,
             sampling,
+            dry: dry.clone(),
             stop: options.stop.clone(),
             top_logprobs: logprobs,
             prompt_logprobs: logprobs.filter(|_| echo_logprobs),

@@ -122,6 +122,9 @@ pub enum GenerationError {
     /// The deadline passed before anything was generated.
     #[error("the request took longer than it may")]
     DeadlineExceeded,
+    /// It waited when the server was told to stop, or could not start before the drain ended.
+    #[error("the server is shutting down")]
+    ShuttingDown,
     /// The engine ended.
     #[error("the engine has stopped")]
     Stopped,

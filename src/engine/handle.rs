@@ -6,9 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::dry::{self, DrySampler, DrySamplers};
 use super::pulse::Pulse;
 use super::stream::{self, EventSender, GenerationStream};
-use super::{GenerationRequest, Vocabulary};
+use super::{GenerationRequest, SamplingParams, Vocabulary};
+use crate::config::SamplerKind;
 
 /// A loaded model that takes requests. Cheap to share; the engine thread ends when the last
 /// handle is dropped.
@@ -17,6 +19,7 @@ pub struct Engine {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) vocabulary: Vocabulary,
+    pub(crate) dry_samplers: DrySamplers,
     pub(crate) facts: ModelFacts,
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -34,6 +37,8 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) request: GenerationRequest,
+    /// The same for all sequences of one HTTP request. (Its id is the client's to choose.)
+    pub(crate) submission: u64,
     pub(crate) events: EventSender,
     pub(crate) submitted: Instant,
 }
@@ -43,6 +48,7 @@ pub(crate) struct Job {
 pub(crate) struct Shared {
     pub(crate) stopped: AtomicBool,
     pub(crate) waiting: AtomicUsize,
+    pub(crate) submissions: AtomicU64,
     /// Commands that the engine thread has not taken yet.
     pub(crate) pending: AtomicUsize,
     pub(crate) drain_asked: AtomicBool,
@@ -110,7 +116,7 @@ pub struct SlotSnapshot {
     /// Tokens that the slot's KV cache holds.
     pub cached_tokens: u32,
     /// The parameters of the current or last request.
-    pub sampling: Option<super::SamplingParams>,
+    pub sampling: Option<SamplingParams>,
 }
 
 /// What is known of the loaded model and its context.
@@ -180,11 +186,12 @@ impl Engine {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, reserve)
             .map_err(|waiting| SubmitError::QueueFull { waiting })?;
         let submitted = Instant::now();
+        let submission = self.shared.submissions.fetch_add(1, Ordering::Relaxed);
         let (jobs, streams) = requests
             .into_iter()
             .map(|request| {
                 let (events, stream) = stream::channel(limits.stream_buffer_bytes);
-                (Job { request, events, submitted }, stream)
+                (Job { request, submission, events, submitted }, stream)
             })
             .unzip();
         self.shared.pending.fetch_add(1, Ordering::Relaxed);
@@ -228,6 +235,14 @@ impl Engine {
     /// Text to tokens and back; callable from any thread.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
+    }
+
+    /// The DRY sampler that these parameters want. Blocking: seconds, for many sequence breakers
+    /// that have not been asked for before.
+    pub fn dry_sampler(&self, params: &SamplingParams) -> Option<DrySampler> {
+        let wanted = params.samplers.contains(&SamplerKind::Dry) && dry::is_active(params);
+        let (model, n_ctx) = (self.vocabulary.model(), self.facts.n_ctx_slot);
+        wanted.then(|| self.dry_samplers.get(params, model, n_ctx))
     }
 
     /// What is known of the model and its context.

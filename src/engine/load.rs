@@ -16,6 +16,7 @@ use llama_cpp_2::token::LlamaToken;
 
 use super::backend::backend;
 use super::handle::{Engine, EngineLimits, ModelFacts, Shared};
+use super::dry::DrySamplers;
 use super::interrupt::{self, Lost};
 use super::main_memory::{self, Filled};
 use super::pace::Pace;
@@ -124,7 +125,8 @@ pub fn load(
     let (vocabulary, facts) =
         loaded.recv().map_err(|_| LoadError::Start("it ended while loading".to_owned()))??;
     let thread = Mutex::new(Some(thread));
-    Ok(Engine { commands, shared, vocabulary, facts, thread })
+    let dry_samplers = DrySamplers::default();
+    Ok(Engine { commands, shared, vocabulary, dry_samplers, facts, thread })
 }
 
 type Loaded = Result<(Vocabulary, ModelFacts), LoadError>;

@@ -7,6 +7,8 @@ mod admit;
 mod backend;
 #[cfg(feature = "engine")]
 mod cut;
+#[cfg(feature = "engine")]
+mod dry;
 mod event;
 #[cfg(feature = "engine")]
 mod handle;
@@ -48,6 +50,7 @@ pub use text::{Assembled, TextAssembler};
 #[cfg(feature = "engine")]
 pub use self::{
     backend::{Device, devices, system_info},
+    dry::DrySampler,
     handle::{Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot, SubmitError},
     load::{LoadError, LoadParams, load},
     stream::GenerationStream,

@@ -6,6 +6,7 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token::data::LlamaTokenData;
 use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 
+use super::dry::{self, DrySampler};
 use super::{SamplingParams, Token, logits};
 use crate::config::SamplerKind;
 
@@ -56,9 +57,11 @@ impl Candidates {
 }
 
 impl Sampler {
-    /// `n_ctx` bounds how far samplers look back; `end_tokens` are forbidden by `ignore_eos`.
+    /// `n_ctx` bounds how far samplers look back; `end_tokens` are forbidden by `ignore_eos`. A DRY
+    /// sampler that is not given is made, which takes long.
     pub(crate) fn new(
         params: &SamplingParams,
+        dry: Option<&DrySampler>,
         model: &LlamaModel,
         n_ctx: u32,
         end_tokens: &[Token],
@@ -106,7 +109,7 @@ impl Sampler {
         };
         let chain = (first != First::Argmax).then(|| {
             let mut samplers: Vec<_> =
-                active.iter().map(|&kind| build(params, kind, model, n_ctx, seed)).collect();
+                active.iter().map(|&kind| build(params, kind, dry, model, n_ctx, seed)).collect();
             samplers.push(match params.mirostat {
                 1 => {
                     let (tau, eta) = (params.mirostat_tau, params.mirostat_eta);
@@ -193,9 +196,7 @@ fn is_active(p: &SamplingParams, kind: SamplerKind) -> bool {
                     || p.frequency_penalty != 0.0
                     || p.presence_penalty != 0.0)
         }
-        SamplerKind::Dry => {
-            p.dry_multiplier > 0.0 && p.dry_base >= 1.0 && p.dry_penalty_last_n != 0
-        }
+        SamplerKind::Dry => dry::is_active(p),
         SamplerKind::TopNSigma => p.top_n_sigma > 0.0,
         SamplerKind::TopK => p.top_k > 0,
         SamplerKind::TypP => p.typical_p < 1.0,
@@ -209,31 +210,26 @@ fn is_active(p: &SamplingParams, kind: SamplerKind) -> bool {
 fn build(
     p: &SamplingParams,
     kind: SamplerKind,
+    dry: Option<&DrySampler>,
     model: &LlamaModel,
     n_ctx: u32,
     seed: u32,
 ) -> LlamaSampler {
     let min_keep = p.min_keep as usize;
-    let n_ctx = n_ctx.min(i32::MAX as u32) as i32;
-    // llama.cpp allocates what it looks back on.
-    let look_back = |n: i32| if n < 0 { n_ctx } else { n.min(n_ctx) };
+    let most = i32::try_from(n_ctx).unwrap_or(i32::MAX);
     match kind {
         SamplerKind::Penalties => LlamaSampler::penalties(
             model.n_vocab(),
-            look_back(p.repeat_last_n),
+            // llama.cpp allocates what it looks back on.
+            if p.repeat_last_n < 0 { most } else { p.repeat_last_n.min(most) },
             p.repeat_penalty,
             p.frequency_penalty,
             p.presence_penalty,
         ),
-        SamplerKind::Dry => LlamaSampler::dry(
-            model,
-            p.dry_multiplier,
-            p.dry_base,
-            p.dry_allowed_length,
-            look_back(p.dry_penalty_last_n),
-            // A C string ends at its first NUL.
-            p.dry_sequence_breakers.iter().filter(|s| !s.is_empty() && !s.contains('\0')),
-        ),
+        SamplerKind::Dry => match dry {
+            Some(dry) => dry.copy(),
+            None => DrySampler::new(p, model, n_ctx).copy(),
+        },
         SamplerKind::TopNSigma => LlamaSampler::top_n_sigma(p.top_n_sigma),
         SamplerKind::TopK => LlamaSampler::top_k(i32::try_from(p.top_k).unwrap_or(i32::MAX)),
         SamplerKind::TypP => LlamaSampler::typical(p.typical_p, min_keep),

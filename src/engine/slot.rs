@@ -31,6 +31,8 @@ pub(crate) struct Slot {
 /// A request being worked on.
 pub(crate) struct Work {
     pub(crate) request: GenerationRequest,
+    /// Of its [`super::handle::Job`].
+    pub(crate) submission: u64,
     pub(crate) events: EventSender,
     pub(crate) sampler: Sampler,
     pub(crate) arrival: u64,
@@ -107,9 +109,13 @@ impl Work {
     pub(crate) fn timings(&self) -> Timings {
         let now = Instant::now();
         let prompt_end = self.prompt_done.unwrap_or(now);
+        let read = match self.phase {
+            Phase::Prompt { read } => read,
+            Phase::Generate { .. } => self.request.prompt.len(),
+        };
         Timings {
             cached_tokens: self.cached as u32,
-            prompt_tokens: (self.request.prompt.len() - self.cached) as u32,
+            prompt_tokens: read.saturating_sub(self.cached) as u32,
             prompt_time: prompt_end - self.started,
             predicted_tokens: self.generated,
             predicted_time: self.last_token.unwrap_or(prompt_end) - prompt_end,

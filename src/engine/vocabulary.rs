@@ -46,6 +46,10 @@ impl Vocabulary {
         Self { model, n_tokens, piece_bytes, cutter, spelling }
     }
 
+    pub(super) fn model(&self) -> &LlamaModel {
+        &self.model
+    }
+
     /// Number of tokens.
     pub fn len(&self) -> usize {
         self.n_tokens.max(0) as usize

@@ -126,7 +126,7 @@ impl Worker<'_> {
                 for job in jobs {
                     if self.draining.is_some() {
                         self.dequeued();
-                        job.events.fail(GenerationError::Stopped);
+                        job.events.fail(GenerationError::ShuttingDown);
                     } else {
                         self.queue.push_back(job);
                     }
@@ -143,12 +143,12 @@ impl Worker<'_> {
     /// may try again, at the server that comes after this one.
     fn refuse_waiting(&mut self) {
         self.admit();
-        let running: HashSet<&String> =
-            self.slots.iter().filter_map(|s| s.work.as_ref()).map(|w| &w.request.id).collect();
+        let running: HashSet<u64> =
+            self.slots.iter().filter_map(|s| s.work.as_ref()).map(|w| w.submission).collect();
         retain_waiting(&mut self.queue, &self.shared, |job| {
-            let stays = running.contains(&job.request.id);
+            let stays = running.contains(&job.submission);
             if !stays {
-                job.events.fail(GenerationError::Stopped);
+                job.events.fail(GenerationError::ShuttingDown);
             }
             stays
         });
@@ -209,7 +209,7 @@ impl Worker<'_> {
         }
         while let Some(job) = self.queue.pop_front() {
             self.dequeued();
-            job.events.fail(GenerationError::Stopped);
+            job.events.fail(GenerationError::ShuttingDown);
         }
         for slot in 0..self.slots.len() {
             if self.slots[slot].work.is_some() {

@@ -50,12 +50,16 @@ fn a_stream_may_finish_within_the_drain_and_new_requests_may_not_begin() {
 fn begin_waiting_chat(base: &str, body: Value) -> JoinHandle<Response<Body>> {
     let url = format!("{base}/v1/chat/completions");
     let chat = std::thread::spawn(move || agent().post(url).send(body.to_string()).unwrap());
+    wait_for_a_waiting_request(base);
+    chat
+}
+
+fn wait_for_a_waiting_request(base: &str) {
     wait_until("a waiting request", || {
         let metrics = agent().get(format!("{base}/metrics")).call().unwrap();
         let metrics = metrics.into_body().read_to_string().unwrap();
         metrics.contains("llamacpp:requests_deferred 1").then_some(())
     });
-    chat
 }
 
 #[test]
@@ -74,6 +78,52 @@ fn a_request_that_waits_for_a_slot_is_refused_when_the_drain_begins() {
     stream.read_to_string(&mut rest).unwrap();
     assert!(rest.contains(r#""completion_tokens":2000"#), "{rest}");
     assert_eq!(service.wait().code(), Some(0));
+}
+
+#[test]
+fn a_waiting_request_is_refused_though_its_client_gave_it_the_id_of_a_running_one() {
+    let mut service = Start::with(&["--port", "0", "--parallel", "1"]).spawn();
+    let url = format!("{}/v1/completions", service.base());
+    let post = move |body: Value| {
+        agent().post(&url).header("x-request-id", "mine").send(body.to_string()).unwrap()
+    };
+    let mut running = post(json!({"prompt": "a", "max_tokens": 2000, "stream": true,
+                                  "ignore_eos": true}));
+    let waiting = std::thread::spawn(move || post(json!({"prompt": "a", "max_tokens": 2000})));
+    wait_for_a_waiting_request(&service.base());
+    service.signal(Signal::TERM);
+    assert_eq!(waiting.join().unwrap().status(), 503);
+    let rest = running.body_mut().read_to_string().unwrap();
+    assert!(rest.contains(r#""predicted_n":2000"#), "{rest}");
+    assert_eq!(service.wait().code(), Some(0));
+}
+
+#[test]
+fn a_request_whose_prompt_was_still_being_read_is_refused_and_its_stream_says_how_far_it_was() {
+    let words = ["--port", "0", "--ctx-size", "65536", "STRIXHALO_LIMITS__DRAIN_TIMEOUT=0"];
+    for stream in [false, true] {
+        let mut service = Start::with(&words).spawn();
+        let url = format!("{}/v1/completions", service.base());
+        let body = json!({"prompt": vec![70; 30_000], "max_tokens": 4, "stream": stream});
+        let ask = std::thread::spawn(move || agent().post(&url).send(body.to_string()).unwrap());
+        wait_until("a busy slot", || {
+            let slots = agent().get(format!("{}/slots", service.base())).call().unwrap();
+            let slots = slots.into_body().read_to_string().unwrap();
+            slots.contains(r#""is_processing":true"#).then_some(())
+        });
+        service.signal(Signal::TERM);
+        let mut response = ask.join().unwrap();
+        let answer = response.body_mut().read_to_string().unwrap();
+        if stream {
+            let read = answer.rsplit(r#""prompt_n":"#).next().unwrap();
+            let read: usize = read.split(',').next().unwrap().parse().unwrap();
+            assert!(read < 30_000 && answer.contains(r#""finish_reason":"length""#), "{answer}");
+        } else {
+            assert_eq!(response.status(), 503, "{answer}");
+            assert!(response.headers().contains_key("retry-after"));
+        }
+        assert_eq!(service.wait().code(), Some(0));
+    }
 }
 
 #[test]
