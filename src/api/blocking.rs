@@ -3,14 +3,20 @@
 use tokio::sync::Semaphore;
 
 use super::ApiError;
+use crate::engine;
 
-/// Large texts that are read at the same time: tokenising a megabyte takes seconds of a core
+/// Long texts that are read at the same time: tokenising a megabyte takes seconds of a core
 /// that the engine computes on, and a client that has gone does not end it.
-static AT_ONCE: Semaphore = Semaphore::const_new(4);
+static LONG_AT_ONCE: Semaphore = Semaphore::const_new(4);
 /// Short ones, which take milliseconds, wait for each other alone.
 static SHORT_AT_ONCE: Semaphore = Semaphore::const_new(4);
+/// Huge ones, which are no prompts: a hundred times their size may be in memory while they are
+/// read.
+static HUGE_AT_ONCE: Semaphore = Semaphore::const_new(1);
 /// Most bytes of a short one.
 const SHORT: usize = 64 << 10;
+/// Least bytes of a huge one: a million tokens.
+const HUGE: usize = 4 << 20;
 
 /// Runs `work` on a thread where it may block; `bytes`: the size of what it reads. A panic in it
 /// becomes an internal error.
@@ -19,12 +25,20 @@ pub(super) async fn off_the_reactor<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     const DIED: ApiError = ApiError::Internal("an internal error; the server's log says more");
-    let lane = if bytes <= SHORT { &SHORT_AT_ONCE } else { &AT_ONCE };
+    let lane = match bytes {
+        ..=SHORT => &SHORT_AT_ONCE,
+        ..HUGE => &LONG_AT_ONCE,
+        _ => &HUGE_AT_ONCE,
+    };
     // The semaphores are never closed.
     let permit = lane.acquire().await.map_err(|_| DIED)?;
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        work()
+        let done = work();
+        if bytes >= HUGE {
+            engine::give_memory_back();
+        }
+        done
     })
     .await
     .map_err(|_| DIED)?
@@ -44,7 +58,7 @@ mod tests {
             .into_iter()
             .map(|end| tokio::spawn(off_the_reactor(SHORT + 1, move || Ok(end.recv().is_err()))))
             .collect();
-        while AT_ONCE.available_permits() > 0 {
+        while LONG_AT_ONCE.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(off_the_reactor(SHORT, || Ok(5)).await, Ok(5));

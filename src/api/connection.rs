@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -40,6 +41,9 @@ const MAX_HEADER_BYTES: usize = 64 << 10;
 const MAX_BUFFER_BYTES: usize = 128 << 10;
 /// An unread rest of a request body up to this size is swallowed for the connection's sake.
 const SMALL_REST: u64 = 64 << 10;
+/// How long it may take to come. Clients send headers and body apart, and an answer that needs no
+/// body is there before it.
+const REST_PATIENCE: Duration = Duration::from_secs(1);
 /// A client that takes nothing of its answer for so long is given up. Its generation is another
 /// matter: the engine drops it when `limits.stream_stall_timeout` is over.
 const TAKES_NOTHING: Duration =
@@ -159,16 +163,39 @@ async fn answer(
     progress: Arc<Progress>,
 ) -> Result<Response<Answer>, Infallible> {
     progress.start();
-    let request =
-        request.map(|body| Body::new(Upload { body, finished: false, progress: progress.clone() }));
+    // Such a client sends its body when it is asked for it, or not at all.
+    let asks = request.headers().contains_key(header::EXPECT);
+    let upload = |body| Upload { body: Some(body), finished: false, progress: progress.clone() };
+    let request = request.map(|body| Body::new(upload(body)));
     let mut response = router.oneshot(request).await.into_response();
     // A body that did not come in time is not waited for any longer.
     let too_slow = response.status() == StatusCode::REQUEST_TIMEOUT;
     progress.lock().too_slow = too_slow;
-    if too_slow || progress.lock().large_rest {
+    let rest = progress.lock().rest.take();
+    let close = match rest {
+        Some(rest) if !too_slow && !asks => !swallow(rest, &progress).await,
+        Some(_) => true,
+        None => too_slow || progress.lock().large_rest,
+    };
+    if close {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|body| Answer { body, progress }))
+}
+
+/// Reads what nobody wants, so that the next request can follow it; false if that takes too long.
+async fn swallow(mut rest: Incoming, progress: &Progress) -> bool {
+    let read = async {
+        while let Some(frame) = rest.frame().await {
+            frame?;
+        }
+        Ok::<_, hyper::Error>(())
+    };
+    let swallowed = matches!(tokio::time::timeout(REST_PATIENCE, read).await, Ok(Ok(())));
+    if swallowed {
+        progress.lock().unread = false;
+    }
+    swallowed
 }
 
 /// What the client owes at the moment.
@@ -195,6 +222,8 @@ struct ProgressState {
     unread: bool,
     /// So much is left that reading it costs more than a new connection.
     large_rest: bool,
+    /// What is left where that is little.
+    rest: Option<Incoming>,
     /// The body came too slowly.
     too_slow: bool,
     /// Since when the client takes nothing of what is sent.
@@ -209,6 +238,7 @@ impl Default for Progress {
             phase: Phase::Fresh(Instant::now()),
             unread: false,
             large_rest: false,
+            rest: None,
             too_slow: false,
             blocked: None,
             last_call: None,
@@ -218,7 +248,7 @@ impl Default for Progress {
 
 impl Progress {
     fn lock(&self) -> MutexGuard<'_, ProgressState> {
-        // Plain values that are assigned whole: valid whoever panicked.
+        // Values that are assigned whole: valid whoever panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -235,6 +265,7 @@ impl Progress {
     fn start(&self) {
         let mut state = self.lock();
         (state.phase, state.unread, state.large_rest) = (Phase::Busy, false, false);
+        state.rest = None;
     }
 
     fn received(&self) {
@@ -279,7 +310,8 @@ impl Progress {
 
 /// A request's body, which notes whether it was read.
 struct Upload {
-    body: Incoming,
+    /// `None` only while it is dropped.
+    body: Option<Incoming>,
     finished: bool,
     progress: Arc<Progress>,
 }
@@ -292,26 +324,29 @@ impl HttpBody for Upload {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
         self.finished |= frame.is_none();
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map(HttpBody::size_hint).unwrap_or_default()
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if !self.finished && !self.body.is_end_stream() {
+        let Some(body) = self.body.take() else { return };
+        if !self.finished && !body.is_end_stream() {
             let mut state = self.progress.lock();
             state.unread = true;
-            state.large_rest = self.body.size_hint().upper().is_none_or(|rest| rest > SMALL_REST);
+            state.large_rest = body.size_hint().upper().is_none_or(|rest| rest > SMALL_REST);
+            state.rest = (!state.large_rest).then_some(body);
         }
     }
 }

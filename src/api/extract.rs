@@ -4,9 +4,9 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, header};
 
-use super::ApiError;
 use super::blocking::off_the_reactor;
 use super::wire::{BodyError, FromJson};
+use super::{ApiError, structure};
 
 /// The request body, read as JSON; `upload` has bounded it.
 ///
@@ -29,7 +29,11 @@ impl<T: FromJson, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         let value = if body.len() < LARGE {
             T::from_json(&body)?
         } else {
-            off_the_reactor(body.len(), move || Ok(T::from_json(&body)?)).await?
+            off_the_reactor(body.len(), move || {
+                structure::check(&body)?;
+                Ok(T::from_json(&body)?)
+            })
+            .await?
         };
         Ok(Self(value))
     }

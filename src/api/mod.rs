@@ -26,6 +26,7 @@ mod server;
 mod socket;
 mod sse;
 mod state;
+mod structure;
 mod tokens;
 mod upload;
 pub mod wire;

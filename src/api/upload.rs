@@ -1,5 +1,6 @@
 //! Reading request bodies: bounded in size and in silence, before any handler runs.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -9,16 +10,34 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http::header;
 use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::access::Record;
 use super::{ApiError, AppState};
 
 /// Bytes that allow one second more: slow links may send large bodies, but a client that sends a
-/// byte now and then must not hold a connection for hours.
-const BYTES_PER_SECOND: usize = 16 << 10;
-/// Memory taken ahead for a body, whatever its `Content-Length` promises.
+/// byte now and then must not hold a connection for hours, whatever it sent before.
+const BYTES_PER_SECOND: u32 = 16 << 10;
+/// Memory taken ahead for a body, whatever its `Content-Length` promises, and the piece in which
+/// larger ones take their share of [`SHARES`].
 const AHEAD: usize = 1 << 20;
+/// Pieces for all bodies together that are larger than one and have not been parsed yet: 512 MiB.
+const SHARES: usize = 512;
+
+static LARGE_BODIES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(SHARES)));
+
+/// A large body; its memory is given back with the last piece of it that somebody holds.
+struct Large {
+    bytes: Bytes,
+    _shares: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Large {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 /// Hands the request on with its whole body in memory, so that handlers meet neither bodies above
 /// `limits.body_bytes` nor ones that stop halfway.
@@ -39,7 +58,7 @@ pub(super) async fn read_body(
     };
     let read = tokio::select! {
         biased;
-        read = read(body, announced, limit, patience) => read,
+        read = read(body, announced, limit, patience, &LARGE_BODIES) => read,
         // What it asks for would not be begun any more.
         () = state.drain_begun() => Err(ApiError::shutting_down()),
     };
@@ -54,22 +73,22 @@ pub(super) async fn read_body(
     }
 }
 
-/// `patience`: how long the client may be silent, and how long it may take beside what its bytes
-/// allow.
+/// `patience`: how long the client may be silent, and how far it may fall behind
+/// [`BYTES_PER_SECOND`]. `large`: pieces of [`AHEAD`] bytes for bodies above that.
 async fn read(
     mut body: Body,
     announced: Option<u64>,
     limit: u64,
     patience: Duration,
+    large: &Arc<Semaphore>,
 ) -> Result<Bytes, ApiError> {
     if announced.is_some_and(|length| length > limit) {
         return Err(ApiError::BodyTooLarge { limit });
     }
     let mut bytes = BytesMut::with_capacity(announced.map_or(0, |n| n.min(AHEAD as u64) as usize));
-    let start = Instant::now();
+    let mut shares: Option<OwnedSemaphorePermit> = None;
+    let mut deadline = Instant::now() + patience;
     loop {
-        let earned = Duration::from_secs((bytes.len() / BYTES_PER_SECOND) as u64);
-        let deadline = (Instant::now() + patience).min(start + patience + earned);
         let frame = tokio::time::timeout_at(deadline, body.frame());
         let Some(frame) = frame.await.map_err(|_| ApiError::RequestTimeout)? else { break };
         let frame = frame.map_err(|_| ApiError::InvalidRequest {
@@ -81,10 +100,38 @@ async fn read(
             if (bytes.len() + data.len()) as u64 > limit {
                 return Err(ApiError::BodyTooLarge { limit });
             }
+            let earned = Duration::from_secs(1) * data.len() as u32 / BYTES_PER_SECOND;
+            deadline = (deadline + earned).min(Instant::now() + patience);
             bytes.extend_from_slice(&data);
+            let held = shares.as_ref().map_or(1, |shares| shares.num_permits() + 1);
+            let more = bytes.len().div_ceil(AHEAD).saturating_sub(held);
+            if more > 0 {
+                let more = tokio::time::timeout_at(deadline, take(large, more)).await;
+                let more = more.ok().flatten().ok_or_else(no_room)?;
+                match &mut shares {
+                    Some(shares) => shares.merge(more),
+                    None => shares = Some(more),
+                }
+            }
         }
     }
-    Ok(bytes.freeze())
+    let bytes = bytes.freeze();
+    Ok(match shares {
+        Some(shares) => Bytes::from_owner(Large { bytes, _shares: shares }),
+        None => bytes,
+    })
+}
+
+async fn take(large: &Arc<Semaphore>, n: usize) -> Option<OwnedSemaphorePermit> {
+    // It is never closed.
+    large.clone().acquire_many_owned(u32::try_from(n).ok()?).await.ok()
+}
+
+fn no_room() -> ApiError {
+    ApiError::Unavailable {
+        message: "too many large request bodies are being read; try again later".to_owned(),
+        code: "busy",
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +140,15 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(30);
+
+    async fn read(
+        body: Body,
+        announced: Option<u64>,
+        limit: u64,
+        patience: Duration,
+    ) -> Result<Bytes, ApiError> {
+        super::read(body, announced, limit, patience, &Arc::new(Semaphore::new(SHARES))).await
+    }
 
     fn chunks(sizes: &[usize]) -> Body {
         let chunks: Vec<_> =
@@ -136,6 +192,40 @@ mod tests {
         assert_eq!(
             read(silent, None, 10, Duration::from_millis(5)).await,
             Err(ApiError::RequestTimeout)
+        );
+    }
+
+    #[tokio::test]
+    async fn what_a_client_sent_at_first_buys_it_no_time_to_trickle() {
+        let trickle = futures_util::stream::unfold(1 << 20, |size| async move {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; size])), 1))
+        });
+        let begun = Instant::now();
+        let end = read(Body::from_stream(trickle), None, 2 << 20, Duration::from_millis(20)).await;
+        assert_eq!(end, Err(ApiError::RequestTimeout));
+        assert!(begun.elapsed() < Duration::from_secs(30), "a megabyte would buy 64 s");
+    }
+
+    #[tokio::test]
+    async fn large_bodies_share_memory_until_they_are_dropped() {
+        let large = Arc::new(Semaphore::new(3));
+        let body = || chunks(&[AHEAD; 3]);
+        let read = |patience| super::read(body(), None, 1 << 30, patience, &large);
+        let first = read(PATIENCE).await.unwrap();
+        assert_eq!((first.len(), large.available_permits()), (3 * AHEAD, 1));
+        let refused = read(Duration::from_millis(5)).await.unwrap_err();
+        assert_eq!(refused.status(), http::StatusCode::SERVICE_UNAVAILABLE);
+        let waits = tokio::join!(read(PATIENCE), async {
+            tokio::task::yield_now().await;
+            drop(first);
+        });
+        assert!(waits.0.is_ok());
+        drop(waits);
+        assert_eq!(large.available_permits(), 3);
+        assert_eq!(
+            super::read(chunks(&[AHEAD]), None, 1 << 30, PATIENCE, &large).await.unwrap().len(),
+            AHEAD
         );
     }
 }

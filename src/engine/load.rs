@@ -15,8 +15,8 @@ use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
 use super::backend::backend;
-use super::handle::{Engine, EngineLimits, ModelFacts, Shared};
 use super::dry::DrySamplers;
+use super::handle::{Engine, EngineLimits, ModelFacts, Shared};
 use super::interrupt::{self, Lost};
 use super::main_memory::{self, Filled};
 use super::pace::Pace;

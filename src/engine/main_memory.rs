@@ -30,6 +30,16 @@ const LARGE: usize = 4 * HUGE_PAGE;
 /// Bytes by which llama.cpp's buffer for the KV cache may exceed what was planned.
 const PADDING: usize = 1 << 20;
 
+/// Gives back to the system what the allocator keeps of freed memory; tens of milliseconds.
+#[allow(unsafe_code)]
+pub fn give_memory_back() {
+    // SAFETY: it takes no pointers, and the allocator guards itself.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// What llama.cpp is about to reserve and fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Filled {

@@ -53,6 +53,7 @@ pub use self::{
     dry::DrySampler,
     handle::{Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot, SubmitError},
     load::{LoadError, LoadParams, load},
+    main_memory::give_memory_back,
     stream::GenerationStream,
     vocabulary::Vocabulary,
 };
