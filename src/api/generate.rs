@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream, SelectAll};
+use futures_util::stream::{self, BoxStream};
 
 use super::access::Record;
 use super::blocking::off_the_reactor;
@@ -73,6 +73,8 @@ impl Reply {
     }
 }
 
+type Events = BoxStream<'static, (usize, GenerationEvent)>;
+
 /// Sequences that the engine works on. Dropping this cancels them.
 pub(super) struct Running {
     pub(super) vocabulary: Vocabulary,
@@ -80,7 +82,7 @@ pub(super) struct Running {
     pub(super) prompt_tokens: Vec<usize>,
     pub(super) choices: Vec<Choice>,
     /// Events of all choices, by the choice's index.
-    pub(super) events: SelectAll<BoxStream<'static, (usize, GenerationEvent)>>,
+    pub(super) events: Events,
 }
 
 /// What is known of one choice before it begins.
@@ -167,17 +169,13 @@ fn submit(
         vocabulary: model.engine.vocabulary().clone(),
         prompt_tokens,
         choices,
-        events: merge(streams, options.n as usize, record),
+        events: end_together(merge(streams, options.n as usize, record)),
     })
 }
 
 /// `n`: choices of each prompt.
-fn merge(
-    streams: Vec<GenerationStream>,
-    n: usize,
-    record: &Record,
-) -> SelectAll<BoxStream<'static, (usize, GenerationEvent)>> {
-    stream::select_all(streams.into_iter().enumerate().map(|(choice, stream)| {
+fn merge(streams: Vec<GenerationStream>, n: usize, record: &Record) -> Events {
+    let events = stream::select_all(streams.into_iter().enumerate().map(|(choice, stream)| {
         // Each prompt's cached tokens count once, as in `usage`.
         let meter = Meter::new(record.clone(), choice % n == 0);
         stream::unfold((stream, meter), move |(mut stream, mut meter)| async move {
@@ -186,7 +184,49 @@ fn merge(
             Some(((choice, event), (stream, meter)))
         })
         .boxed()
-    }))
+    }));
+    events.boxed()
+}
+
+/// A choice that had no time to begin fails the request only if no other one generated anything;
+/// else it is empty and ends with `length`, so that nothing is lost of the others.
+fn end_together(events: Events) -> Events {
+    struct State {
+        events: Events,
+        generated: bool,
+        late: Vec<(usize, GenerationError)>,
+    }
+    let state = State { events, generated: false, late: Vec::new() };
+    let next = |mut state: State| async move {
+        while let Some((choice, event)) = state.events.next().await {
+            match event {
+                GenerationEvent::Failed(
+                    error @ (GenerationError::DeadlineExceeded | GenerationError::ShuttingDown),
+                ) => state.late.push((choice, error)),
+                event => {
+                    state.generated |= matches!(
+                        &event,
+                        GenerationEvent::Done(end) if end.timings.predicted_tokens > 0
+                    );
+                    return Some(((choice, event), state));
+                }
+            }
+        }
+        let (choice, error) = state.late.pop()?;
+        let event = if state.generated {
+            let timings = engine::Timings::default();
+            GenerationEvent::Done(Summary {
+                finish: FinishReason::Length,
+                timings,
+                slot: 0,
+                seed: 0,
+            })
+        } else {
+            GenerationEvent::Failed(error)
+        };
+        Some(((choice, event), state))
+    };
+    stream::unfold(state, next).boxed()
 }
 
 /// Answers a request whose sequences `work` starts: errors until then are plain ones.
@@ -345,7 +385,6 @@ pub(super) fn total_timings(summaries: &[Summary]) -> Timings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::FinishReason;
 
     fn summary(cached: u32, predicted: u32) -> Summary {
         Summary {
@@ -359,6 +398,33 @@ mod tests {
             slot: 0,
             seed: 0,
         }
+    }
+
+    /// The words of events, in the order in which they come out.
+    async fn ended(events: Vec<(usize, GenerationEvent)>) -> Vec<String> {
+        let ended = end_together(stream::iter(events).boxed());
+        ended
+            .map(|(choice, event)| match event {
+                GenerationEvent::Done(end) => format!("{choice} {:?}", end.finish),
+                GenerationEvent::Failed(error) => format!("{choice} {error:?}"),
+                other => format!("{choice} {other:?}"),
+            })
+            .collect()
+            .await
+    }
+
+    #[tokio::test]
+    async fn a_choice_that_had_no_time_to_begin_takes_no_finished_one_with_it() {
+        let late = (1, GenerationEvent::Failed(GenerationError::DeadlineExceeded));
+        let done = |choice, generated| (choice, GenerationEvent::Done(summary(0, generated)));
+        let both = ended(vec![late.clone(), done(0, 3)]).await;
+        assert_eq!(both, ["0 Length", "1 Length"]);
+        assert_eq!(ended(vec![done(0, 3), late.clone()]).await, both);
+        // What was cut before its first token, too, generated nothing.
+        assert_eq!(ended(vec![late.clone(), done(0, 0)]).await, ["0 Length", "1 DeadlineExceeded"]);
+        assert_eq!(ended(vec![late]).await, ["1 DeadlineExceeded"]);
+        let broken = (1, GenerationEvent::Failed(GenerationError::Compute));
+        assert_eq!(ended(vec![done(0, 3), broken]).await, ["0 Length", "1 Compute"]);
     }
 
     #[test]

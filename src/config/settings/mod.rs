@@ -96,9 +96,9 @@ pub struct LimitSettings {
     /// cannot use the server up.
     #[schemars(range(min = 1, max = 86_400))]
     pub header_timeout: u64,
-    /// Seconds that a client may be silent while it sends a request body, and that the body may
-    /// take in all; every 16 KiB that arrive allow one second more. So slow links can send large
-    /// bodies, but a client that sends a byte now and then is answered with 408.
+    /// Seconds that a client may be silent while it sends a request body, and how far it may fall
+    /// behind 16 KiB a second. So slow links can send large bodies, but a client that sends a byte
+    /// now and then is answered with 408.
     #[schemars(range(min = 1, max = 86_400))]
     pub body_timeout: u64,
     /// Open client connections; more are answered with 503 at once. Each costs a file descriptor
