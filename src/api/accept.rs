@@ -54,8 +54,13 @@ pub(super) async fn accept_loop(
                 let settings = state.settings();
                 if let Some(open) = Open::enter(state.counts(), settings.limits.connections) {
                     let header_timeout = Duration::from_secs(settings.limits.header_timeout);
-                    let connection =
-                        serve_connection(stream, router.clone(), header_timeout, stage.clone());
+                    let connection = serve_connection(
+                        stream,
+                        router.clone(),
+                        state.counts().clone(),
+                        header_timeout,
+                        stage.clone(),
+                    );
                     tokio::spawn(async move {
                         connection.await;
                         drop(open);

@@ -5,6 +5,7 @@
 //! headers begins with their first byte, and an idle connection has its own, longer time.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -30,6 +31,7 @@ use tower::ServiceExt;
 
 use super::ApiError;
 use super::farewell::{LINGER, LINGER_SILENCE, linger, raw_answer};
+use super::metrics::Counts;
 use super::socket::Stream;
 
 /// An idle connection is closed after this; longer than the 90 s after which the pools of common
@@ -37,6 +39,8 @@ use super::socket::Stream;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Request line and headers together.
 const MAX_HEADER_BYTES: usize = 64 << 10;
+/// How a connection begins that speaks HTTP/2 without having asked.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// What hyper may buffer of a connection's input.
 const MAX_BUFFER_BYTES: usize = 128 << 10;
 /// An unread rest of a request body up to this size is swallowed for the connection's sake.
@@ -66,13 +70,14 @@ pub(super) enum Stage {
 pub(super) async fn serve_connection(
     stream: Stream,
     router: Router,
+    counts: Arc<Counts>,
     header_timeout: Duration,
     mut stage: watch::Receiver<Stage>,
 ) {
     let progress = Arc::new(Progress::default());
+    let client = stream.client();
     let service = {
         let progress = progress.clone();
-        let client = stream.client();
         service_fn(move |mut request: Request<Incoming>| {
             if let Some(client) = client {
                 request.extensions_mut().insert(client);
@@ -120,8 +125,32 @@ pub(super) async fn serve_connection(
         let state = progress.lock();
         (state.unread, state.too_slow, state.last_call.is_some())
     };
+    // No request came out of it, so nobody else logs these.
+    let unreadable = |status: StatusCode, why: &dyn Display| {
+        counts.unreadable(status);
+        let client = client.map(tracing::field::display);
+        tracing::info!(status = status.as_u16(), client, "a request that cannot be read: {why}");
+    };
     match end {
         End::Closed(Ok(())) => {}
+        // hyper does not answer it.
+        End::Closed(Err(error)) if parts.read_buf.starts_with(HTTP2_PREFACE) => {
+            unreadable(StatusCode::BAD_REQUEST, &error);
+            unread = true;
+            let error = ApiError::InvalidRequest {
+                message: "HTTP/2 is not spoken here; use HTTP/1.1".to_owned(),
+                param: None,
+                code: "invalid_http",
+            };
+            let _ = io.write_all(&raw_answer(error)).await;
+        }
+        // hyper answered these, without a body.
+        End::Closed(Err(error)) if error.is_parse_too_large() => {
+            unreadable(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &error);
+        }
+        End::Closed(Err(error)) if error.is_parse() => {
+            unreadable(StatusCode::BAD_REQUEST, &error);
+        }
         End::Closed(Err(error)) => tracing::debug!("connection ended: {error}"),
         End::Stuck => return,
         End::Silent if parts.read_buf.is_empty() => {}
@@ -129,6 +158,7 @@ pub(super) async fn serve_connection(
             unread = true;
             // The client may be gone.
             let error = if draining { ApiError::shutting_down() } else { ApiError::RequestTimeout };
+            unreadable(error.status(), &error);
             let _ = io.write_all(&raw_answer(error)).await;
         }
     }

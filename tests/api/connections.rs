@@ -86,6 +86,37 @@ fn fifty_megabytes_are_refused_and_the_client_hears_it() {
 }
 
 #[test]
+fn what_is_no_request_is_logged_and_counted_though_no_route_saw_it() {
+    let server = Server::start(&["STRIXHALO_LIMITS__HEADER_TIMEOUT=1"]);
+    let ask = |bytes: &[u8]| {
+        let mut client = connect(&server);
+        client.write_all(bytes).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(70_000));
+    for (bytes, status) in [
+        ("nonsense\r\n\r\n", "400"),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "400"),
+        (&long, "431"),
+        ("GET / HTTP/1.1\r\nhost:", "408"),
+    ] {
+        let answer = ask(bytes.as_bytes());
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        let line = "a request that cannot be read: ";
+        server.logged(|l| l.contains(line) && l.contains(&format!("status={status}")));
+    }
+    let metrics = server.metrics();
+    for (status, n) in [("400", 2), ("408", 1), ("431", 1)] {
+        let sample = format!(
+            r#"strixhalo_http_requests_total{{method="other",route="other",status="{status}"}} {n}"#
+        );
+        assert!(metrics.contains(&sample), "{sample} in {metrics}");
+    }
+}
+
+#[test]
 fn slow_headers_are_cut_off() {
     let server = Server::start(&["STRIXHALO_LIMITS__HEADER_TIMEOUT=1"]);
     let mut client = connect(&server);

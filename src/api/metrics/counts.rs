@@ -253,6 +253,11 @@ impl Counts {
         self.refused.with_label_values(&[refusal.reason()]).inc();
     }
 
+    /// A request whose headers could not be read, or did not come.
+    pub(in crate::api) fn unreadable(&self, status: StatusCode) {
+        self.requests.with_label_values(&["other", "other", status.as_str()]).inc();
+    }
+
     pub(in crate::api) fn ended(&self, ended: Ended<'_>) {
         let route = ended.route.unwrap_or("other");
         let status = ended.status.map_or(499, |status| status.as_u16());

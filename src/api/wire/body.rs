@@ -1,5 +1,6 @@
 //! A request body's way from bytes to a typed value, with errors that name the field at fault.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, Unexpected, Visitor};
@@ -60,7 +61,7 @@ pub trait FromJson: Sized + Send + 'static {
 }
 
 /// The body as UTF-8, once it looks like a JSON object.
-pub fn object_text(body: &[u8]) -> Result<&str, BodyError> {
+pub fn object_text(body: &[u8]) -> Result<Cow<'_, str>, BodyError> {
     let text = std::str::from_utf8(body).map_err(|e| {
         BodyError::json(format_args!("byte {} is not valid UTF-8", e.valid_up_to() + 1))
     })?;
@@ -68,7 +69,7 @@ pub fn object_text(body: &[u8]) -> Result<&str, BodyError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // serde reads an array as a struct's fields in order; no client means that.
     match text.trim_ascii_start().bytes().next() {
-        Some(b'{') => Ok(text),
+        Some(b'{') => Ok(whole_characters(text)),
         None => Err(BodyError::json("it is empty")),
         Some(_) => match serde_json::from_str::<IgnoredAny>(text) {
             Ok(_) => Err(BodyError {
@@ -79,6 +80,38 @@ pub fn object_text(body: &[u8]) -> Result<&str, BodyError> {
             Err(e) => Err(BodyError::json(e)),
         },
     }
+}
+
+/// JSON whose escapes name halves of characters (`\ud83d` without `\ude00`) with U+FFFD in their
+/// place. JavaScript cuts strings between the halves and writes them so; refusing them would end a
+/// conversation that once had such a text.
+fn whole_characters(json: &str) -> Cow<'_, str> {
+    let escape = |at: usize| -> Option<u16> {
+        let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
+        let hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
+        hex.then(|| u16::from_str_radix(digits, 16).ok()).flatten()
+    };
+    let mut mended = String::new();
+    let (mut kept, mut at) = (0, 0);
+    while let Some(next) = json.as_bytes()[at..].iter().position(|&b| b == b'\\') {
+        at += next;
+        match (escape(at), escape(at + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => at += 12,
+            (Some(0xd800..=0xdfff), _) => {
+                mended.push_str(&json[kept..at]);
+                mended.push_str("\\ufffd");
+                at += 6;
+                kept = at;
+            }
+            // With what it escapes, which may be a backslash.
+            _ => at = (at + 2).min(json.len()),
+        }
+    }
+    if kept == 0 {
+        return Cow::Borrowed(json);
+    }
+    mended.push_str(&json[kept..]);
+    Cow::Owned(mended)
 }
 
 /// Reads a JSON object. Unknown fields are ignored.
@@ -119,6 +152,8 @@ fn describe(error: serde_path_to_error::Error<serde_json::Error>, text: &str) ->
         message = "expected a string or an array of typed parts".to_owned();
     } else if message == "expected value" {
         message = "wrong type".to_owned();
+    } else if message == "trailing characters" {
+        message = "more elements than expected".to_owned();
     }
     for (rust, json) in [
         ("expected f64", "expected a number"),
@@ -207,7 +242,7 @@ mod tests {
     }
 
     fn read(body: &[u8]) -> Result<Sample, BodyError> {
-        parse(object_text(body)?)
+        parse(&object_text(body)?)
     }
 
     fn refusal(body: &str) -> (Option<String>, &'static str) {
@@ -242,6 +277,30 @@ mod tests {
             message(r#"{"name":"a","inner":["x"]}"#),
             "`inner[0]`: invalid type: string \"x\", expected an object"
         );
+    }
+
+    #[test]
+    fn halves_of_characters_are_replaced_and_all_else_stays() {
+        let name = |json: &str| read(format!("{{\"name\":\"{json}\"}}").as_bytes()).unwrap().name;
+        for (json, text) in [
+            (r"\ud83d\ude00", "😀"),
+            (r"a\ud83d", "a\u{fffd}"),
+            (r"\ude00b", "\u{fffd}b"),
+            (r"\uD83D\ud83d\uDE00", "\u{fffd}😀"),
+            (r"\ude00\ud83d", "\u{fffd}\u{fffd}"),
+            (r"\\ud83d", r"\ud83d"),
+            (r"\\\ud83d\n", "\\\u{fffd}\n"),
+            (r"\ud83d\u0041é", "\u{fffd}Aé"),
+            (r"é\ud83dé", "é\u{fffd}é"),
+        ] {
+            assert_eq!(name(json), text, "{json}");
+        }
+        assert!(matches!(whole_characters(r#"{"a":"\u00e9\\"}"#), Cow::Borrowed(_)));
+        for wrong in
+            [r#"{"name":"\ud8"#, r#"{"name":"\"#, r#"{"name":"\ud83g"}"#, r#"{"name":"\é"}"#]
+        {
+            assert_eq!(read(wrong.as_bytes()).unwrap_err().code, "invalid_json", "{wrong}");
+        }
     }
 
     #[test]

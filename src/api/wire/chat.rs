@@ -78,7 +78,7 @@ enum Continue {
 impl FromJson for ChatBody {
     fn from_json(body: &[u8]) -> Result<Self, BodyError> {
         let text = object_text(body)?;
-        Ok(Self { fields: parse(text)?, options: RawOptions::parse(text)? })
+        Ok(Self { fields: parse(&text)?, options: RawOptions::parse(&text)? })
     }
 }
 

@@ -60,7 +60,7 @@ struct CompletionFields {
 impl FromJson for CompletionBody {
     fn from_json(body: &[u8]) -> Result<Self, BodyError> {
         let text = object_text(body)?;
-        Ok(Self { fields: parse(text)?, options: RawOptions::parse(text)? })
+        Ok(Self { fields: parse(&text)?, options: RawOptions::parse(&text)? })
     }
 }
 
