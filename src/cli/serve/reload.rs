@@ -27,7 +27,9 @@ impl Reloader {
 
     /// Takes over what can be taken over; on an error, which is one line, everything stays.
     pub(super) fn reload(&mut self, state: &AppState) -> Result<(), String> {
-        let new = config::load(self.sources.clone()).map_err(|error| error.to_string())?;
+        // All mistakes of the settings are told, a line each.
+        let new = config::load(self.sources.clone())
+            .map_err(|error| error.to_string().replace('\n', "; "))?;
         let keys = api::load_keys(&new.settings).map_err(|error| error.to_string())?;
         self.log.set_level(&new.settings.log.level).map_err(|error| error.to_string())?;
         self.report(&new);
