@@ -538,8 +538,16 @@ fn dry_made_ahead_chooses_as_dry_that_is_made_when_a_sequence_starts() {
     let mut late = plain.clone();
     late.sampling.dry_multiplier = 4.0;
     late.sampling.dry_sequence_breakers = vec!["\n".to_owned(), "zz".to_owned()];
-    let ahead = GenerationRequest { dry: engine.dry_sampler(&late.sampling), ..late.clone() };
-    assert!(ahead.dry.is_some() && engine.dry_sampler(&plain.sampling).is_none());
+    assert!(late.sampling.uses_dry() && !plain.sampling.uses_dry());
+    assert!(engine.known_dry_sampler(&late.sampling).is_none());
+    let made = engine.dry_sampler(&late.sampling);
+    let known = engine.known_dry_sampler(&late.sampling);
+    assert!(known.is_some_and(|known| std::sync::Arc::ptr_eq(&known, &made)));
+    // What says nothing new asks for the same.
+    let mut again = late.sampling.clone();
+    again.dry_sequence_breakers = ["zz", "", "\n", "zz"].map(str::to_owned).to_vec();
+    assert!(engine.known_dry_sampler(&again).is_some());
+    let ahead = GenerationRequest { dry: Some((*made).clone()), ..late.clone() };
     let text = |request: &GenerationRequest| collect(submit(&engine, request.clone())).text;
     let expected = text(&late);
     assert_ne!(expected, text(&plain), "DRY changes this text");

@@ -178,6 +178,11 @@ impl Record {
         self.work().failure = Some(error);
     }
 
+    /// The failure of a choice was not one of the request.
+    pub(super) fn succeeded(&self) {
+        self.work().failure = None;
+    }
+
     /// Counts the request and writes its log line. `status`: `None` if there was no answer.
     /// `complete`: the client has taken all of it.
     fn end(&self, status: Option<StatusCode>, complete: bool) {

@@ -18,27 +18,46 @@ const SHORT: usize = 64 << 10;
 /// Least bytes of a huge one: a million tokens.
 const HUGE: usize = 4 << 20;
 
+/// Runs `work`, which takes seconds, on a thread where it may block, and nothing like it beside it.
+/// A panic in it becomes an internal error.
+pub(super) async fn one_at_a_time<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    static ONE: Semaphore = Semaphore::const_new(1);
+    in_lane(&ONE, move || Ok(work())).await
+}
+
 /// Runs `work` on a thread where it may block; `bytes`: the size of what it reads. A panic in it
 /// becomes an internal error.
 pub(super) async fn off_the_reactor<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    const DIED: ApiError = ApiError::Internal("an internal error; the server's log says more");
     let lane = match bytes {
         ..=SHORT => &SHORT_AT_ONCE,
         ..HUGE => &LONG_AT_ONCE,
         _ => &HUGE_AT_ONCE,
     };
-    // The semaphores are never closed.
-    let permit = lane.acquire().await.map_err(|_| DIED)?;
-    tokio::task::spawn_blocking(move || {
-        let _permit = permit;
+    let work = move || {
         let done = work();
         if bytes >= HUGE {
             engine::give_memory_back();
         }
         done
+    };
+    in_lane(lane, work).await
+}
+
+async fn in_lane<T: Send + 'static>(
+    lane: &'static Semaphore,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    const DIED: ApiError = ApiError::Internal("an internal error; the server's log says more");
+    // The semaphores are never closed.
+    let permit = lane.acquire().await.map_err(|_| DIED)?;
+    tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        work()
     })
     .await
     .map_err(|_| DIED)?

@@ -17,7 +17,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -40,7 +40,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Request line and headers together.
 const MAX_HEADER_BYTES: usize = 64 << 10;
 /// How a connection begins that speaks HTTP/2 without having asked.
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What hyper may buffer of a connection's input.
 const MAX_BUFFER_BYTES: usize = 128 << 10;
 /// An unread rest of a request body up to this size is swallowed for the connection's sake.
@@ -195,15 +195,21 @@ async fn answer(
     progress.start();
     // Such a client sends its body when it is asked for it, or not at all.
     let asks = request.headers().contains_key(header::EXPECT);
+    let last = request.version() < Version::HTTP_11 || closes(request.headers());
     let upload = |body| Upload { body: Some(body), finished: false, progress: progress.clone() };
     let request = request.map(|body| Body::new(upload(body)));
     let mut response = router.oneshot(request).await.into_response();
     // A body that did not come in time is not waited for any longer.
     let too_slow = response.status() == StatusCode::REQUEST_TIMEOUT;
     progress.lock().too_slow = too_slow;
-    let rest = progress.lock().rest.take();
+    let rest = {
+        let mut state = progress.lock();
+        state.takes_rest = false;
+        state.rest.take()
+    };
+    let next = !too_slow && !asks && !last && !closes(response.headers());
     let close = match rest {
-        Some(rest) if !too_slow && !asks => !swallow(rest, &progress).await,
+        Some(rest) if next => !swallow(rest, &progress).await,
         Some(_) => true,
         None => too_slow || progress.lock().large_rest,
     };
@@ -211,6 +217,15 @@ async fn answer(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|body| Answer { body, progress }))
+}
+
+/// Whether no request can follow.
+fn closes(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONNECTION).into_iter().any(|value| {
+        value.to_str().is_ok_and(|options| {
+            options.split(',').any(|option| option.trim().eq_ignore_ascii_case("close"))
+        })
+    })
 }
 
 /// Reads what nobody wants, so that the next request can follow it; false if that takes too long.
@@ -252,8 +267,10 @@ struct ProgressState {
     unread: bool,
     /// So much is left that reading it costs more than a new connection.
     large_rest: bool,
-    /// What is left where that is little.
+    /// What is left where that is little; taken only until there is an answer, since hyper waits
+    /// for whoever holds it.
     rest: Option<Incoming>,
+    takes_rest: bool,
     /// The body came too slowly.
     too_slow: bool,
     /// Since when the client takes nothing of what is sent.
@@ -269,6 +286,7 @@ impl Default for Progress {
             unread: false,
             large_rest: false,
             rest: None,
+            takes_rest: false,
             too_slow: false,
             blocked: None,
             last_call: None,
@@ -295,7 +313,7 @@ impl Progress {
     fn start(&self) {
         let mut state = self.lock();
         (state.phase, state.unread, state.large_rest) = (Phase::Busy, false, false);
-        state.rest = None;
+        (state.rest, state.takes_rest) = (None, true);
     }
 
     fn received(&self) {
@@ -376,7 +394,7 @@ impl Drop for Upload {
             let mut state = self.progress.lock();
             state.unread = true;
             state.large_rest = body.size_hint().upper().is_none_or(|rest| rest > SMALL_REST);
-            state.rest = (!state.large_rest).then_some(body);
+            state.rest = (state.takes_rest && !state.large_rest).then_some(body);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Running sequences: from a prepared request to events, and to one JSON body.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
@@ -9,7 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 use super::access::Record;
-use super::blocking::off_the_reactor;
+use super::blocking::{off_the_reactor, one_at_a_time};
 use super::logprobs::{self, TextColumns};
 use super::meter::Meter;
 use super::prompt::{self, Tokenised};
@@ -19,8 +20,8 @@ use super::wire::{
 };
 use super::{ApiError, AppState, Model, sse};
 use crate::engine::{
-    self, FinishReason, GenerationError, GenerationEvent, GenerationStream, OutputToken,
-    SubmitError, Summary, Token, TokenLogprobs, Vocabulary,
+    self, DrySampler, FinishReason, GenerationError, GenerationEvent, GenerationStream,
+    OutputToken, SamplingParams, SubmitError, Summary, Token, TokenLogprobs, Vocabulary,
 };
 
 /// Which API an answer is for.
@@ -117,9 +118,14 @@ where
     let deadline = (timeout > 0).then(|| record.start() + Duration::from_secs(timeout));
     let work = async {
         let model = state.model().await?;
+        // The text is tokenised from wherever a token may end within it.
+        let breakers = &mut options.sampling.dry_sequence_breakers;
+        breakers.retain(|text| model.engine.vocabulary().can_spell(text));
+        let dry = dry_sampler(&model, &options.sampling).await?;
         off_the_reactor(record.body_bytes(), move || {
             let prompts = tokenise(&model)?;
-            submit(&model, &options, &record, logprobs, echo_logprobs, deadline, &prompts)
+            let dry = dry.as_deref();
+            submit(&model, &options, dry, &record, logprobs, echo_logprobs, deadline, &prompts)
         })
         .await
     };
@@ -131,9 +137,25 @@ where
     }
 }
 
+async fn dry_sampler(
+    model: &Arc<Model>,
+    params: &SamplingParams,
+) -> Result<Option<Arc<DrySampler>>, ApiError> {
+    if !params.uses_dry() {
+        return Ok(None);
+    }
+    if let Some(known) = model.engine.known_dry_sampler(params) {
+        return Ok(Some(known));
+    }
+    let (model, params) = (model.clone(), params.clone());
+    one_at_a_time(move || Some(model.engine.dry_sampler(&params))).await
+}
+
+#[allow(clippy::too_many_arguments)]
 fn submit(
     model: &Model,
     options: &Options,
+    dry: Option<&DrySampler>,
     record: &Record,
     logprobs: Option<u32>,
     echo_logprobs: bool,
@@ -142,7 +164,7 @@ fn submit(
 ) -> Result<Running, ApiError> {
     record.prompt_tokens(prompts.iter().map(|p| p.tokens.len()).sum());
     let mut sequences =
-        prompt::sequences(model, record.id(), options, logprobs, echo_logprobs, prompts)?;
+        prompt::sequences(model, record.id(), options, dry, logprobs, echo_logprobs, prompts)?;
     for sequence in &mut sequences {
         sequence.deadline = deadline;
     }
@@ -165,11 +187,12 @@ fn submit(
         }
         SubmitError::Stopped => ApiError::shutting_down(),
     })?;
+    let log = record.clone();
     Ok(Running {
         vocabulary: model.engine.vocabulary().clone(),
         prompt_tokens,
         choices,
-        events: end_together(merge(streams, options.n as usize, record)),
+        events: end_together(merge(streams, options.n as usize, record), move || log.succeeded()),
     })
 }
 
@@ -190,14 +213,15 @@ fn merge(streams: Vec<GenerationStream>, n: usize, record: &Record) -> Events {
 
 /// A choice that had no time to begin fails the request only if no other one generated anything;
 /// else it is empty and ends with `length`, so that nothing is lost of the others.
-fn end_together(events: Events) -> Events {
-    struct State {
+/// `excused` is called for each such choice.
+fn end_together(events: Events, excused: impl Fn() + Send + 'static) -> Events {
+    struct State<F> {
         events: Events,
+        excused: F,
         generated: bool,
         late: Vec<(usize, GenerationError)>,
     }
-    let state = State { events, generated: false, late: Vec::new() };
-    let next = |mut state: State| async move {
+    async fn next<F: Fn()>(mut state: State<F>) -> Option<((usize, GenerationEvent), State<F>)> {
         while let Some((choice, event)) = state.events.next().await {
             match event {
                 GenerationEvent::Failed(
@@ -214,6 +238,7 @@ fn end_together(events: Events) -> Events {
         }
         let (choice, error) = state.late.pop()?;
         let event = if state.generated {
+            (state.excused)();
             let timings = engine::Timings::default();
             GenerationEvent::Done(Summary {
                 finish: FinishReason::Length,
@@ -225,7 +250,8 @@ fn end_together(events: Events) -> Events {
             GenerationEvent::Failed(error)
         };
         Some(((choice, event), state))
-    };
+    }
+    let state = State { events, excused, generated: false, late: Vec::new() };
     stream::unfold(state, next).boxed()
 }
 
@@ -402,7 +428,7 @@ mod tests {
 
     /// The words of events, in the order in which they come out.
     async fn ended(events: Vec<(usize, GenerationEvent)>) -> Vec<String> {
-        let ended = end_together(stream::iter(events).boxed());
+        let ended = end_together(stream::iter(events).boxed(), || ());
         ended
             .map(|(choice, event)| match event {
                 GenerationEvent::Done(end) => format!("{choice} {:?}", end.finish),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::wire::{Bias, BiasTarget, Conversation, Options, Prompt, PromptPiece};
 use super::{ApiError, Model};
 use crate::chat::{RenderRequest, Rendered};
-use crate::engine::{GenerationRequest, Token, Vocabulary};
+use crate::engine::{DrySampler, GenerationRequest, Token, Vocabulary};
 
 /// A prompt that fits into a slot.
 #[derive(Debug)]
@@ -205,6 +205,7 @@ pub(super) fn sequences(
     model: &Model,
     id: &str,
     options: &Options,
+    dry: Option<&DrySampler>,
     logprobs: Option<u32>,
     echo_logprobs: bool,
     prompts: &[Tokenised],
@@ -212,9 +213,6 @@ pub(super) fn sequences(
     let vocabulary = model.engine.vocabulary();
     let mut common = options.sampling.clone();
     common.logit_bias = biases(vocabulary, &options.logit_bias)?;
-    // The text is tokenised from wherever a token may end within it.
-    common.dry_sequence_breakers.retain(|text| vocabulary.can_spell(text));
-    let dry = model.engine.dry_sampler(&common);
     let slots = model.engine.facts().n_slots.max(1);
     let sequence = |prompt: &Tokenised, k: u32| {
         let mut sampling = common.clone();
@@ -226,7 +224,7 @@ pub(super) fn sequences(
             message_starts: prompt.message_starts.clone(),
             max_tokens: options.max_tokens,
             sampling,
-            dry: dry.clone(),
+            dry: dry.cloned(),
             stop: options.stop.clone(),
             top_logprobs: logprobs,
             prompt_logprobs: logprobs.filter(|_| echo_logprobs),

@@ -82,6 +82,7 @@ async fn read(
     patience: Duration,
     large: &Arc<Semaphore>,
 ) -> Result<Bytes, ApiError> {
+    let limit = limit.min((SHARES * AHEAD) as u64);
     if announced.is_some_and(|length| length > limit) {
         return Err(ApiError::BodyTooLarge { limit });
     }
@@ -106,8 +107,11 @@ async fn read(
             let held = shares.as_ref().map_or(1, |shares| shares.num_permits() + 1);
             let more = bytes.len().div_ceil(AHEAD).saturating_sub(held);
             if more > 0 {
-                let more = tokio::time::timeout_at(deadline, take(large, more)).await;
+                let begun = Instant::now();
+                let more = tokio::time::timeout(patience, take(large, more)).await;
                 let more = more.ok().flatten().ok_or_else(no_room)?;
+                // It was not the client that took so long.
+                deadline += begun.elapsed();
                 match &mut shares {
                     Some(shares) => shares.merge(more),
                     None => shares = Some(more),

@@ -1,9 +1,8 @@
 //! DRY, the sampler that takes long to make.
 //!
 //! llama.cpp compares each sequence breaker with the text of each token: 70 ms a breaker for a
-//! vocabulary of 32,000 tokens, 300 ms for Qwen3's. So it is made before a request is submitted, on
-//! that request's own thread, is kept for others with the same parameters, and is copied for each
-//! sequence.
+//! vocabulary of 32,000 tokens, 300 ms for Qwen3's. So it is made before a request is submitted, is
+//! kept for others with the same parameters, and is copied for each sequence.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,11 +13,14 @@ use llama_cpp_2::sampling::LlamaSampler;
 
 use super::SamplingParams;
 
-/// A DRY sampler that has seen no token. Cheap to clone.
+/// Bytes of a sequence breaker that llama.cpp looks at.
+const LOOKED_AT: usize = 40;
+
+/// A DRY sampler that has seen no token. A clone has its own copy of all that it knows of breakers.
 #[derive(Clone)]
 pub struct DrySampler {
     made_with: Arc<DryParams>,
-    sampler: Arc<LlamaSampler>,
+    sampler: LlamaSampler,
 }
 
 /// What it is made with.
@@ -29,6 +31,7 @@ struct DryParams {
     allowed_length: i32,
     /// Tokens.
     last_n: i32,
+    /// Sorted, none of them twice.
     breakers: Vec<String>,
 }
 
@@ -38,21 +41,22 @@ impl fmt::Debug for DrySampler {
     }
 }
 
-/// Whether DRY changes anything with these parameters.
-pub(super) fn is_active(p: &SamplingParams) -> bool {
-    p.dry_multiplier > 0.0 && p.dry_base >= 1.0 && p.dry_penalty_last_n != 0
-}
-
 impl DryParams {
     fn new(p: &SamplingParams, n_ctx: u32) -> Self {
         let n_ctx = i32::try_from(n_ctx).unwrap_or(i32::MAX);
+        // A C string ends at its first NUL.
+        let usable = |s: &&String| !s.is_empty() && !s.contains('\0');
+        let mut breakers: Vec<_> = p.dry_sequence_breakers.iter().filter(usable).cloned().collect();
+        breakers.sort_unstable();
+        let seen = |s: &str| s.len().min(LOOKED_AT);
+        breakers.dedup_by(|a, b| a.as_bytes()[..seen(a)] == b.as_bytes()[..seen(b)]);
         Self {
             multiplier: p.dry_multiplier,
             base: p.dry_base,
             allowed_length: p.dry_allowed_length,
             // llama.cpp allocates what it looks back on.
             last_n: if p.dry_penalty_last_n < 0 { n_ctx } else { p.dry_penalty_last_n.min(n_ctx) },
-            breakers: p.dry_sequence_breakers.clone(),
+            breakers,
         }
     }
 }
@@ -64,49 +68,58 @@ impl DrySampler {
     }
 
     fn made(params: DryParams, model: &LlamaModel) -> Self {
-        // A C string ends at its first NUL.
-        let breakers = params.breakers.iter().filter(|s| !s.is_empty() && !s.contains('\0'));
         let sampler = LlamaSampler::dry(
             model,
             params.multiplier,
             params.base,
             params.allowed_length,
             params.last_n,
-            breakers,
+            &params.breakers,
         );
-        Self { made_with: Arc::new(params), sampler: Arc::new(sampler) }
+        Self { made_with: Arc::new(params), sampler }
     }
 
-    /// A sampler for one sequence.
-    pub(super) fn copy(&self) -> LlamaSampler {
-        LlamaSampler::clone(&self.sampler)
+    pub(super) fn into_sampler(self) -> LlamaSampler {
+        self.sampler
     }
 }
 
 /// The samplers that were asked for last, the latest first.
 #[derive(Debug, Default)]
 pub(crate) struct DrySamplers {
-    latest: Mutex<VecDeque<DrySampler>>,
+    latest: Mutex<VecDeque<Arc<DrySampler>>>,
 }
 
 impl DrySamplers {
-    const MOST: usize = 8;
+    /// One may know of a million tokens that hold a breaker.
+    const MOST: usize = 4;
+
+    /// The one for these parameters, if it is there.
+    pub(super) fn find(&self, p: &SamplingParams, n_ctx: u32) -> Option<Arc<DrySampler>> {
+        self.find_made(&DryParams::new(p, n_ctx))
+    }
+
+    fn find_made(&self, params: &DryParams) -> Option<Arc<DrySampler>> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = latest.iter().position(|known| *known.made_with == *params)?;
+        let known = latest.remove(at)?;
+        latest.push_front(known.clone());
+        Some(known)
+    }
 
     /// The one for these parameters.
-    pub(super) fn get(&self, p: &SamplingParams, model: &LlamaModel, n_ctx: u32) -> DrySampler {
+    pub(super) fn get(
+        &self,
+        p: &SamplingParams,
+        model: &LlamaModel,
+        n_ctx: u32,
+    ) -> Arc<DrySampler> {
         let params = DryParams::new(p, n_ctx);
-        let find = || {
-            let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-            let at = latest.iter().position(|known| *known.made_with == params)?;
-            let known = latest.remove(at)?;
-            latest.push_front(known.clone());
-            Some(known)
-        };
-        if let Some(known) = find() {
+        if let Some(known) = self.find_made(&params) {
             return known;
         }
         // Without the lock: requests with other parameters need not wait.
-        let new = DrySampler::made(params, model);
+        let new = Arc::new(DrySampler::made(params, model));
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         latest.push_front(new.clone());
         latest.truncate(Self::MOST);

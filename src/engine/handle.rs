@@ -6,11 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::dry::{self, DrySampler, DrySamplers};
+use super::dry::{DrySampler, DrySamplers};
 use super::pulse::Pulse;
 use super::stream::{self, EventSender, GenerationStream};
 use super::{GenerationRequest, SamplingParams, Vocabulary};
-use crate::config::SamplerKind;
 
 /// A loaded model that takes requests. Cheap to share; the engine thread ends when the last
 /// handle is dropped.
@@ -237,12 +236,15 @@ impl Engine {
         &self.vocabulary
     }
 
-    /// The DRY sampler that these parameters want. Blocking: seconds, for many sequence breakers
-    /// that have not been asked for before.
-    pub fn dry_sampler(&self, params: &SamplingParams) -> Option<DrySampler> {
-        let wanted = params.samplers.contains(&SamplerKind::Dry) && dry::is_active(params);
-        let (model, n_ctx) = (self.vocabulary.model(), self.facts.n_ctx_slot);
-        wanted.then(|| self.dry_samplers.get(params, model, n_ctx))
+    /// The DRY sampler for these parameters, if it was asked for lately.
+    pub fn known_dry_sampler(&self, params: &SamplingParams) -> Option<Arc<DrySampler>> {
+        self.dry_samplers.find(params, self.facts.n_ctx_slot)
+    }
+
+    /// The DRY sampler for these parameters. Blocking: seconds, for many sequence breakers that
+    /// have not been asked for lately.
+    pub fn dry_sampler(&self, params: &SamplingParams) -> Arc<DrySampler> {
+        self.dry_samplers.get(params, self.vocabulary.model(), self.facts.n_ctx_slot)
     }
 
     /// What is known of the model and its context.

@@ -22,8 +22,8 @@ pub struct GenerationRequest {
     pub max_tokens: Option<u32>,
     /// How tokens are chosen.
     pub sampling: SamplingParams,
-    /// [`super::Engine::dry_sampler`] of these parameters; `None`: made when the sequence starts,
-    /// while all others wait.
+    /// A copy of [`super::Engine::dry_sampler`] for these parameters; `None`: made when the sequence
+    /// starts, while all others wait.
     #[cfg(feature = "engine")]
     pub dry: Option<super::DrySampler>,
     /// Generation ends before any of these appears in the text.
@@ -83,6 +83,17 @@ pub struct SamplingParams {
     pub ignore_eos: bool,
     /// `None`: a random seed.
     pub seed: Option<u32>,
+}
+
+impl SamplingParams {
+    /// Whether DRY changes anything with these parameters.
+    pub fn uses_dry(&self) -> bool {
+        self.samplers.contains(&SamplerKind::Dry)
+            && self.mirostat == 0
+            && self.dry_multiplier > 0.0
+            && self.dry_base >= 1.0
+            && self.dry_penalty_last_n != 0
+    }
 }
 
 impl From<&SamplingSettings> for SamplingParams {

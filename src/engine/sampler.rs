@@ -6,7 +6,7 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token::data::LlamaTokenData;
 use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 
-use super::dry::{self, DrySampler};
+use super::dry::DrySampler;
 use super::{SamplingParams, Token, logits};
 use crate::config::SamplerKind;
 
@@ -61,7 +61,7 @@ impl Sampler {
     /// sampler that is not given is made, which takes long.
     pub(crate) fn new(
         params: &SamplingParams,
-        dry: Option<&DrySampler>,
+        mut dry: Option<DrySampler>,
         model: &LlamaModel,
         n_ctx: u32,
         end_tokens: &[Token],
@@ -108,8 +108,10 @@ impl Sampler {
             _ => First::All,
         };
         let chain = (first != First::Argmax).then(|| {
-            let mut samplers: Vec<_> =
-                active.iter().map(|&kind| build(params, kind, dry, model, n_ctx, seed)).collect();
+            let mut samplers: Vec<_> = active
+                .iter()
+                .map(|&kind| build(params, kind, &mut dry, model, n_ctx, seed))
+                .collect();
             samplers.push(match params.mirostat {
                 1 => {
                     let (tau, eta) = (params.mirostat_tau, params.mirostat_eta);
@@ -196,7 +198,7 @@ fn is_active(p: &SamplingParams, kind: SamplerKind) -> bool {
                     || p.frequency_penalty != 0.0
                     || p.presence_penalty != 0.0)
         }
-        SamplerKind::Dry => dry::is_active(p),
+        SamplerKind::Dry => p.uses_dry(),
         SamplerKind::TopNSigma => p.top_n_sigma > 0.0,
         SamplerKind::TopK => p.top_k > 0,
         SamplerKind::TypP => p.typical_p < 1.0,
@@ -210,7 +212,7 @@ fn is_active(p: &SamplingParams, kind: SamplerKind) -> bool {
 fn build(
     p: &SamplingParams,
     kind: SamplerKind,
-    dry: Option<&DrySampler>,
+    dry: &mut Option<DrySampler>,
     model: &LlamaModel,
     n_ctx: u32,
     seed: u32,
@@ -226,10 +228,9 @@ fn build(
             p.frequency_penalty,
             p.presence_penalty,
         ),
-        SamplerKind::Dry => match dry {
-            Some(dry) => dry.copy(),
-            None => DrySampler::new(p, model, n_ctx).copy(),
-        },
+        SamplerKind::Dry => {
+            dry.take().unwrap_or_else(|| DrySampler::new(p, model, n_ctx)).into_sampler()
+        }
         SamplerKind::TopNSigma => LlamaSampler::top_n_sigma(p.top_n_sigma),
         SamplerKind::TopK => LlamaSampler::top_k(i32::try_from(p.top_k).unwrap_or(i32::MAX)),
         SamplerKind::TypP => LlamaSampler::typical(p.typical_p, min_keep),

@@ -23,7 +23,7 @@ const MOST: usize = 1024;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How long the end of the process waits for the last entries.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Fields of an entry at most; ours have ten.
+/// Fields of an entry at most; ours have eleven.
 const FIELDS: usize = 32;
 
 static QUEUE: Queue = Queue::new();
@@ -157,24 +157,21 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait_while(
+    fn wait_while<'a>(
         &self,
-        state: MutexGuard<'_, State>,
+        state: MutexGuard<'a, State>,
         patience: Duration,
         condition: impl Fn(&State) -> bool,
-    ) {
-        // The lock is taken anew by whoever wants to know how it ended.
-        drop(self.changed.wait_timeout_while(state, patience, |state| condition(state)));
+    ) -> MutexGuard<'a, State> {
+        let waited = self.changed.wait_timeout_while(state, patience, |state| condition(state));
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     fn push(&self, mut entry: Entry, patience: Duration) {
-        let state = self.state();
-        if state.lost == 0 && state.is_full() {
-            self.wait_while(state, patience, State::is_full);
-        } else {
-            drop(state);
-        }
         let mut state = self.state();
+        if state.lost == 0 {
+            state = self.wait_while(state, patience, State::is_full);
+        }
         if state.is_full() {
             state.lost += 1;
             return;
@@ -205,7 +202,7 @@ impl Queue {
     }
 
     fn wait_until_empty(&self, patience: Duration) {
-        self.wait_while(self.state(), patience, |s| s.sending || !s.entries.is_empty());
+        drop(self.wait_while(self.state(), patience, |s| s.sending || !s.entries.is_empty()));
     }
 }
 
@@ -286,9 +283,18 @@ mod tests {
         queue.wait_until_empty(Duration::from_millis(20));
         assert!(began.elapsed() >= Duration::from_millis(20));
         thread::scope(|scope| {
-            let waits = scope.spawn(|| queue.wait_until_empty(LONG));
-            queue.pass_on(|_| assert!(!waits.is_finished()));
-            waits.join().unwrap();
+            let (begun, begins) = std::sync::mpsc::channel();
+            let queue = &queue;
+            let sends = scope.spawn(move || {
+                queue.pass_on(|_| {
+                    begun.send(()).unwrap();
+                    thread::sleep(Duration::from_millis(20));
+                });
+            });
+            begins.recv().unwrap();
+            queue.wait_until_empty(LONG);
+            assert!(!queue.state().sending);
+            sends.join().unwrap();
         });
         assert!(began.elapsed() < LONG);
     }

@@ -40,7 +40,7 @@ pub(super) struct SamplingFields {
 }
 
 /// More sequence breakers than this cost time at every token.
-const MAX_BREAKERS: usize = 64;
+const MAX_BREAKERS: usize = 32;
 
 impl SamplingFields {
     /// The settings' values with the request's over them; `logit_bias` is left empty.

@@ -184,10 +184,10 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        told("25 %").await;
-        load.send_replace(LoadState::Loading { progress: 1.0 });
         let limit = Duration::from_secs(20);
-        tokio::time::timeout(limit, told("the first decode")).await.expect("it is told");
+        tokio::time::timeout(limit, told("25 %")).await.expect("the start is told");
+        load.send_replace(LoadState::Loading { progress: 1.0 });
+        tokio::time::timeout(limit, told("the first decode")).await.expect("the end is told");
     }
 
     #[test]
