@@ -273,6 +273,29 @@ pub(crate) fn fillers(slots: &[usize]) -> Vec<usize> {
     gaps.filter(|gap| gap.len() <= MOST).flatten().collect()
 }
 
+/// Tokens to add behind each of the `shares` of prompts that a step reads, whose results nobody
+/// reads.
+///
+/// llama.cpp takes as many tokens of each sequence at once as the shortest has, and for what is
+/// left of the others it goes through all weights again: seven prompts of different lengths take
+/// seven passes. Where a pass costs more than the tokens that the shorter ones lack (`per_pass`
+/// tokens), they get them.
+pub(crate) fn padding(shares: &[usize], per_pass: usize) -> Vec<usize> {
+    let mut lengths: Vec<usize> = shares.to_vec();
+    lengths.sort_unstable();
+    lengths.dedup();
+    let mut padded = shares.to_vec();
+    for (&length, &next) in lengths.iter().zip(lengths.iter().skip(1)) {
+        let shorter = padded.iter().filter(|&&share| share == length).count();
+        if shorter * (next - length) <= per_pass {
+            for share in padded.iter_mut().filter(|share| **share == length) {
+                *share = next;
+            }
+        }
+    }
+    padded.iter().zip(shares).map(|(padded, share)| padded - share).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -456,5 +479,17 @@ mod tests {
                 prop_assert!(shares.iter().any(|&s| s > 0), "something always moves");
             }
         }
+    }
+
+    #[test]
+    fn prompts_of_about_one_length_are_padded_to_it() {
+        assert_eq!(padding(&[16], 8), [0]);
+        assert_eq!(padding(&[16, 16, 16], 8), [0, 0, 0]);
+        assert_eq!(padding(&[14, 17, 15], 8), [3, 0, 2]);
+        // Each step on the way must pay: two tokens for three sequences, then nine for all four.
+        assert_eq!(padding(&[10, 10, 10, 12, 21], 8), [2, 2, 2, 0, 0]);
+        assert_eq!(padding(&[10, 50], 8), [0, 0]);
+        assert_eq!(padding(&[10, 50], 64), [40, 0]);
+        assert_eq!(padding(&[], 8), [0; 0]);
     }
 }

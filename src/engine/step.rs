@@ -8,7 +8,7 @@ use llama_cpp_2::token::LlamaToken;
 
 use super::handle::add;
 use super::interrupt::{self, Interruption, Watch};
-use super::pace::LONGEST_STEP;
+use super::pace::{LONGEST_STEP, TILE};
 use super::schedule::{self, StepKind, Want};
 use super::slot::{Phase, Slot, Work};
 use super::worker::Worker;
@@ -165,11 +165,12 @@ impl Worker<'_> {
     fn decode(&mut self, parts: &mut [Part]) -> Result<Decoded, DecodeError> {
         let slots: Vec<usize> = parts.iter().map(|part| part.slot).collect();
         let fillers = self.fillers(parts);
+        let padding = self.padding(parts);
         self.batch.clear();
         let mut decoding = 0;
         let mut prompt = 0;
         let mut filler = fillers.iter().peekable();
-        for part in parts.iter_mut() {
+        for (part, &padding) in parts.iter_mut().zip(&padding) {
             while let Some(&slot) = filler.next_if(|&&slot| slot < part.slot) {
                 self.fill(slot)?;
             }
@@ -196,6 +197,14 @@ impl Worker<'_> {
                     return Err(DecodeError::NoKvCacheSlot);
                 }
             }
+            let held = state.tokens.len() + tokens.len();
+            let last = LlamaToken(tokens.last().copied().unwrap_or(0));
+            for position in held..held + padding {
+                // Nobody reads what comes of it, and it is removed below.
+                self.batch
+                    .add(last, position as i32, &[part.slot as i32], false)
+                    .map_err(|_| DecodeError::NoKvCacheSlot)?;
+            }
         }
         let start = Instant::now();
         let watch = self.watch(parts);
@@ -205,6 +214,10 @@ impl Worker<'_> {
             let (seq, held) = (slot as u32, self.slots[slot].tokens.len() as u32);
             // Only memory that can be cut is filled.
             let _ = self.context.clear_kv_cache_seq(Some(seq), Some(held), None);
+        }
+        for (part, _) in parts.iter().zip(&padding).filter(|&(_, &padding)| padding > 0) {
+            let held = (self.slots[part.slot].tokens.len() + part.share) as u32;
+            let _ = self.context.clear_kv_cache_seq(Some(part.slot as u32), Some(held), None);
         }
         if let (Some(why), true, [part]) = (progress.interruption, decoded.is_err(), &*parts) {
             tracing::debug!(?why, slot = part.slot, prompt, "a step was ended early");
@@ -230,7 +243,7 @@ impl Worker<'_> {
         if decoding > 0 {
             self.pace.observe_streams(took);
         } else {
-            self.pace.observe_prompts(prompt, took);
+            self.pace.observe_prompts(prompt + padding.iter().sum::<usize>(), took);
         }
         let counters = &self.shared.counters;
         add(&counters.decodes, 1);
@@ -284,6 +297,26 @@ impl Worker<'_> {
         let deepest = slots.iter().map(|&slot| held(slot)).max().unwrap_or(0);
         fillers.retain(|&slot| held(slot) <= deepest && held(slot) < self.limits.n_ctx_slot);
         fillers
+    }
+
+    /// Tokens to add behind each part of a step that reads several prompts (see
+    /// [`schedule::padding`]).
+    fn padding(&self, parts: &[Part]) -> Vec<usize> {
+        let none = || vec![0; parts.len()];
+        if !self.limits.can_truncate || self.kind != StepKind::Prompts || parts.len() < 2 {
+            return none();
+        }
+        let shares: Vec<usize> = parts.iter().map(|part| part.share).collect();
+        let most = shares.iter().copied().max().unwrap_or(0);
+        let fits = parts
+            .iter()
+            .all(|part| self.slots[part.slot].tokens.len() + most <= self.limits.n_ctx_slot);
+        // Fewer tokens of a sequence than a tile are computed by other kernels, which round
+        // differently: padding must not make a tile of them.
+        let alike = shares.iter().all(|&share| (share < TILE) == (most < TILE));
+        let padding = schedule::padding(&shares, self.pace.tokens_per_pass());
+        let tokens: usize = shares.iter().chain(&padding).sum();
+        if fits && alike && tokens <= self.limits.n_batch { padding } else { none() }
     }
 
     /// Puts a token into the batch whose result nobody reads.
