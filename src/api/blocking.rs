@@ -33,10 +33,12 @@ pub(super) async fn off_the_reactor<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let lane = match bytes {
-        ..=SHORT => &SHORT_AT_ONCE,
-        ..HUGE => &LONG_AT_ONCE,
-        _ => &HUGE_AT_ONCE,
+    let lane = if bytes <= SHORT {
+        &SHORT_AT_ONCE
+    } else if bytes < HUGE {
+        &LONG_AT_ONCE
+    } else {
+        &HUGE_AT_ONCE
     };
     let work = move || {
         let done = work();
