@@ -547,7 +547,7 @@ fn dry_made_ahead_chooses_as_dry_that_is_made_when_a_sequence_starts() {
     let mut again = late.sampling.clone();
     again.dry_sequence_breakers = ["zz", "", "\n", "zz"].map(str::to_owned).to_vec();
     assert!(engine.known_dry_sampler(&again).is_some());
-    let ahead = GenerationRequest { dry: Some((*made).clone()), ..late.clone() };
+    let ahead = GenerationRequest { dry: Some(made), ..late.clone() };
     let text = |request: &GenerationRequest| collect(submit(&engine, request.clone())).text;
     let expected = text(&late);
     assert_ne!(expected, text(&plain), "DRY changes this text");

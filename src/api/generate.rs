@@ -124,7 +124,7 @@ where
         let dry = dry_sampler(&model, &options.sampling).await?;
         off_the_reactor(record.body_bytes(), move || {
             let prompts = tokenise(&model)?;
-            let dry = dry.as_deref();
+            let dry = dry.as_ref();
             submit(&model, &options, dry, &record, logprobs, echo_logprobs, deadline, &prompts)
         })
         .await
@@ -155,7 +155,7 @@ async fn dry_sampler(
 fn submit(
     model: &Model,
     options: &Options,
-    dry: Option<&DrySampler>,
+    dry: Option<&Arc<DrySampler>>,
     record: &Record,
     logprobs: Option<u32>,
     echo_logprobs: bool,

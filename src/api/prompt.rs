@@ -205,7 +205,7 @@ pub(super) fn sequences(
     model: &Model,
     id: &str,
     options: &Options,
-    dry: Option<&DrySampler>,
+    dry: Option<&Arc<DrySampler>>,
     logprobs: Option<u32>,
     echo_logprobs: bool,
     prompts: &[Tokenised],

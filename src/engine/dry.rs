@@ -16,10 +16,9 @@ use super::SamplingParams;
 /// Bytes of a sequence breaker that llama.cpp looks at.
 const LOOKED_AT: usize = 40;
 
-/// A DRY sampler that has seen no token. A clone has its own copy of all that it knows of breakers.
-#[derive(Clone)]
+/// A DRY sampler that has seen no token.
 pub struct DrySampler {
-    made_with: Arc<DryParams>,
+    made_with: DryParams,
     sampler: LlamaSampler,
 }
 
@@ -76,11 +75,12 @@ impl DrySampler {
             params.last_n,
             &params.breakers,
         );
-        Self { made_with: Arc::new(params), sampler }
+        Self { made_with: params, sampler }
     }
 
-    pub(super) fn into_sampler(self) -> LlamaSampler {
-        self.sampler
+    /// A sampler for one sequence, with a copy of all that is known of breakers.
+    pub(super) fn copy(&self) -> LlamaSampler {
+        self.sampler.clone()
     }
 }
 
@@ -101,7 +101,7 @@ impl DrySamplers {
 
     fn find_made(&self, params: &DryParams) -> Option<Arc<DrySampler>> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = latest.iter().position(|known| *known.made_with == *params)?;
+        let at = latest.iter().position(|known| known.made_with == *params)?;
         let known = latest.remove(at)?;
         latest.push_front(known.clone());
         Some(known)

@@ -61,7 +61,7 @@ impl Sampler {
     /// sampler that is not given is made, which takes long.
     pub(crate) fn new(
         params: &SamplingParams,
-        mut dry: Option<DrySampler>,
+        dry: Option<&DrySampler>,
         model: &LlamaModel,
         n_ctx: u32,
         end_tokens: &[Token],
@@ -108,10 +108,8 @@ impl Sampler {
             _ => First::All,
         };
         let chain = (first != First::Argmax).then(|| {
-            let mut samplers: Vec<_> = active
-                .iter()
-                .map(|&kind| build(params, kind, &mut dry, model, n_ctx, seed))
-                .collect();
+            let mut samplers: Vec<_> =
+                active.iter().map(|&kind| build(params, kind, dry, model, n_ctx, seed)).collect();
             samplers.push(match params.mirostat {
                 1 => {
                     let (tau, eta) = (params.mirostat_tau, params.mirostat_eta);
@@ -212,7 +210,7 @@ fn is_active(p: &SamplingParams, kind: SamplerKind) -> bool {
 fn build(
     p: &SamplingParams,
     kind: SamplerKind,
-    dry: &mut Option<DrySampler>,
+    dry: Option<&DrySampler>,
     model: &LlamaModel,
     n_ctx: u32,
     seed: u32,
@@ -228,9 +226,10 @@ fn build(
             p.frequency_penalty,
             p.presence_penalty,
         ),
-        SamplerKind::Dry => {
-            dry.take().unwrap_or_else(|| DrySampler::new(p, model, n_ctx)).into_sampler()
-        }
+        SamplerKind::Dry => match dry {
+            Some(dry) => dry.copy(),
+            None => DrySampler::new(p, model, n_ctx).copy(),
+        },
         SamplerKind::TopNSigma => LlamaSampler::top_n_sigma(p.top_n_sigma),
         SamplerKind::TopK => LlamaSampler::top_k(i32::try_from(p.top_k).unwrap_or(i32::MAX)),
         SamplerKind::TypP => LlamaSampler::typical(p.typical_p, min_keep),

@@ -31,6 +31,9 @@ pub(super) struct Part {
     first: i32,
 }
 
+/// Deeper in a sequence the attention of a token that nobody reads may cost more than a pass.
+const SHALLOW: usize = 1024;
+
 impl Worker<'_> {
     pub(super) fn plan(&mut self) -> Vec<Part> {
         let wants: Vec<_> = self.slots.iter().map(Slot::want).collect();
@@ -302,21 +305,31 @@ impl Worker<'_> {
     /// Tokens to add behind each part of a step that reads several prompts (see
     /// [`schedule::padding`]).
     fn padding(&self, parts: &[Part]) -> Vec<usize> {
-        let none = || vec![0; parts.len()];
-        if !self.limits.can_truncate || self.kind != StepKind::Prompts || parts.len() < 2 {
-            return none();
-        }
+        let applies = self.limits.can_truncate && self.kind == StepKind::Prompts;
+        // llama.cpp computes together only sequences whose numbers follow one another.
+        let runs = parts.chunk_by(|a, b| a.slot + 1 == b.slot);
+        let padding: Vec<usize> = runs
+            .flat_map(|run| if applies { self.padding_of(run) } else { vec![0; run.len()] })
+            .collect();
+        let tokens = parts.iter().map(|part| part.share).chain(padding.iter().copied());
+        if tokens.sum::<usize>() <= self.limits.n_batch { padding } else { vec![0; parts.len()] }
+    }
+
+    /// The same for sequences that are computed together.
+    fn padding_of(&self, parts: &[Part]) -> Vec<usize> {
         let shares: Vec<usize> = parts.iter().map(|part| part.share).collect();
         let most = shares.iter().copied().max().unwrap_or(0);
-        let fits = parts
-            .iter()
-            .all(|part| self.slots[part.slot].tokens.len() + most <= self.limits.n_ctx_slot);
+        let fits = parts.iter().all(|part| {
+            let held = self.slots[part.slot].tokens.len();
+            held <= SHALLOW && held + most <= self.limits.n_ctx_slot
+        });
         // Fewer tokens of a sequence than a tile are computed by other kernels, which round
         // differently: padding must not make a tile of them.
         let alike = shares.iter().all(|&share| (share < TILE) == (most < TILE));
         let padding = schedule::padding(&shares, self.pace.tokens_per_pass());
         let tokens: usize = shares.iter().chain(&padding).sum();
-        if fits && alike && tokens <= self.limits.n_batch { padding } else { none() }
+        let one_pass = tokens <= self.context.n_ubatch() as usize;
+        if fits && alike && one_pass { padding } else { vec![0; parts.len()] }
     }
 
     /// Puts a token into the batch whose result nobody reads.
