@@ -82,7 +82,14 @@ impl Worker<'_> {
         }
         let decoding = wants.iter().filter(|w| **w == Want::Decode && !hold).count();
         let waiting = wants.iter().filter(|w| w.unread() > 0).count();
-        self.pace.prompt_budget(waiting, decoding, self.limits.n_batch)
+        let budget = self.pace.prompt_budget(waiting, decoding, self.limits.n_batch);
+        let all: usize = wants.iter().map(Want::unread).sum();
+        // A small rest would have a step, and a pass through the weights, to itself.
+        if waiting > 1 && all <= (budget + budget / 4).min(self.limits.n_batch) {
+            all
+        } else {
+            budget
+        }
     }
 
     /// Whether this step leaves out the running streams (see [`schedule::hold`]).
