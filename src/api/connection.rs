@@ -201,17 +201,16 @@ async fn answer(
     let mut response = router.oneshot(request).await.into_response();
     // A body that did not come in time is not waited for any longer.
     let too_slow = response.status() == StatusCode::REQUEST_TIMEOUT;
-    progress.lock().too_slow = too_slow;
-    let rest = {
+    let (rest, large_rest) = {
         let mut state = progress.lock();
-        state.takes_rest = false;
-        state.rest.take()
+        (state.too_slow, state.takes_rest) = (too_slow, false);
+        (state.rest.take(), state.large_rest)
     };
     let next = !too_slow && !asks && !last && !closes(response.headers());
     let close = match rest {
         Some(rest) if next => !swallow(rest, &progress).await,
         Some(_) => true,
-        None => too_slow || progress.lock().large_rest,
+        None => too_slow || large_rest,
     };
     if close {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -164,9 +164,10 @@ fn submit(
 ) -> Result<Running, ApiError> {
     record.prompt_tokens(prompts.iter().map(|p| p.tokens.len()).sum());
     let mut sequences =
-        prompt::sequences(model, record.id(), options, dry, logprobs, echo_logprobs, prompts)?;
+        prompt::sequences(model, record.id(), options, logprobs, echo_logprobs, prompts)?;
     for sequence in &mut sequences {
         sequence.deadline = deadline;
+        sequence.dry = dry.cloned();
     }
     let prompt_tokens = prompts.iter().map(|p| p.tokens.len()).collect();
     let choices = prompts

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::wire::{Bias, BiasTarget, Conversation, Options, Prompt, PromptPiece};
 use super::{ApiError, Model};
 use crate::chat::{RenderRequest, Rendered};
-use crate::engine::{DrySampler, GenerationRequest, Token, Vocabulary};
+use crate::engine::{GenerationRequest, Token, Vocabulary};
 
 /// A prompt that fits into a slot.
 #[derive(Debug)]
@@ -200,12 +200,11 @@ fn biases(vocabulary: &Vocabulary, all: &[Bias]) -> Result<Arc<[(Token, f32)]>, 
     Ok(by_token.into())
 }
 
-/// `n` sequences for each prompt, those of the first prompt first.
+/// `n` sequences for each prompt, those of the first prompt first; without deadline and DRY sampler.
 pub(super) fn sequences(
     model: &Model,
     id: &str,
     options: &Options,
-    dry: Option<&Arc<DrySampler>>,
     logprobs: Option<u32>,
     echo_logprobs: bool,
     prompts: &[Tokenised],
@@ -224,7 +223,7 @@ pub(super) fn sequences(
             message_starts: prompt.message_starts.clone(),
             max_tokens: options.max_tokens,
             sampling,
-            dry: dry.cloned(),
+            dry: None,
             stop: options.stop.clone(),
             top_logprobs: logprobs,
             prompt_logprobs: logprobs.filter(|_| echo_logprobs),

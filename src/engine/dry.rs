@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::sampling::LlamaSampler;
 
 use super::SamplingParams;
+use super::sampler::look_back;
 
 /// Bytes of a sequence breaker that llama.cpp looks at.
 const LOOKED_AT: usize = 40;
@@ -42,7 +43,6 @@ impl fmt::Debug for DrySampler {
 
 impl DryParams {
     fn new(p: &SamplingParams, n_ctx: u32) -> Self {
-        let n_ctx = i32::try_from(n_ctx).unwrap_or(i32::MAX);
         // A C string ends at its first NUL.
         let usable = |s: &&String| !s.is_empty() && !s.contains('\0');
         let mut breakers: Vec<_> = p.dry_sequence_breakers.iter().filter(usable).cloned().collect();
@@ -53,8 +53,7 @@ impl DryParams {
             multiplier: p.dry_multiplier,
             base: p.dry_base,
             allowed_length: p.dry_allowed_length,
-            // llama.cpp allocates what it looks back on.
-            last_n: if p.dry_penalty_last_n < 0 { n_ctx } else { p.dry_penalty_last_n.min(n_ctx) },
+            last_n: look_back(p.dry_penalty_last_n, n_ctx),
             breakers,
         }
     }
@@ -94,13 +93,17 @@ impl DrySamplers {
     /// One may know of a million tokens that hold a breaker.
     const MOST: usize = 4;
 
+    fn latest(&self) -> MutexGuard<'_, VecDeque<Arc<DrySampler>>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The one for these parameters, if it is there.
     pub(super) fn find(&self, p: &SamplingParams, n_ctx: u32) -> Option<Arc<DrySampler>> {
         self.find_made(&DryParams::new(p, n_ctx))
     }
 
     fn find_made(&self, params: &DryParams) -> Option<Arc<DrySampler>> {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.latest();
         let at = latest.iter().position(|known| known.made_with == *params)?;
         let known = latest.remove(at)?;
         latest.push_front(known.clone());
@@ -120,7 +123,7 @@ impl DrySamplers {
         }
         // Without the lock: requests with other parameters need not wait.
         let new = Arc::new(DrySampler::made(params, model));
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.latest();
         latest.push_front(new.clone());
         latest.truncate(Self::MOST);
         new

@@ -207,6 +207,13 @@ fn is_active(p: &SamplingParams, kind: SamplerKind) -> bool {
     }
 }
 
+/// Tokens to look back on, of `n` that were asked for (negative: all of `n_ctx`). llama.cpp allocates
+/// them.
+pub(super) fn look_back(n: i32, n_ctx: u32) -> i32 {
+    let most = i32::try_from(n_ctx).unwrap_or(i32::MAX);
+    if n < 0 { most } else { n.min(most) }
+}
+
 fn build(
     p: &SamplingParams,
     kind: SamplerKind,
@@ -216,12 +223,10 @@ fn build(
     seed: u32,
 ) -> LlamaSampler {
     let min_keep = p.min_keep as usize;
-    let most = i32::try_from(n_ctx).unwrap_or(i32::MAX);
     match kind {
         SamplerKind::Penalties => LlamaSampler::penalties(
             model.n_vocab(),
-            // llama.cpp allocates what it looks back on.
-            if p.repeat_last_n < 0 { most } else { p.repeat_last_n.min(most) },
+            look_back(p.repeat_last_n, n_ctx),
             p.repeat_penalty,
             p.frequency_penalty,
             p.presence_penalty,

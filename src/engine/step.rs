@@ -12,7 +12,7 @@ use super::pace::{LONGEST_STEP, TILE};
 use super::schedule::{self, StepKind, Want};
 use super::slot::{Phase, Slot, Work};
 use super::worker::Worker;
-use super::{FinishReason, GenerationError, GenerationEvent, OutputToken, logits};
+use super::{FinishReason, GenerationError, GenerationEvent, OutputToken, Token, logits};
 
 /// How a step that did not fail ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,7 +182,8 @@ impl Worker<'_> {
         let mut filler = fillers.iter().peekable();
         for (part, &padding) in parts.iter_mut().zip(&padding) {
             while let Some(&slot) = filler.next_if(|&&slot| slot < part.slot) {
-                self.fill(slot)?;
+                let tokens = &self.slots[slot].tokens;
+                self.fill(slot, tokens.last().copied(), tokens.len())?;
             }
             part.first = self.batch.n_tokens();
             let state = &self.slots[part.slot];
@@ -208,12 +209,9 @@ impl Worker<'_> {
                 }
             }
             let held = state.tokens.len() + tokens.len();
-            let last = LlamaToken(tokens.last().copied().unwrap_or(0));
+            let last = tokens.last().copied();
             for position in held..held + padding {
-                // Nobody reads what comes of it, and it is removed below.
-                self.batch
-                    .add(last, position as i32, &[part.slot as i32], false)
-                    .map_err(|_| DecodeError::NoKvCacheSlot)?;
+                self.fill(part.slot, last, position)?;
             }
         }
         let start = Instant::now();
@@ -221,13 +219,10 @@ impl Worker<'_> {
         let compute = || self.context.decode(&mut self.batch);
         let (decoded, progress) = interrupt::watched(watch, compute);
         for &slot in &fillers {
-            let (seq, held) = (slot as u32, self.slots[slot].tokens.len() as u32);
-            // Only memory that can be cut is filled.
-            let _ = self.context.clear_kv_cache_seq(Some(seq), Some(held), None);
+            self.remove_filling(slot, self.slots[slot].tokens.len());
         }
         for (part, _) in parts.iter().zip(&padding).filter(|&(_, &padding)| padding > 0) {
-            let held = (self.slots[part.slot].tokens.len() + part.share) as u32;
-            let _ = self.context.clear_kv_cache_seq(Some(part.slot as u32), Some(held), None);
+            self.remove_filling(part.slot, self.slots[part.slot].tokens.len() + part.share);
         }
         if let (Some(why), true, [part]) = (progress.interruption, decoded.is_err(), &*parts) {
             tracing::debug!(?why, slot = part.slot, prompt, "a step was ended early");
@@ -312,14 +307,15 @@ impl Worker<'_> {
     /// Tokens to add behind each part of a step that reads several prompts (see
     /// [`schedule::padding`]).
     fn padding(&self, parts: &[Part]) -> Vec<usize> {
-        let applies = self.limits.can_truncate && self.kind == StepKind::Prompts;
+        let none = vec![0; parts.len()];
+        if !self.limits.can_truncate || self.kind != StepKind::Prompts {
+            return none;
+        }
         // llama.cpp computes together only sequences whose numbers follow one another.
         let runs = parts.chunk_by(|a, b| a.slot + 1 == b.slot);
-        let padding: Vec<usize> = runs
-            .flat_map(|run| if applies { self.padding_of(run) } else { vec![0; run.len()] })
-            .collect();
+        let padding: Vec<usize> = runs.flat_map(|run| self.padding_of(run)).collect();
         let tokens = parts.iter().map(|part| part.share).chain(padding.iter().copied());
-        if tokens.sum::<usize>() <= self.limits.n_batch { padding } else { vec![0; parts.len()] }
+        if tokens.sum::<usize>() <= self.limits.n_batch { padding } else { none }
     }
 
     /// The same for sequences that are computed together.
@@ -339,13 +335,22 @@ impl Worker<'_> {
         if fits && alike && one_pass { padding } else { vec![0; parts.len()] }
     }
 
-    /// Puts a token into the batch whose result nobody reads.
-    fn fill(&mut self, slot: usize) -> Result<(), DecodeError> {
-        let tokens = &self.slots[slot].tokens;
-        let token = LlamaToken(tokens.last().copied().unwrap_or(0));
+    /// Puts a token into the batch whose result nobody reads; any will do.
+    fn fill(
+        &mut self,
+        slot: usize,
+        token: Option<Token>,
+        position: usize,
+    ) -> Result<(), DecodeError> {
         self.batch
-            .add(token, tokens.len() as i32, &[slot as i32], false)
+            .add(LlamaToken(token.unwrap_or(0)), position as i32, &[slot as i32], false)
             .map_err(|_| DecodeError::NoKvCacheSlot)
+    }
+
+    /// Removes such tokens from the slot's memory, which holds `held` that count. Only memory that
+    /// can be cut is filled.
+    fn remove_filling(&mut self, slot: usize, held: usize) {
+        let _ = self.context.clear_kv_cache_seq(Some(slot as u32), Some(held as u32), None);
     }
 
     /// After a good decode: the sequences hold the new tokens; then sample and emit.

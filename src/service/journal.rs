@@ -83,9 +83,7 @@ pub(super) struct Journal;
 
 impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut entry = Entry { metadata: event.metadata(), fields: Vec::new() };
-        event.record(&mut entry);
-        QUEUE.push(entry, PATIENCE);
+        QUEUE.push(Entry::of(event), PATIENCE);
     }
 }
 
@@ -107,6 +105,12 @@ impl Visit for Entry {
 }
 
 impl Entry {
+    fn of(event: &Event<'_>) -> Self {
+        let mut entry = Self { metadata: event.metadata(), fields: Vec::new() };
+        event.record(&mut entry);
+        entry
+    }
+
     /// Says in the message that so many before it were dropped.
     fn note(&mut self, lost: u64) {
         if let Some((_, message)) = self.fields.iter_mut().find(|(f, _)| f.name() == "message") {
@@ -220,9 +224,7 @@ mod tests {
         struct Catch(Arc<Mutex<Option<Entry>>>);
         impl<S: Subscriber> Layer<S> for Catch {
             fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-                let mut entry = Entry { metadata: event.metadata(), fields: Vec::new() };
-                event.record(&mut entry);
-                *self.0.lock().unwrap() = Some(entry);
+                *self.0.lock().unwrap() = Some(Entry::of(event));
             }
         }
         let caught = Arc::default();
