@@ -14,7 +14,7 @@ use crate::config::Settings;
 ///
 /// Only their hashes are kept: hashes have one length, so a comparison tells nothing of a key's
 /// length, and there is nothing to leak into a log.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Keys {
     hashes: Vec<[u8; 32]>,
 }
@@ -84,6 +84,11 @@ pub fn load_keys(settings: &Settings) -> Result<Keys, KeyError> {
 impl Keys {
     fn add(&mut self, key: &[u8]) {
         self.hashes.push(Sha256::digest(key).into());
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.hashes.len()
     }
 
     /// Whether no key is asked for.

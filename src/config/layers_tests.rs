@@ -127,6 +127,7 @@ fn values_are_checked_against_each_other() {
     assert!(error(&["--log-level", "infos"]).contains("did you mean info?"));
     assert!(error(&["--chat-template", "lama3"]).contains("no Jinja text; did you mean llama3?"));
     assert!(error(&["--host", "http://a"]).contains("scheme"));
+    assert!(error(&["--alias", "a\nb"]).contains("control character"));
     assert!(
         error(&["--chat-template", "{{ a }}", "--chat-template-file", "b"])
             .contains("one of the two")

@@ -19,6 +19,11 @@ pub(crate) fn validate(loaded: &mut Loaded) -> Result<(), ConfigError> {
     if loaded.settings.model.alias.iter().any(|name| name.trim().is_empty()) {
         return Err(wrong(loaded, "model.alias", "a name is empty; leave it out"));
     }
+    if loaded.settings.model.alias.iter().any(|name| name.contains(char::is_control)) {
+        // It stands in log lines.
+        let problem = "a name holds a control character, such as a line break; leave it out";
+        return Err(wrong(loaded, "model.alias", problem));
+    }
     if loaded.settings.model.path.as_deref() == Some(Path::new("")) {
         return Err(wrong(loaded, "model.path", "the path is empty; name a GGUF file"));
     }

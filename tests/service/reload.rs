@@ -73,7 +73,7 @@ fn new_keys_count_at_once_and_connections_stay() {
     manager.wait_for_name("READY");
     let mut connection = Connection::open(&service.base());
     assert_eq!((connection.ask("key-before"), connection.ask("key-after")), (200, 401));
-    files.write("keys", "key-after\n");
+    files.write("keys", "key-after\nanother-one\n");
     reload(&service, &mut manager);
     assert_eq!((connection.ask("key-before"), connection.ask("key-after")), (401, 200));
     // A file without keys would open the server.
@@ -83,6 +83,7 @@ fn new_keys_count_at_once_and_connections_stay() {
     assert_eq!((connection.ask("key-before"), connection.ask("key-after")), (401, 200));
     let log = service.log();
     assert!(!log.contains("key-before") && !log.contains("key-after"), "{log}");
+    assert!(log.contains("the API keys changed: 2 instead of 1"), "{log}");
 }
 
 #[test]

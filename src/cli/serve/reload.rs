@@ -33,8 +33,11 @@ impl Reloader {
         let keys = api::load_keys(&new.settings).map_err(|error| error.to_string())?;
         self.log.set_level(&new.settings.log.level).map_err(|error| error.to_string())?;
         self.report(&new);
-        if keys.is_empty() && !state.keys().is_empty() {
+        let before = state.keys();
+        if keys.is_empty() && !before.is_empty() {
             tracing::warn!("no API key is asked for any more: the settings name none");
+        } else if keys != *before {
+            tracing::info!("the API keys changed: {} instead of {}", keys.len(), before.len());
         }
         let merged = merge(&self.current.settings, &new.settings);
         self.current = Loaded { settings: merged, ..new };
