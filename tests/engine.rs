@@ -294,6 +294,35 @@ fn without_flash_attention_an_answer_does_not_depend_on_how_its_prompt_was_read(
 }
 
 #[test]
+fn a_prompt_between_running_streams_is_read_as_it_is_alone() {
+    let engine = load(params(3, 6144));
+    let mut prompt = engine.vocabulary().tokenize(&"Say: cat. ".repeat(99), true, true);
+    prompt.truncate(600);
+    let read = || {
+        let mut asked = completion(&engine, &prompt);
+        (asked.id_slot, asked.top_logprobs, asked.cache_prompt) = (Some(1), Some(5), false);
+        let tokens = collect(submit(&engine, asked)).tokens;
+        tokens.into_iter().map(|t| (t.id, t.logprobs.unwrap().logprob)).collect::<Vec<_>>()
+    };
+    let running = || engine.slots().iter().filter(|s| s.processing && s.generating).count();
+    let alone = read();
+    let streams: Vec<_> = [0, 2]
+        .map(|slot| {
+            let mut stream = request(&engine, "Count");
+            stream.sampling.ignore_eos = true;
+            (stream.id_slot, stream.max_tokens) = (Some(slot), Some(1500));
+            submit(&engine, stream)
+        })
+        .into_iter()
+        .collect();
+    wait_until("two streams run", || running() == 2);
+    assert_eq!(read(), alone);
+    wait_until("the two go on alone", || running() == 2);
+    drop(streams);
+    wait_until("their slots are free", || running() == 0);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_text_and_another_seed_another() {
     let engine = load(params(1, 1024));
     let sample = |seed| {

@@ -158,25 +158,11 @@ pub(crate) fn kind(wants: &[Want], last: StepKind, hold: bool) -> StepKind {
 }
 
 /// One token for each running stream, as far as there is room.
-///
-/// Prompts that lie between them get one as well, unless they are deep in: beside a gap the
-/// streams would be computed apart, and each part reads all weights.
 pub(crate) fn plan_streams(wants: &[Want], n_batch: usize) -> Vec<usize> {
-    /// Tokens. A single token costs little attention up to here.
-    const SHALLOW: usize = 1024;
     let mut share = vec![0; wants.len()];
-    let mut room = n_batch;
-    let decodes = |want: &Want| *want == Want::Decode;
-    let closes = |want: &Want| matches!(want, Want::Prompt { read, .. } if *read < SHALLOW);
-    for slot in (0..wants.len()).filter(|&slot| decodes(&wants[slot])).take(room) {
+    let decodes = |slot: &usize| wants[*slot] == Want::Decode;
+    for slot in (0..wants.len()).filter(decodes).take(n_batch) {
         share[slot] = 1;
-        room -= 1;
-    }
-    let ends = (wants.iter().position(decodes), wants.iter().rposition(decodes));
-    if let (Some(first), Some(last)) = ends {
-        for slot in (first..last).filter(|&slot| closes(&wants[slot])).take(room) {
-            share[slot] = 1;
-        }
     }
     share
 }
@@ -266,7 +252,8 @@ fn for_oldest(prompts: usize, budget: usize, step: u64) -> usize {
 /// of no use, so that llama.cpp computes the step in one pass.
 ///
 /// Sequences whose numbers do not follow one another are computed apart, and each pass reads all
-/// weights. A token more is cheaper than a pass, but many are not.
+/// weights. A token more is cheaper than a pass, but many are not. A token of a prompt that is
+/// being read would do as well, but its next chunks would begin elsewhere, and round differently.
 pub(crate) fn fillers(slots: &[usize]) -> Vec<usize> {
     const MOST: usize = 2;
     let gaps = slots.windows(2).map(|pair| pair[0] + 1..pair[1]);
@@ -370,14 +357,10 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_between_running_streams_moves_so_that_they_are_computed_together() {
-        let deep = Want::Prompt { remaining: 500, most: usize::MAX, read: 5000, arrival: 4 };
-        let wants =
-            [Want::Decode, prompt(500, 2), Want::Decode, prompt(500, 1), deep, Want::Decode];
-        assert_eq!(plan_streams(&wants, 2048), [1, 1, 1, 1, 0, 1]);
-        assert_eq!(plan_streams(&wants, 4), [1, 1, 1, 0, 0, 1]);
-        assert_eq!(plan_streams(&wants, 2), [1, 0, 1, 0, 0, 0]);
-        assert_eq!(plan_streams(&[prompt(500, 2), Want::Decode, prompt(500, 2)], 9), [0, 1, 0]);
+    fn a_step_of_streams_leaves_prompts_alone_whose_chunks_would_be_others_then() {
+        let wants = [Want::Decode, prompt(500, 2), Want::Decode, Want::Nothing, Want::Decode];
+        assert_eq!(plan_streams(&wants, 2048), [1, 0, 1, 0, 1]);
+        assert_eq!(plan_streams(&wants, 2), [1, 0, 1, 0, 0]);
     }
 
     #[test]
