@@ -9,6 +9,9 @@ use super::nearest::suggestion;
 use super::origin::Origin;
 use super::syntax::{Syntax, parse};
 
+/// What is wrong with a variable that has bytes which are no text.
+pub(crate) const NOT_TEXT: &str = "the value is not UTF-8 text; set it to UTF-8 text";
+
 /// A variable and where it was set.
 #[derive(Debug, Clone)]
 pub(crate) struct Variable {
@@ -137,7 +140,7 @@ impl<'a> Layer<'a> {
             ConfigError::new(origin.error_kind(), format!("{named} ({}): {problem}", key.path))
         };
         let Some(text) = variable.value.as_deref() else {
-            return Err(wrong("the value is not UTF-8 text; set it to UTF-8 text"));
+            return Err(wrong(NOT_TEXT));
         };
         // Compose files pass unset values on as empty ones.
         if text.trim().is_empty() {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
 use super::catalogue::{Key, key, keys};
 use super::env_file;
-use super::environment::{self, Variable};
+use super::environment::{self, NOT_TEXT, Variable};
 use super::error::{ConfigError, ErrorKind};
 use super::flags::{self, FlagValue};
 use super::names::{CONFIG_VARIABLE, MODEL_ALIAS, MODEL_FILE};
@@ -38,6 +39,8 @@ pub struct Loaded {
     pub origins: Origins,
     /// What was set and has no effect, or another one than asked for; one line each.
     pub warnings: Vec<String>,
+    /// Pipes that settings were read from (`--config <(..)`): they say nothing a second time.
+    pub pipes: Vec<PathBuf>,
 }
 
 /// One setting with its value and origin.
@@ -105,11 +108,12 @@ pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
         })
         .collect();
 
-    let named_in = |variables: &[Variable]| {
-        let variable = variables.iter().rev().find(|variable| variable.name == CONFIG_VARIABLE)?;
-        variable.value.clone().filter(|value| !value.is_empty()).map(PathBuf::from)
+    let file = match sources.file {
+        None => named_in(&environment)?.or(named_in(&from_env_file)?),
+        named => named,
     };
-    let file = sources.file.or_else(|| named_in(&environment)).or_else(|| named_in(&from_env_file));
+    let pipes = file.iter().chain(&sources.env_file).filter(|path| is_pipe(path));
+    let pipes = pipes.cloned().collect();
 
     let mut assignments = match file {
         Some(path) => file::read(&path)?,
@@ -118,7 +122,24 @@ pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
     assignments.extend(environment::assignments(&from_env_file, &mut warnings)?);
     assignments.extend(environment::assignments(&environment, &mut warnings)?);
     assignments.extend(flags::assignments(&sources.flags)?);
-    merge(assignments, warnings)
+    Ok(Loaded { pipes, ..merge(assignments, warnings)? })
+}
+
+/// The settings file that the variables name.
+fn named_in(variables: &[Variable]) -> Result<Option<PathBuf>, ConfigError> {
+    let named = variables.iter().rev().find(|variable| variable.name == CONFIG_VARIABLE);
+    let Some(variable) = named else { return Ok(None) };
+    let Some(path) = &variable.value else {
+        // Serving without it might open the server to all.
+        let problem = format!("{CONFIG_VARIABLE}: {NOT_TEXT}");
+        return Err(ConfigError::new(variable.origin.error_kind(), problem));
+    };
+    Ok(Some(PathBuf::from(path)).filter(|path| !path.as_os_str().is_empty()))
+}
+
+/// Whether there is a pipe at `path`, which can be read only once.
+pub(crate) fn is_pipe(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
 /// Reads and checks a settings file alone.
@@ -166,7 +187,7 @@ pub(crate) fn merge(
         let origin = origins.get(&path);
         ConfigError::new(origin.error_kind(), format!("{origin}: {path}: {}", error.inner()))
     })?;
-    let mut loaded = Loaded { settings, origins, warnings };
+    let mut loaded = Loaded { settings, origins, warnings, pipes: Vec::new() };
     validate::validate(&mut loaded)?;
     Ok(loaded)
 }

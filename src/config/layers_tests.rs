@@ -114,6 +114,16 @@ fn files_that_cannot_be_read_are_told_apart() {
 }
 
 #[test]
+fn a_settings_file_whose_name_is_no_text_is_an_error_and_not_left_out() {
+    use std::os::unix::ffi::OsStringExt;
+    let name = OsString::from_vec(b"/etc/\xff.toml".to_vec());
+    let environment = vec![("STRIXHALO_CONFIG".into(), name)];
+    let error = load(Sources { environment, ..Sources::default() }).unwrap_err();
+    assert_eq!(error.exit_code(), 78);
+    assert!(error.to_string().starts_with("STRIXHALO_CONFIG: the value is not UTF-8"), "{error}");
+}
+
+#[test]
 fn values_are_checked_against_each_other() {
     let error = |arguments: &[&str]| {
         load(Sources { flags: line(arguments), ..Sources::default() }).unwrap_err().to_string()

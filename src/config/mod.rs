@@ -30,4 +30,5 @@ pub use reference::reference;
 pub use schema::schema_json;
 pub use settings::*;
 #[cfg(feature = "engine")]
+pub(crate) use layers::is_pipe;
 pub(crate) use validate::CHATML;

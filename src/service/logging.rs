@@ -8,8 +8,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
-use super::journal;
 use super::stderr::Stderr;
+use super::{journal, stderr};
 use crate::config::{LogColors, LogFormat, LogSettings};
 
 /// Why logging could not be set up, or its level not be changed.
@@ -52,6 +52,9 @@ pub fn init(settings: &LogSettings) -> Result<LogControl, LoggingError> {
         LogFormat::Text | LogFormat::Json => false,
     };
     let journal = wanted.then(journal::layer);
+    if settings.format == LogFormat::Json {
+        stderr::speak_json();
+    }
     let output = match (&settings.format, &journal) {
         // Told apart below, so that the type of the subscriber stays one.
         (_, Some(Ok(_))) => None,

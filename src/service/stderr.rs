@@ -1,19 +1,45 @@
 //! Log lines on stderr that neither end the server nor hold it up.
 
-use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
+use serde_json::json;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+
+use super::journal;
 
 /// How long a reader that is behind is waited for, once; until it reads again, lines are dropped.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// A pipe that is ready takes this much without blocking (POSIX's PIPE_BUF on Linux).
 const PIPE_BUF: usize = 4096;
+/// A terminal that is ready may yet take nothing.
+const NEXT_TRY: Duration = Duration::from_millis(1);
 
 /// Lines that could not be written since the last one that was.
 static LOST: AtomicU64 = AtomicU64::new(0);
+/// The last line was written in part.
+static BROKEN: AtomicBool = AtomicBool::new(false);
+/// Lines are JSON objects.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// A terminal that is ready may take one byte only, and then holds up whoever writes more. This
+/// way to it does not; stderr itself is shared with the shell, which would not expect that of it.
+static TERMINAL: LazyLock<Option<File>> = LazyLock::new(|| {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(flags.bits().cast_signed());
+    // Another user's terminal cannot be opened.
+    io::stderr().is_terminal().then(|| options.open("/proc/self/fd/2").ok()).flatten()
+});
 
 /// Writes whole lines, or drops them: a full disk and a closed or stuck pipe are the log's
 /// trouble, not that of the requests whose threads write it.
@@ -22,18 +48,32 @@ pub(super) struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut stderr = io::stderr().lock();
+        let stderr = io::stderr().lock();
         let lost = LOST.load(Ordering::Relaxed);
+        let mut text = Vec::new();
+        if BROKEN.load(Ordering::Relaxed) {
+            text.push(b'\n');
+        }
+        if lost > 0 {
+            text.extend(shown("WARN", &note(lost)).into_bytes());
+        }
+        let first = text.len();
+        text.extend(line);
         let patience = if lost == 0 { PATIENCE } else { Duration::ZERO };
-        let note = match lost {
-            0 => String::new(),
-            n => format!("({n} log lines before this one could not be written)\n"),
+        let written = match &*TERMINAL {
+            Some(terminal) => write_in_time(terminal, &text, patience),
+            None => write_in_time(stderr, &text, patience),
         };
-        let written = [note.as_bytes(), line]
-            .into_iter()
-            .flat_map(|text| text.chunks(PIPE_BUF))
-            .all(|part| takes_more(patience) && stderr.write_all(part).is_ok());
-        LOST.store(if written { 0 } else { lost + 1 }, Ordering::Relaxed);
+        let lost = match written {
+            all if all == text.len() => 0,
+            // Those before it have been told.
+            some if some >= first => 1,
+            _ => lost + 1,
+        };
+        LOST.store(lost, Ordering::Relaxed);
+        if written > 0 {
+            BROKEN.store(text.get(written - 1) != Some(&b'\n'), Ordering::Relaxed);
+        }
         Ok(line.len())
     }
 
@@ -42,11 +82,35 @@ impl Write for Stderr {
     }
 }
 
-/// Whether a write now would return at once, or does within `patience`.
-fn takes_more(patience: Duration) -> bool {
+fn note(lost: u64) -> String {
+    format!("({lost} log lines before this one could not be written)")
+}
+
+/// How much of `text` could be written to stderr, which `to` is or leads to, within `patience`.
+fn write_in_time(mut to: impl Write, text: &[u8], patience: Duration) -> usize {
+    let deadline = Instant::now() + patience;
+    let mut written = 0;
+    while written < text.len() && takes_more(deadline) {
+        let end = text.len().min(written + PIPE_BUF);
+        match to.write(&text[written..end]) {
+            Ok(0) => break,
+            Ok(n) => written += n,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
+                thread::sleep(NEXT_TRY);
+            }
+            Err(_) => break,
+        }
+    }
+    written
+}
+
+/// Whether stderr takes something now, or does before the deadline.
+fn takes_more(deadline: Instant) -> bool {
     let stderr = rustix::stdio::stderr();
-    let timeout = Timespec::try_from(patience).ok();
     loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).ok();
         match poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], timeout.as_ref()) {
             Ok(ready) => return ready > 0,
             Err(Errno::INTR) => {}
@@ -56,8 +120,27 @@ fn takes_more(patience: Duration) -> bool {
     }
 }
 
+/// From now on all that is said is a JSON object per line.
+pub(super) fn speak_json() {
+    JSON.store(true, Ordering::Relaxed);
+}
+
+/// A line outside the log, in the log's format.
+fn shown(level: &str, message: &str) -> String {
+    if !JSON.load(Ordering::Relaxed) {
+        return format!("{message}\n");
+    }
+    let mut timestamp = String::new();
+    // Writing to a string does not fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    format!("{}\n", json!({"timestamp": timestamp, "level": level, "message": message}))
+}
+
 /// Says the last word of a command, whatever becomes of it.
 pub(crate) fn say(message: &str) {
+    // The journal takes what begins a line for its priority.
+    let priority = if journal::is_stderr() { "<3>" } else { "" };
+    let text = shown("ERROR", &format!("strixhalo: {message}"));
     // `Stderr` does not fail.
-    let _ = Stderr.write(format!("strixhalo: {message}\n").as_bytes());
+    let _ = Stderr.write(format!("{priority}{text}").as_bytes());
 }

@@ -141,11 +141,11 @@ impl Service {
         kill_process(Pid::from_raw(id).unwrap(), signal).expect("it runs");
     }
 
-    /// Sets the limit of open files of the running process.
-    pub fn limit_descriptors(&self, n: u64) {
+    /// Sets a limit of the running process.
+    pub fn limit(&self, what: Resource, n: u64) {
         let id = i32::try_from(self.child.id()).unwrap();
         let limit = Rlimit { current: Some(n), maximum: Some(n) };
-        prlimit(Pid::from_raw(id), Resource::Nofile, limit).expect("it runs");
+        prlimit(Pid::from_raw(id), what, limit).expect("it runs");
     }
 
     /// Lowers the soft limit of open files of the running process, which it may raise again.

@@ -1,10 +1,11 @@
 //! Where the log goes, and what happens where it cannot go.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::Command;
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
 use crate::harness::{Start, chat, get, listener};
@@ -49,6 +50,64 @@ fn a_reader_of_the_log_that_is_stuck_or_gone_holds_no_request_up() {
         get(&format!("{base}/v1/models"));
     }
     drop(reader);
+    chat(&base);
+    service.signal(Signal::TERM);
+    assert_eq!(service.wait().code(), Some(0));
+}
+
+#[test]
+fn a_terminal_that_nobody_reads_holds_no_request_up() {
+    let (socket, base) = listener();
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let terminal = openpt(flags).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let end = File::options().write(true).open(name.to_str().unwrap()).unwrap();
+    let mut service = Start::with(&["--log-level", "trace"]).pass(socket).stderr(end).spawn();
+    for _ in 0..200 {
+        get(&format!("{base}/v1/models"));
+    }
+    chat(&base);
+    service.signal(Signal::TERM);
+    assert_eq!(service.wait().code(), Some(0));
+    drop(terminal);
+}
+
+#[test]
+fn what_json_lines_lack_is_told_as_one_of_them() {
+    let (socket, base) = listener();
+    let (reader, writer) = std::io::pipe().unwrap();
+    // Of a single page: a note alone would fill it.
+    rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
+    let flags = ["--log-level", "trace", "--log-format", "json"];
+    let _service = Start::with(&flags).pass(socket).stderr(writer).spawn();
+    for _ in 0..20 {
+        get(&format!("{base}/v1/models"));
+    }
+    let mut told = false;
+    for line in BufReader::new(reader).lines() {
+        let line: Value = serde_json::from_str(&line.unwrap()).expect("JSON");
+        let message = line["message"].as_str().unwrap();
+        if told && !message.contains("could not be written)") {
+            break;
+        }
+        told |= message.contains("could not be written)") && line["level"] == "WARN";
+        get(&format!("{base}/v1/models"));
+    }
+    assert!(told);
+}
+
+#[test]
+fn a_log_file_at_its_size_limit_stops_nothing() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let (socket, base) = listener();
+    let mut service =
+        Start::with(&["--log-level", "debug"]).pass(socket).stderr(file.reopen().unwrap()).spawn();
+    // What listens is ready before the process is.
+    chat(&base);
+    service.limit(Resource::Fsize, 1000);
+    chat(&base);
     chat(&base);
     service.signal(Signal::TERM);
     assert_eq!(service.wait().code(), Some(0));

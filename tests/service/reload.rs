@@ -87,6 +87,46 @@ fn new_keys_count_at_once_and_connections_stay() {
 }
 
 #[test]
+fn a_pipe_is_not_read_a_second_time() {
+    let files = Files::new("[server]\napi_keys = [\"one\"]\n", "");
+    mkfifo(&files.path("pipe"));
+    let pipe = files.path("pipe");
+    // As `--config <(..)` does: there once, and empty after that.
+    let text = std::thread::spawn({
+        let (from, to) = (files.path("s.toml"), pipe.clone());
+        move || fs::write(to, fs::read(from).unwrap()).unwrap()
+    });
+    let mut manager = Manager::new();
+    let service = Start::with(&["--port", "0", "--config", &pipe, &manager.variable()]).spawn();
+    let mut connection = Connection::open(&service.base());
+    text.join().unwrap();
+    assert_eq!((connection.ask("one"), connection.ask("")), (200, 401));
+    let status = reload(&service, &mut manager);
+    assert!(status.contains("is a pipe, which can be read only once"), "{status}");
+    assert_eq!((connection.ask("one"), connection.ask("")), (200, 401));
+}
+
+#[test]
+fn a_file_that_hangs_while_it_is_read_again_does_not_keep_the_server_from_stopping() {
+    let files = Files::new("", "one\n");
+    let mut manager = Manager::new();
+    let (config, variable) = (files.path("s.toml"), manager.variable());
+    let mut service = Start::with(&["--port", "0", "--config", &config, &variable]).spawn();
+    service.base();
+    fs::remove_file(&config).unwrap();
+    mkfifo(&config);
+    service.signal(Signal::HUP);
+    manager.wait_for_name("RELOADING");
+    service.signal(Signal::TERM);
+    assert_eq!(service.wait().code(), Some(0));
+}
+
+fn mkfifo(path: &str) {
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+}
+
+#[test]
 fn limits_sampling_and_log_level_change_and_all_else_waits_for_the_next_start() {
     let files = Files::new("[sampling]\ntop_k = 7\n", "");
     let mut manager = Manager::new();

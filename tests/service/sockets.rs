@@ -5,7 +5,7 @@ use std::io::{BufRead, Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal};
 
 use crate::harness::{ENDLESS, Start, begin_stream, chat, listener};
 
@@ -113,7 +113,7 @@ fn out_of_file_descriptors_clients_get_503_until_there_is_room_again() {
     chat(&base);
     let address = base.trim_start_matches("http://");
     let open = std::fs::read_dir(format!("/proc/{}/fd", service.id())).unwrap().count();
-    service.limit_descriptors(open as u64 + 8);
+    service.limit(Resource::Nofile, open as u64 + 8);
     let mut held: Vec<TcpStream> = Vec::new();
     let answer = loop {
         let mut client = TcpStream::connect(address).unwrap();

@@ -1,6 +1,9 @@
 //! SIGHUP: the settings are read again, and what can change in a running server changes.
 
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::decide::engine_limits;
 use crate::api::{self, AppState, Keys};
@@ -20,27 +23,38 @@ pub(super) struct Reloader {
     current: Loaded,
 }
 
+/// What was read.
+#[derive(Debug)]
+pub(super) struct New {
+    loaded: Loaded,
+    keys: Keys,
+}
+
 impl Reloader {
     pub(super) fn new(sources: Sources, log: LogControl, current: Loaded) -> Self {
         Self { sources, log, current }
     }
 
+    /// Reads on a thread of its own: a file on a network may be silent for minutes. An error is
+    /// one line.
+    pub(super) fn read(&self) -> JoinHandle<Result<New, String>> {
+        let (sources, pipes) = (self.sources.clone(), self.current.pipes.clone());
+        spawn_blocking(move || read(sources, &pipes))
+    }
+
     /// Takes over what can be taken over; on an error, which is one line, everything stays.
-    pub(super) fn reload(&mut self, state: &AppState) -> Result<(), String> {
-        // All mistakes of the settings are told, a line each.
-        let new = config::load(self.sources.clone())
-            .map_err(|error| error.to_string().replace('\n', "; "))?;
-        let keys = api::load_keys(&new.settings).map_err(|error| error.to_string())?;
-        self.log.set_level(&new.settings.log.level).map_err(|error| error.to_string())?;
-        self.report(&new);
+    pub(super) fn take_over(&mut self, state: &AppState, new: New) -> Result<(), String> {
+        let New { loaded, keys } = new;
+        self.log.set_level(&loaded.settings.log.level).map_err(|error| error.to_string())?;
+        self.report(&loaded);
         let before = state.keys();
         if keys.is_empty() && !before.is_empty() {
             tracing::warn!("no API key is asked for any more: the settings name none");
         } else if keys != *before {
             tracing::info!("the API keys changed: {} instead of {}", keys.len(), before.len());
         }
-        let merged = merge(&self.current.settings, &new.settings);
-        self.current = Loaded { settings: merged, ..new };
+        let merged = merge(&self.current.settings, &loaded.settings);
+        self.current = Loaded { settings: merged, ..loaded };
         self.apply(state, keys);
         Ok(())
     }
@@ -78,6 +92,24 @@ impl Reloader {
             }
         }
     }
+}
+
+/// `pipes`: what the start read and cannot be read again.
+fn read(sources: Sources, pipes: &[PathBuf]) -> Result<New, String> {
+    let used_up = |path: &Path| {
+        Err(format!("{} is a pipe, which can be read only once; name a file", path.display()))
+    };
+    if let Some(pipe) = pipes.first() {
+        return used_up(pipe);
+    }
+    // All mistakes of the settings are told, a line each.
+    let loaded = config::load(sources).map_err(|error| error.to_string().replace('\n', "; "))?;
+    match &loaded.settings.server.api_key_file {
+        Some(path) if config::is_pipe(path) => return used_up(path),
+        _ => {}
+    }
+    let keys = api::load_keys(&loaded.settings).map_err(|error| error.to_string())?;
+    Ok(New { loaded, keys })
 }
 
 fn is_at_once(key: &str) -> bool {

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use signal_hook::consts::SIGXFSZ;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use super::decide::{Decision, decide};
 use super::load::{Told, spawn};
-use super::reload::Reloader;
+use super::reload::{New, Reloader};
 use super::signals::{Asked, Signals, catch_hangups};
 use super::source::{Source, template_override};
 use super::supervise::{Pace, report_loading, send_heartbeats};
@@ -45,6 +48,8 @@ pub(super) fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> Result
         .map_err(|error| Failure::new(Exit::System, format!("cannot start threads: {error}")))?;
     let hangup = {
         let _runtime = runtime.enter();
+        // A log file that has reached its limit is like a full disk.
+        let _ = signal(SignalKind::from_raw(SIGXFSZ)).map_err(no_signals)?;
         catch_hangups().map_err(no_signals)?
     };
     let ended = prepare(&loaded).and_then(|(source, decision, keys)| {
@@ -148,12 +153,19 @@ impl Life {
         }));
         let mut failure = None;
         let mut serving: Option<String> = None;
+        let mut reload = Reload::None;
         loop {
             tokio::select! {
                 asked = self.signals.next() => match asked {
                     Asked::Stop => break,
-                    Asked::Reload => self.reload(serving.as_deref()),
+                    Asked::Reload => self.begin_reload(&mut reload, serving.is_some()),
                 },
+                read = reload.read() => {
+                    self.end_reload(read, serving.as_deref());
+                    if std::mem::take(&mut reload).is_asked_again() {
+                        self.begin_reload(&mut reload, serving.is_some());
+                    }
+                }
                 event = told.recv() => match event {
                     Some(Told::Ready(model)) => {
                         if let Some(reports) = reports.take() {
@@ -223,13 +235,23 @@ impl Life {
         }
     }
 
-    /// Reads the settings again. `serving` is the status of a server that is ready: only of such
-    /// a one does the manager want to hear about it.
-    fn reload(&mut self, serving: Option<&str>) {
-        if serving.is_some() {
-            self.notifier.reloading();
+    /// Begins to read the settings again; while that is done already, it is done once more after
+    /// it. Only of a server that is ready does the manager want to hear about it.
+    fn begin_reload(&mut self, reload: &mut Reload, serving: bool) {
+        match reload {
+            Reload::Reading { again, .. } => *again = true,
+            Reload::None => {
+                if serving {
+                    self.notifier.reloading();
+                }
+                *reload = Reload::Reading { read: self.reloader.read(), again: false };
+            }
         }
-        let note = match self.reloader.reload(&self.state) {
+    }
+
+    /// Takes over what was read. `serving` is the status of a server that is ready.
+    fn end_reload(&mut self, read: Result<New, String>, serving: Option<&str>) {
+        let note = match read.and_then(|new| self.reloader.take_over(&self.state, new)) {
             Ok(()) => {
                 tracing::info!("the settings were read again");
                 None
@@ -245,6 +267,34 @@ impl Life {
             (None, Some(note)) => self.notifier.status(&note),
             (None, None) => {}
         }
+    }
+}
+
+/// Whether the settings are being read again.
+#[derive(Debug, Default)]
+enum Reload {
+    #[default]
+    None,
+    Reading {
+        read: JoinHandle<Result<New, String>>,
+        /// Asked for since it began.
+        again: bool,
+    },
+}
+
+impl Reload {
+    /// Waits for what is read; for ever, if nothing is.
+    async fn read(&mut self) -> Result<New, String> {
+        match self {
+            Self::None => std::future::pending().await,
+            Self::Reading { read, .. } => {
+                read.await.unwrap_or_else(|error| Err(format!("a defect: {error}")))
+            }
+        }
+    }
+
+    fn is_asked_again(&self) -> bool {
+        matches!(self, Self::Reading { again: true, .. })
     }
 }
 
@@ -281,6 +331,17 @@ fn log_start(loaded: &Loaded, devices: &[engine::Device]) {
     }
 }
 
+/// What follows `curl` for a server at this address.
+fn base(address: &str, prefix: &str) -> String {
+    match address.strip_prefix("unix:") {
+        None => format!("{address}{prefix}"),
+        Some(path) => match path.strip_prefix('@') {
+            None => format!("--unix-socket {path} http://localhost{prefix}"),
+            Some(name) => format!("--abstract-unix-socket {name} http://localhost{prefix}"),
+        },
+    }
+}
+
 /// Says that the model is there, and what to try; gives it as one line for the service manager.
 fn announce(state: &AppState, model: &Model, demo: bool, address: &str) -> String {
     let facts = model.engine.facts();
@@ -300,7 +361,8 @@ fn announce(state: &AppState, model: &Model, demo: bool, address: &str) -> Strin
         );
     }
     tracing::info!(
-        "try it: curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d '{}'",
+        "try it: curl {}/v1/chat/completions -H 'Content-Type: application/json' -d '{}'",
+        base(address, &state.settings().server.api_prefix),
         r#"{"messages": [{"role": "user", "content": "Hello!"}]}"#
     );
     format!(
@@ -309,4 +371,16 @@ fn announce(state: &AppState, model: &Model, demo: bool, address: &str) -> Strin
         facts.n_slots,
         facts.n_ctx_slot
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base;
+
+    #[test]
+    fn the_command_to_try_fits_the_address_and_the_prefix() {
+        assert_eq!(base("http://127.0.0.1:80", "/llm"), "http://127.0.0.1:80/llm");
+        assert_eq!(base("unix:/run/s", ""), "--unix-socket /run/s http://localhost");
+        assert_eq!(base("unix:@s", "/a"), "--abstract-unix-socket s http://localhost/a");
+    }
 }
