@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, watch};
 
-use super::connection::{Stage, serve_connection};
+use super::connection::{Patience, Stage, serve_connection};
 use super::farewell::turn_away;
 use super::metrics::{Counts, Refusal};
 use super::socket::Stream;
@@ -26,7 +26,7 @@ const MOST_REFUSALS: usize = 64;
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 /// The same while there is no file descriptor: all others wait for it.
 const QUICK_REFUSAL_TIME: Duration = Duration::from_millis(10);
-/// Refused connections are news once in a while, not each.
+/// Refused and failed connections are news once in a while, not each.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 /// File descriptors beside connections: listeners, logs, files, the GPU.
 const OTHER_DESCRIPTORS: u64 = 256;
@@ -41,8 +41,7 @@ pub(super) async fn accept_loop(
 ) {
     let refusals = Arc::new(Semaphore::new(MOST_REFUSALS));
     let mut spare = spare();
-    let mut failing = false;
-    let mut warned = None;
+    let (mut warned, mut failed) = (None, None);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -50,15 +49,17 @@ pub(super) async fn accept_loop(
         };
         let error = match accepted {
             Ok(stream) => {
-                failing = false;
                 let settings = state.settings();
                 if let Some(open) = Open::enter(state.counts(), settings.limits.connections) {
-                    let header_timeout = Duration::from_secs(settings.limits.header_timeout);
+                    let patience = Patience {
+                        headers: Duration::from_secs(settings.limits.header_timeout),
+                        answer: Duration::from_secs(settings.limits.stream_stall_timeout),
+                    };
                     let connection = serve_connection(
                         stream,
                         router.clone(),
                         state.counts().clone(),
-                        header_timeout,
+                        patience,
                         stage.clone(),
                     );
                     tokio::spawn(async move {
@@ -67,8 +68,7 @@ pub(super) async fn accept_loop(
                     });
                 } else {
                     state.counts().refused(Refusal::Limit);
-                    if warned.is_none_or(|at: Instant| at.elapsed() > WARN_EVERY) {
-                        warned = Some(Instant::now());
+                    if is_news(&mut warned) {
                         tracing::warn!(
                             "{} connections are open: more are answered with 503 (limits.connections)",
                             settings.limits.connections
@@ -80,14 +80,13 @@ pub(super) async fn accept_loop(
             }
             Err(error) => error,
         };
-        if !failing {
+        if is_news(&mut failed) {
             tracing::warn!(
                 "cannot accept a connection on {}: {error}{}",
                 listener.address(),
                 if is_shortage(&error) { "; LimitNOFILE= or `ulimit -n` allow more" } else { "" }
             );
         }
-        failing = true;
         // With the spare descriptor given up, one client can be told.
         if is_shortage(&error)
             && spare.take().is_some()
@@ -108,6 +107,15 @@ pub(super) async fn accept_loop(
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
+}
+
+/// Whether it has not been said for long.
+fn is_news(said: &mut Option<Instant>) -> bool {
+    let news = said.is_none_or(|at| at.elapsed() > WARN_EVERY);
+    if news {
+        *said = Some(Instant::now());
+    }
+    news
 }
 
 /// Turns a connection away without waiting for it; with an answer, as far as `refusals` goes.

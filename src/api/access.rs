@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::ApiError;
 use super::metrics::{Counts, Ended};
@@ -98,12 +99,19 @@ struct Work {
     failure: Option<GenerationError>,
 }
 
+/// The path as a log may show it: a control character of Unicode, or one that turns the direction
+/// of the text, could hide what the line says.
+fn shown(path: &str) -> String {
+    let path: String = path.chars().take(MAX_LOGGED_PATH).collect();
+    utf8_percent_encode(&path, CONTROLS).to_string()
+}
+
 impl Record {
     fn new(request: &Request, counts: Arc<Counts>) -> Self {
         counts.in_flight.inc();
         Self(Arc::new(Inner {
             method: request.method().clone(),
-            path: request.uri().path().chars().take(MAX_LOGGED_PATH).collect(),
+            path: shown(request.uri().path()),
             id: RequestId::of(request.headers()),
             client: request.extensions().get().copied(),
             start: Instant::now(),
@@ -335,6 +343,13 @@ mod tests {
             headers.insert(X_REQUEST_ID, value);
         }
         RequestId::of(&headers)
+    }
+
+    #[test]
+    fn a_path_is_logged_without_what_could_hide_the_rest_of_the_line() {
+        assert_eq!(shown("/v1/models;a=%20~"), "/v1/models;a=%20~");
+        assert_eq!(shown("/a\u{9b}31m\u{202e}b\u{e9}"), "/a%C2%9B31m%E2%80%AEb%C3%A9");
+        assert_eq!(shown(&"/".repeat(900)).len(), MAX_LOGGED_PATH);
     }
 
     #[test]

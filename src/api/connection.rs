@@ -48,10 +48,6 @@ const SMALL_REST: u64 = 64 << 10;
 /// How long it may take to come. Clients send headers and body apart, and an answer that needs no
 /// body is there before it.
 const REST_PATIENCE: Duration = Duration::from_secs(1);
-/// A client that takes nothing of its answer for so long is given up. Its generation is another
-/// matter: the engine drops it when `limits.stream_stall_timeout` is over.
-const TAKES_NOTHING: Duration =
-    if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(120) };
 /// A connection may have a request under way when the drain begins. Its headers get so long to
 /// arrive, and it is then told to come again; without that it would be reset.
 const LAST_CALL: Duration = Duration::from_millis(500);
@@ -66,12 +62,22 @@ pub(super) enum Stage {
     Cut,
 }
 
+/// How long a client may be silent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// While its headers come: `limits.header_timeout`.
+    pub(super) headers: Duration,
+    /// While it takes nothing of its answer: `limits.stream_stall_timeout`. The engine drops its
+    /// generation by itself.
+    pub(super) answer: Duration,
+}
+
 /// Serves the requests of one connection, until it closes or `stage` says so.
 pub(super) async fn serve_connection(
     stream: Stream,
     router: Router,
     counts: Arc<Counts>,
-    header_timeout: Duration,
+    patience: Patience,
     mut stage: watch::Receiver<Stage>,
 ) {
     let progress = Arc::new(Progress::default());
@@ -93,13 +99,13 @@ pub(super) async fn serve_connection(
         .max_buf_size(MAX_BUFFER_BYTES)
         .serve_connection(io, service);
 
-    let mut silence = Box::pin(tokio::time::sleep(header_timeout));
+    let mut silence = Box::pin(tokio::time::sleep(patience.headers));
     let end = loop {
         let run = poll_fn(|cx| {
             if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
                 return Poll::Ready(End::Closed(result));
             }
-            match progress.deadline(header_timeout) {
+            match progress.deadline(patience) {
                 Some((deadline, end)) => poll_until(silence.as_mut(), deadline, cx).map(|()| end),
                 None => Poll::Pending,
             }
@@ -152,7 +158,11 @@ pub(super) async fn serve_connection(
             unreadable(StatusCode::BAD_REQUEST, &error);
         }
         End::Closed(Err(error)) => tracing::debug!("connection ended: {error}"),
-        End::Stuck => return,
+        End::Stuck => {
+            let client = client.map(tracing::field::display);
+            tracing::info!(client, "the answer was not read for {:?}", patience.answer);
+            return;
+        }
         End::Silent if parts.read_buf.is_empty() => {}
         End::Silent => {
             unread = true;
@@ -337,18 +347,18 @@ impl Progress {
     }
 
     /// When the client must have done what it owes, and what its connection ends with if not.
-    fn deadline(&self, header_timeout: Duration) -> Option<(Instant, End)> {
+    fn deadline(&self, patience: Patience) -> Option<(Instant, End)> {
         let state = self.lock();
         let sends = match state.phase {
             Phase::Fresh(since) | Phase::Headers(since) => {
-                let due = since + header_timeout;
+                let due = since + patience.headers;
                 Some(state.last_call.map_or(due, |called| due.min(called + LAST_CALL)))
             }
             Phase::Idle(since) => Some(since + IDLE_TIMEOUT),
             Phase::Busy => None,
         };
         match (state.blocked, sends) {
-            (Some(since), _) => Some((since + TAKES_NOTHING, End::Stuck)),
+            (Some(since), _) => Some((since + patience.answer, End::Stuck)),
             (None, Some(deadline)) => Some((deadline, End::Silent)),
             (None, None) => None,
         }

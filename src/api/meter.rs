@@ -63,17 +63,18 @@ impl Meter {
         if tokens == 0 {
             return;
         }
+        let mut gaps = tokens;
         if self.predicted == 0 {
+            gaps -= 1;
             if let Some(time) = self.record.first_token() {
                 self.histograms.first_token.observe(time.as_secs_f64());
             }
-        } else {
-            // The engine's clock: a client that reads slowly changes nothing. Tokens whose text
-            // was held back come together.
-            let gap = timings.predicted_time.saturating_sub(self.predicted_time) / tokens;
-            for _ in 0..tokens {
-                self.histograms.token_gap.observe(gap.as_secs_f64());
-            }
+        }
+        // The engine's clock: a client that reads slowly changes nothing. Tokens whose text was
+        // held back come together.
+        let time = timings.predicted_time.saturating_sub(self.predicted_time);
+        for _ in 0..gaps {
+            self.histograms.token_gap.observe((time / gaps).as_secs_f64());
         }
         self.predicted = timings.predicted_tokens;
         self.predicted_time = timings.predicted_time;

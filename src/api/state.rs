@@ -148,9 +148,15 @@ impl AppState {
         let limit = self.settings().limits.queue as usize;
         let _held = Held::enter(&self.inner.held, limit)?;
         let mut load = self.inner.load.clone();
-        // The sender lives as long as the process; if it is gone, what was last said counts.
-        let _ = load.wait_for(|state| !matches!(state, LoadState::Loading { .. })).await;
-        self.model_now()
+        tokio::select! {
+            biased;
+            state = load.wait_for(|state| !matches!(state, LoadState::Loading { .. })) => {
+                // Who loads ends without a word only when told to.
+                let ended = state.is_ok();
+                if ended { self.model_now() } else { Err(ApiError::shutting_down()) }
+            }
+            () = self.drain_begun() => Err(ApiError::shutting_down()),
+        }
     }
 
     /// Requests that wait for the model to be loaded.

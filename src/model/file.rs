@@ -31,17 +31,21 @@ pub enum ModelFileError {
     /// The file may not be read.
     #[error("{0}")]
     Unreadable(String),
+    /// The system cannot read it now; later it may.
+    #[error("{0}")]
+    System(String),
     /// The file is not a model that can be served.
     #[error("{0}")]
     Bad(String),
 }
 
 impl ModelFileError {
-    /// The process's exit code: 66 missing, 77 unreadable, 65 bad data.
+    /// The process's exit code: 66 missing, 77 unreadable, 71 a failure of the system, 65 bad data.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Missing(_) => 66,
             Self::Unreadable(_) => 77,
+            Self::System(_) => 71,
             Self::Bad(_) => 65,
         }
     }
@@ -199,7 +203,7 @@ fn unreadable(path: &Path, error: &io::Error) -> ModelFileError {
         io::ErrorKind::PermissionDenied => ModelFileError::Unreadable(one_line(&format!(
             "the model file {shown} may not be read by this user: change its permissions or owner, or those of its directories"
         ))),
-        _ => ModelFileError::Unreadable(one_line(&format!(
+        _ => ModelFileError::System(one_line(&format!(
             "the model file {shown} cannot be read: {error}"
         ))),
     }

@@ -96,6 +96,21 @@ fn a_request_is_counted_once_under_its_route_and_status() {
 }
 
 #[test]
+fn tokens_that_come_together_at_first_have_their_gaps_counted() {
+    let server = Server::start(&[]);
+    let ask = |stop: &str| {
+        let more = json!({"stop": [stop], "max_tokens": 8, "ignore_eos": true, "temperature": 0});
+        server.post("/v1/chat/completions", chat_body("Hello!", more))
+    };
+    let text = ask("never").json["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+    let gaps = "strixhalo_inter_token_latency_seconds_count{route=\"/v1/chat/completions\"}";
+    assert_eq!(server.metric(gaps), 7.0);
+    // The beginning of the stop string, which is held back until it turns out not to be it.
+    ask(&format!("{}\u{1}", &text[..text.len() - 1]));
+    assert_eq!(server.metric(gaps), 14.0);
+}
+
+#[test]
 fn tokens_count_while_their_request_runs() {
     let server = Server::start(&["--ctx-size", "131072"]);
     let body = chat_body("Hello!", json!({"stream": true, "max_tokens": -1, "ignore_eos": true}))

@@ -164,7 +164,7 @@ impl Counts {
             ),
             first_tokens: histogram(
                 "strixhalo_time_to_first_token_seconds",
-                "From a request's headers to its first token.",
+                "From a request's headers to its first token; one that may begin a stop string counts when it is sent.",
                 &["route"],
                 &SECONDS,
             ),

@@ -40,6 +40,7 @@ pub(super) fn spawn(
         let mut progress = Progress::new(bytes, state.clone());
         let finish = progress.finish();
         let died = told.clone();
+        let stopping = give_up.clone();
         // The receiver is the main task; if it is gone, so is the process.
         let loaded = engine::load(
             decision.params,
@@ -58,7 +59,10 @@ pub(super) fn spawn(
                 let _ = told.send(Told::Ready(model));
             }
             Err(error) => {
-                state.send_replace(LoadState::Failed("the model could not be loaded".to_owned()));
+                if !stopping.load(Ordering::Relaxed) {
+                    let message = "the model could not be loaded".to_owned();
+                    state.send_replace(LoadState::Failed(message));
+                }
                 let _ = told.send(Told::Failed(error.to_string()));
             }
         }
