@@ -41,7 +41,7 @@ pub(super) async fn accept_loop(
 ) {
     let refusals = Arc::new(Semaphore::new(MOST_REFUSALS));
     let mut spare = spare();
-    let (mut warned, mut failed) = (None, None);
+    let (mut warned, mut failed, mut lacking) = (None, None, None);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -80,15 +80,16 @@ pub(super) async fn accept_loop(
             }
             Err(error) => error,
         };
-        if is_news(&mut failed) {
+        let shortage = is_shortage(&error);
+        if is_news(if shortage { &mut lacking } else { &mut failed }) {
             tracing::warn!(
                 "cannot accept a connection on {}: {error}{}",
                 listener.address(),
-                if is_shortage(&error) { "; LimitNOFILE= or `ulimit -n` allow more" } else { "" }
+                if shortage { "; LimitNOFILE= or `ulimit -n` allow more" } else { "" }
             );
         }
         // With the spare descriptor given up, one client can be told.
-        if is_shortage(&error)
+        if shortage
             && spare.take().is_some()
             && let Some(Ok(stream)) = listener.accept().now_or_never()
         {

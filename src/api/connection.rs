@@ -62,13 +62,20 @@ pub(super) enum Stage {
     Cut,
 }
 
+/// A client that takes nothing of its answer for so long is given up, or for
+/// `limits.stream_stall_timeout` if that is longer. Its generation is another matter: what is
+/// generated is buffered, and the engine drops it when the buffer has been full for that time.
+const TAKES_NOTHING: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 120 });
+/// How often it is looked whether the client of a request that is being answered has left. hyper
+/// sees that by itself, but not behind bytes that follow the request.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// How long a client may be silent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     /// While its headers come: `limits.header_timeout`.
     pub(super) headers: Duration,
-    /// While it takes nothing of its answer: `limits.stream_stall_timeout`. The engine drops its
-    /// generation by itself.
+    /// While it takes nothing of its answer and the server stops: `limits.stream_stall_timeout`.
     pub(super) answer: Duration,
 }
 
@@ -99,15 +106,20 @@ pub(super) async fn serve_connection(
         .max_buf_size(MAX_BUFFER_BYTES)
         .serve_connection(io, service);
 
+    let mut answer = patience.answer.max(TAKES_NOTHING);
     let mut silence = Box::pin(tokio::time::sleep(patience.headers));
     let end = loop {
         let run = poll_fn(|cx| {
-            if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
-                return Poll::Ready(End::Closed(result));
-            }
-            match progress.deadline(patience) {
-                Some((deadline, end)) => poll_until(silence.as_mut(), deadline, cx).map(|()| end),
-                None => Poll::Pending,
+            loop {
+                if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
+                    return Poll::Ready(End::Closed(result));
+                }
+                let (deadline, due) = progress.deadline(patience.headers, answer);
+                ready!(poll_until(silence.as_mut(), deadline, cx));
+                match due {
+                    Due::Look => progress.look(),
+                    Due::End(end) => return Poll::Ready(end),
+                }
             }
         });
         tokio::select! {
@@ -117,6 +129,7 @@ pub(super) async fn serve_connection(
                 if changed.is_err() || now == Stage::Cut {
                     return;
                 }
+                answer = patience.answer;
                 // hyper would close a connection on which nothing has come yet, and wait for headers
                 // of which a part has. Such a request is refused with an answer that closes it.
                 if !progress.call_last() {
@@ -160,7 +173,7 @@ pub(super) async fn serve_connection(
         End::Closed(Err(error)) => tracing::debug!("connection ended: {error}"),
         End::Stuck => {
             let client = client.map(tracing::field::display);
-            tracing::info!(client, "the answer was not read for {:?}", patience.answer);
+            tracing::info!(client, "the answer was not read for {answer:?}");
             return;
         }
         End::Silent if parts.read_buf.is_empty() => {}
@@ -180,6 +193,12 @@ pub(super) async fn serve_connection(
             _ = stage.changed() => {}
         }
     }
+}
+
+/// What is to be done at a connection's next deadline.
+enum Due {
+    Look,
+    End(End),
 }
 
 enum End {
@@ -259,8 +278,8 @@ enum Phase {
     Fresh(Instant),
     /// The rest of a request's headers.
     Headers(Instant),
-    /// Nothing: a request is being answered.
-    Busy,
+    /// Nothing: a request is being answered. The time is that of the last look at the client.
+    Busy(Instant),
     /// Nothing: the connection is kept for a next request.
     Idle(Instant),
 }
@@ -282,6 +301,8 @@ struct ProgressState {
     takes_rest: bool,
     /// The body came too slowly.
     too_slow: bool,
+    /// It is to be looked whether the client has left.
+    looks: bool,
     /// Since when the client takes nothing of what is sent.
     blocked: Option<Instant>,
     /// Since when the server drains, if the connection had a request under way then.
@@ -297,6 +318,7 @@ impl Default for Progress {
             rest: None,
             takes_rest: false,
             too_slow: false,
+            looks: false,
             blocked: None,
             last_call: None,
         }))
@@ -321,8 +343,20 @@ impl Progress {
 
     fn start(&self) {
         let mut state = self.lock();
-        (state.phase, state.unread, state.large_rest) = (Phase::Busy, false, false);
+        (state.phase, state.unread, state.large_rest) = (Phase::Busy(Instant::now()), false, false);
         (state.rest, state.takes_rest) = (None, true);
+    }
+
+    fn look(&self) {
+        let mut state = self.lock();
+        if let Phase::Busy(looked) = &mut state.phase {
+            *looked = Instant::now();
+            state.looks = true;
+        }
+    }
+
+    fn looks(&self) -> bool {
+        std::mem::take(&mut self.lock().looks)
     }
 
     fn received(&self) {
@@ -346,21 +380,24 @@ impl Progress {
         }
     }
 
-    /// When the client must have done what it owes, and what its connection ends with if not.
-    fn deadline(&self, patience: Patience) -> Option<(Instant, End)> {
+    /// When the client must have done what it owes, and what is due if not.
+    /// `headers`, `answer`: how long their client may be silent.
+    fn deadline(&self, headers: Duration, answer: Duration) -> (Instant, Due) {
         let state = self.lock();
-        let sends = match state.phase {
+        let (deadline, due) = match state.phase {
             Phase::Fresh(since) | Phase::Headers(since) => {
-                let due = since + patience.headers;
-                Some(state.last_call.map_or(due, |called| due.min(called + LAST_CALL)))
+                let due = since + headers;
+                let due = state.last_call.map_or(due, |called| due.min(called + LAST_CALL));
+                (due, Due::End(End::Silent))
             }
-            Phase::Idle(since) => Some(since + IDLE_TIMEOUT),
-            Phase::Busy => None,
+            Phase::Idle(since) => (since + IDLE_TIMEOUT, Due::End(End::Silent)),
+            Phase::Busy(looked) => (looked + LOOK_EVERY, Due::Look),
         };
-        match (state.blocked, sends) {
-            (Some(since), _) => Some((since + patience.answer, End::Stuck)),
-            (None, Some(deadline)) => Some((deadline, End::Silent)),
-            (None, None) => None,
+        match (state.blocked.map(|since| since + answer), &due) {
+            // What else it owes is counted from when it has taken its answer.
+            (Some(stuck), Due::End(_)) => (stuck, Due::End(End::Stuck)),
+            (Some(stuck), Due::Look) if stuck <= deadline => (stuck, Due::End(End::Stuck)),
+            _ => (deadline, due),
         }
     }
 }
@@ -487,6 +524,10 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper comes by here whatever wakes it.
+        if self.progress.looks() && self.stream.has_left() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -1,9 +1,11 @@
 //! An accepted connection, whatever it came over.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -23,6 +25,18 @@ impl Stream {
             Self::Tcp(stream) => Some(Client::Ip(stream.peer_addr().ok()?.ip().to_canonical())),
             Self::Unix(_) => Some(Client::Unix),
         }
+    }
+
+    /// Whether the client has closed the connection, or its own side of it, whatever it sent
+    /// before.
+    pub(super) fn has_left(&self) -> bool {
+        let socket = match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        };
+        let left = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|_| fds[0].revents().intersects(left))
     }
 }
 

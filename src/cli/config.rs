@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Exit, arguments, exit, print};
 use crate::config::{Entry, Loaded, check_file, example, reference, schema_json};
-use crate::service::say;
+use crate::service;
 
 pub(super) fn command() -> Command {
     Command::new("config")
@@ -68,7 +68,7 @@ pub(super) fn run(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
 
 fn warn(warnings: &[String]) {
     for warning in warnings {
-        say(&format!("warning: {warning}"));
+        service::warn(warning);
     }
 }
 

@@ -299,7 +299,7 @@ impl Worker<'_> {
         fillers.truncate(self.limits.n_batch.saturating_sub(tokens));
         // The attention of a token deep in a history may cost more than a pass.
         let held = |slot: usize| self.slots[slot].tokens.len();
-        let deepest = slots.iter().map(|&slot| held(slot)).max().unwrap_or(0);
+        let deepest = slots.iter().map(|&slot| held(slot)).max().unwrap_or(0).max(SHALLOW);
         fillers.retain(|&slot| held(slot) <= deepest && held(slot) < self.limits.n_ctx_slot);
         fillers
     }

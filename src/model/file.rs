@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::facts::GgufFacts;
 use super::gguf::{Gguf, GgufError};
 use super::sanity;
@@ -203,9 +205,14 @@ fn unreadable(path: &Path, error: &io::Error) -> ModelFileError {
         io::ErrorKind::PermissionDenied => ModelFileError::Unreadable(one_line(&format!(
             "the model file {shown} may not be read by this user: change its permissions or owner, or those of its directories"
         ))),
-        _ => ModelFileError::System(one_line(&format!(
-            "the model file {shown} cannot be read: {error}"
-        ))),
+        _ => {
+            let message = one_line(&format!("the model file {shown} cannot be read: {error}"));
+            let passes = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO];
+            match Errno::from_io_error(error) {
+                Some(errno) if passes.contains(&errno) => ModelFileError::System(message),
+                _ => ModelFileError::Unreadable(message),
+            }
+        }
     }
 }
 

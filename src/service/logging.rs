@@ -1,7 +1,9 @@
 //! The log: lines on stderr, or entries in systemd's journal.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
+use signal_hook::consts::SIGXFSZ;
 use thiserror::Error;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt;
@@ -52,6 +54,8 @@ pub fn init(settings: &LogSettings) -> Result<LogControl, LoggingError> {
         LogFormat::Text | LogFormat::Json => false,
     };
     let journal = wanted.then(journal::layer);
+    // A log file that has reached its size limit is like a full disk.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     if settings.format == LogFormat::Json {
         stderr::speak_json();
     }

@@ -6,4 +6,4 @@ pub mod notify;
 pub mod sockets;
 mod stderr;
 
-pub(crate) use stderr::say;
+pub(crate) use stderr::{BarTerminal, say, warn};

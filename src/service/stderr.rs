@@ -1,13 +1,15 @@
 //! Log lines on stderr that neither end the server nor hold it up.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use indicatif::TermLike;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -24,12 +26,19 @@ const PIPE_BUF: usize = 4096;
 /// A terminal that is ready may yet take nothing.
 const NEXT_TRY: Duration = Duration::from_millis(1);
 
+/// Whoever writes holds this one: the standard library's own lock may be held by somebody who waits
+/// for the reader.
+static WRITING: Mutex<()> = Mutex::new(());
 /// Lines that could not be written since the last one that was.
 static LOST: AtomicU64 = AtomicU64::new(0);
 /// The last line was written in part.
 static BROKEN: AtomicBool = AtomicBool::new(false);
 /// Lines are JSON objects.
 static JSON: AtomicBool = AtomicBool::new(false);
+/// A progress bar may stand in the terminal's last line.
+static BAR: AtomicBool = AtomicBool::new(false);
+/// To the beginning of the line, and nothing in it.
+const CLEAR_LINE: &str = "\r\x1b[2K";
 
 /// A terminal that is ready may take one byte only, and then holds up whoever writes more. This
 /// way to it does not; stderr itself is shared with the shell, which would not expect that of it.
@@ -48,11 +57,14 @@ pub(super) struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let stderr = io::stderr().lock();
+        let _writing = writing();
         let lost = LOST.load(Ordering::Relaxed);
         let mut text = Vec::new();
         if BROKEN.load(Ordering::Relaxed) {
             text.push(b'\n');
+        }
+        if BAR.load(Ordering::Relaxed) {
+            text.extend(CLEAR_LINE.as_bytes());
         }
         if lost > 0 {
             text.extend(shown("WARN", &note(lost)).into_bytes());
@@ -60,10 +72,7 @@ impl Write for Stderr {
         let first = text.len();
         text.extend(line);
         let patience = if lost == 0 { PATIENCE } else { Duration::ZERO };
-        let written = match &*TERMINAL {
-            Some(terminal) => write_in_time(terminal, &text, patience),
-            None => write_in_time(stderr, &text, patience),
-        };
+        let written = write_in_time(&text, patience);
         let lost = match written {
             all if all == text.len() => 0,
             // Those before it have been told.
@@ -82,23 +91,32 @@ impl Write for Stderr {
     }
 }
 
+fn writing() -> MutexGuard<'static, ()> {
+    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn note(lost: u64) -> String {
     format!("({lost} log lines before this one could not be written)")
 }
 
-/// How much of `text` could be written to stderr, which `to` is or leads to, within `patience`.
-fn write_in_time(mut to: impl Write, text: &[u8], patience: Duration) -> usize {
+/// How much of `text` could be written within `patience`.
+fn write_in_time(text: &[u8], patience: Duration) -> usize {
+    let stderr = rustix::stdio::stderr();
+    let (to, most) = match &*TERMINAL {
+        Some(terminal) => (terminal.as_fd(), PIPE_BUF),
+        // A terminal that could not be opened takes one byte for certain.
+        None if stderr.is_terminal() => (stderr, 1),
+        None => (stderr, PIPE_BUF),
+    };
     let deadline = Instant::now() + patience;
     let mut written = 0;
     while written < text.len() && takes_more(deadline) {
-        let end = text.len().min(written + PIPE_BUF);
-        match to.write(&text[written..end]) {
+        let end = text.len().min(written + most);
+        match rustix::io::write(to, &text[written..end]) {
             Ok(0) => break,
             Ok(n) => written += n,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
-                thread::sleep(NEXT_TRY);
-            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if Instant::now() < deadline => thread::sleep(NEXT_TRY),
             Err(_) => break,
         }
     }
@@ -138,9 +156,99 @@ fn shown(level: &str, message: &str) -> String {
 
 /// Says the last word of a command, whatever becomes of it.
 pub(crate) fn say(message: &str) {
-    // The journal takes what begins a line for its priority.
-    let priority = if journal::is_stderr() { "<3>" } else { "" };
-    let text = shown("ERROR", &format!("strixhalo: {message}"));
+    say_as("<3>", "ERROR", message);
+}
+
+/// Says what a command warns of.
+pub(crate) fn warn(message: &str) {
+    say_as("<4>", "WARN", &format!("warning: {message}"));
+}
+
+/// The journal takes what begins a line for its `priority`.
+fn say_as(priority: &str, level: &str, message: &str) {
+    let priority = if journal::is_stderr() { priority } else { "" };
+    let text = shown(level, &format!("strixhalo: {message}"));
     // `Stderr` does not fail.
     let _ = Stderr.write(format!("{priority}{text}").as_bytes());
+}
+
+/// The terminal as a progress bar sees it, which leaves the last line to log lines. What the
+/// terminal does not take at once is not drawn.
+#[derive(Debug)]
+pub(crate) struct BarTerminal {
+    columns: u16,
+    drawn: Mutex<String>,
+}
+
+impl BarTerminal {
+    /// Of stderr, if that is a terminal in which a bar can be drawn.
+    pub(crate) fn new() -> Option<Self> {
+        const COLUMNS: u16 = 80;
+        let knows_escapes = std::env::var_os("TERM").is_some_and(|name| name != "dumb");
+        if !knows_escapes || !io::stderr().is_terminal() {
+            return None;
+        }
+        let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr());
+        let columns = size.map_or(0, |size| size.ws_col);
+        BAR.store(true, Ordering::Relaxed);
+        let columns = if columns == 0 { COLUMNS } else { columns };
+        Some(Self { columns, drawn: Mutex::default() })
+    }
+
+    fn draw(&self, text: &str) -> io::Result<()> {
+        self.drawn.lock().unwrap_or_else(PoisonError::into_inner).push_str(text);
+        Ok(())
+    }
+}
+
+impl Drop for BarTerminal {
+    fn drop(&mut self) {
+        BAR.store(false, Ordering::Relaxed);
+    }
+}
+
+impl TermLike for BarTerminal {
+    fn width(&self) -> u16 {
+        self.columns
+    }
+
+    // Moving by none would move by one.
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        if n > 0 { self.draw(&format!("\x1b[{n}A")) } else { Ok(()) }
+    }
+
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        if n > 0 { self.draw(&format!("\x1b[{n}B")) } else { Ok(()) }
+    }
+
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        if n > 0 { self.draw(&format!("\x1b[{n}C")) } else { Ok(()) }
+    }
+
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        if n > 0 { self.draw(&format!("\x1b[{n}D")) } else { Ok(()) }
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.draw(&format!("{text}\n"))
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.draw(text)
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.draw(CLEAR_LINE)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let text =
+            std::mem::take(&mut *self.drawn.lock().unwrap_or_else(PoisonError::into_inner));
+        let _writing = writing();
+        // Behind half a line there is nothing to clear.
+        if !BROKEN.load(Ordering::Relaxed) {
+            write_in_time(text.as_bytes(), Duration::ZERO);
+        }
+        Ok(())
+    }
 }

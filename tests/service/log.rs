@@ -1,9 +1,12 @@
 //! Where the log goes, and what happens where it cannot go.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 
+use rustix::fs::OFlags;
 use rustix::process::{Resource, Signal};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
@@ -55,23 +58,65 @@ fn a_reader_of_the_log_that_is_stuck_or_gone_holds_no_request_up() {
     assert_eq!(service.wait().code(), Some(0));
 }
 
+/// A terminal, and what opens its other end.
+fn terminal() -> (OwnedFd, impl Fn(OFlags) -> File) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+    let open = move |flags: OFlags| {
+        let flags = (flags | OFlags::NOCTTY).bits().cast_signed();
+        File::options().write(true).custom_flags(flags).open(&name).unwrap()
+    };
+    (terminal, open)
+}
+
 #[test]
 fn a_terminal_that_nobody_reads_holds_no_request_up() {
     let (socket, base) = listener();
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
-    let terminal = openpt(flags).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let name = ptsname(&terminal, Vec::new()).unwrap();
-    let end = File::options().write(true).open(name.to_str().unwrap()).unwrap();
-    let mut service = Start::with(&["--log-level", "trace"]).pass(socket).stderr(end).spawn();
+    let (_terminal, open) = terminal();
+    let words = ["--log-level", "trace", "TERM=xterm"];
+    let mut service = Start::with(&words).pass(socket).stderr(open(OFlags::empty())).spawn();
     for _ in 0..200 {
         get(&format!("{base}/v1/models"));
     }
     chat(&base);
     service.signal(Signal::TERM);
     assert_eq!(service.wait().code(), Some(0));
-    drop(terminal);
+}
+
+#[test]
+fn a_terminal_that_takes_nothing_holds_no_start_up() {
+    let (socket, base) = listener();
+    let (_terminal, open) = terminal();
+    let mut full = open(OFlags::NONBLOCK);
+    while full.write(&[b'x'; 64]).is_ok() {}
+    let stderr = open(OFlags::empty());
+    let mut service = Start::with(&["TERM=xterm"]).pass(socket).stderr(stderr).spawn();
+    chat(&base);
+    service.signal(Signal::TERM);
+    assert_eq!(service.wait().code(), Some(0));
+}
+
+#[test]
+fn a_progress_bar_leaves_its_line_to_the_log() {
+    let (terminal, open) = terminal();
+    let stderr = open(OFlags::empty());
+    let mut service = Start::with(&["--port", "0", "TERM=xterm"]).stderr(stderr).spawn();
+    let (mut terminal, mut text) = (File::from(terminal), String::new());
+    let mut some = [0; 4096];
+    while !text.contains("is ready after") {
+        let n = terminal.read(&mut some).unwrap();
+        text += &String::from_utf8_lossy(&some[..n]);
+    }
+    assert!(text.contains("loading "), "{text:?}");
+    let glued = text.lines().find(|line| {
+        let shown = line.rsplit("\x1b[2K").next().unwrap_or("");
+        shown.contains("loading ") && shown.contains("INFO")
+    });
+    assert_eq!(glued, None, "{text:?}");
+    service.signal(Signal::TERM);
+    assert_eq!(service.wait().code(), Some(0));
 }
 
 #[test]

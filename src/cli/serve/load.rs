@@ -1,11 +1,10 @@
 //! Loading beside the listener: progress on a terminal, in the log, and for `/health`.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::{mpsc, watch};
 
 use super::decide::Decision;
@@ -13,6 +12,7 @@ use super::source::Source;
 use crate::api::{LoadState, Model};
 use crate::chat::Template;
 use crate::engine::{self, Engine};
+use crate::service::BarTerminal;
 
 /// What the loading thread tells the rest of the process.
 #[derive(Debug)]
@@ -96,11 +96,12 @@ struct Progress {
 
 impl Progress {
     fn new(bytes: u64, state: Arc<watch::Sender<LoadState>>) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = BarTerminal::new().map(|terminal| {
             let style = "loading {bar:40} {percent} % {bytes}/{total_bytes} {eta}";
             let style = ProgressStyle::with_template(style)
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::new(bytes).with_style(style)
+            let target = ProgressDrawTarget::term_like_with_hz(Box::new(terminal), 20);
+            ProgressBar::with_draw_target(Some(bytes), target).with_style(style)
         });
         Self { state, bar, bytes, logged: 0 }
     }

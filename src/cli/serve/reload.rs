@@ -94,12 +94,12 @@ impl Reloader {
     }
 }
 
-/// `pipes`: what the start read and cannot be read again.
+/// `pipes`: what the start read, and cannot be read again unless it is another file by now.
 fn read(sources: Sources, pipes: &[PathBuf]) -> Result<New, String> {
     let used_up = |path: &Path| {
         Err(format!("{} is a pipe, which can be read only once; name a file", path.display()))
     };
-    if let Some(pipe) = pipes.first() {
+    if let Some(pipe) = pipes.iter().find(|path| config::is_pipe(path)) {
         return used_up(pipe);
     }
     // All mistakes of the settings are told, a line each.

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use signal_hook::consts::SIGXFSZ;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -48,8 +46,6 @@ pub(super) fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> Result
         .map_err(|error| Failure::new(Exit::System, format!("cannot start threads: {error}")))?;
     let hangup = {
         let _runtime = runtime.enter();
-        // A log file that has reached its limit is like a full disk.
-        let _ = signal(SignalKind::from_raw(SIGXFSZ)).map_err(no_signals)?;
         catch_hangups().map_err(no_signals)?
     };
     let ended = prepare(&loaded).and_then(|(source, decision, keys)| {

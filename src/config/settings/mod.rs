@@ -126,9 +126,8 @@ pub struct LimitSettings {
     /// answers, so that generation never waits for such a client.
     #[schemars(range(min = 1024, max = 1_073_741_824))]
     pub stream_buffer_bytes: u64,
-    /// Seconds that buffer may stay full before the client is dropped and its slot freed, and that
-    /// a client may take nothing of any answer before its connection is closed. Time for a network
-    /// to come back, not for a client that stopped reading.
+    /// Seconds that buffer may stay full before the client is dropped and its slot freed. Time
+    /// for a network to come back, not for a client that stopped reading.
     #[schemars(range(min = 1, max = 86_400))]
     pub stream_stall_timeout: u64,
     /// Seconds that one step of the engine may take before the heartbeat to systemd's watchdog
