@@ -24,11 +24,11 @@ mod validate;
 pub use error::{ConfigError, ErrorKind};
 pub use example::example;
 pub use flags::{FlagValue, Translated, arguments, from_matches, translate};
+#[cfg(feature = "engine")]
+pub(crate) use layers::is_pipe;
 pub use layers::{Entry, Loaded, Sources, check_file, check_text, load};
 pub use origin::{Origin, Origins};
 pub use reference::reference;
 pub use schema::schema_json;
 pub use settings::*;
-#[cfg(feature = "engine")]
-pub(crate) use layers::is_pipe;
 pub(crate) use validate::CHATML;

@@ -72,12 +72,17 @@ pub(crate) fn choose_slot(slots: &[SlotView<'_>], prompt: &[Token]) -> Option<us
 }
 
 /// Those of `candidates` that were last used at least half as long ago as the oldest: between
-/// them, age says little about which conversation will come back.
+/// them, age says little about which conversation will come back. The more sequences run, the more
+/// lose by a gap between them, and the sooner a slot is old.
 fn not_used_for_long(slots: &[SlotView<'_>], candidates: &[usize]) -> Vec<usize> {
     let newest = slots.iter().map(|s| s.last_used).max().unwrap_or(0);
     let age = |i: usize| newest - slots[i].last_used;
     let oldest = candidates.iter().map(|&i| age(i)).max().unwrap_or(0);
-    candidates.iter().copied().filter(|&i| age(i) * 2 >= oldest).collect()
+    let part = match slots.iter().filter(|s| s.busy).count() {
+        0 | 1 => 2,
+        busy => busy as u64 + 2,
+    };
+    candidates.iter().copied().filter(|&i| age(i) * part >= oldest).collect()
 }
 
 /// The candidate that lies nearest to a busy slot; of equals, the one that was not used for the
@@ -350,6 +355,36 @@ mod tests {
         assert_eq!(choose_slot(&slots, &[7]), Some(2));
         let slots = [idle(&[1], 1, 2), idle(&[2], 1, 5), idle(&[3], 1, 11), busy(12)];
         assert_eq!(choose_slot(&slots, &[7]), Some(1));
+    }
+
+    #[test]
+    fn eight_requests_at_once_get_neighbouring_slots_time_and_again() {
+        let mut last_used = [0; 16];
+        let mut now = 0;
+        let mut gaps = 0;
+        let mut choose = |busy: &mut Vec<usize>| {
+            let view = |(i, &last_used): (usize, &u64)| SlotView {
+                busy: busy.contains(&i),
+                tokens: if last_used == 0 { &[] } else { &[1] },
+                anchor: 1,
+                last_used,
+            };
+            let views: Vec<_> = last_used.iter().enumerate().map(view).collect();
+            let slot = choose_slot(&views, &[2]).unwrap();
+            now += 1;
+            last_used[slot] = now;
+            busy.push(slot);
+        };
+        for round in 0..18 {
+            if round % 3 == 0 {
+                (0..2).for_each(|_| choose(&mut Vec::new()));
+            }
+            let mut busy = Vec::new();
+            (0..8).for_each(|_| choose(&mut busy));
+            busy.sort_unstable();
+            gaps += busy[7] - busy[0] - 7;
+        }
+        assert!(gaps <= 5, "{gaps} gaps in 18 rounds");
     }
 
     fn prompt(remaining: usize, arrival: u64) -> Want {

@@ -242,8 +242,7 @@ impl TermLike for BarTerminal {
     }
 
     fn flush(&self) -> io::Result<()> {
-        let text =
-            std::mem::take(&mut *self.drawn.lock().unwrap_or_else(PoisonError::into_inner));
+        let text = std::mem::take(&mut *self.drawn.lock().unwrap_or_else(PoisonError::into_inner));
         let _writing = writing();
         // Behind half a line there is nothing to clear.
         if !BROKEN.load(Ordering::Relaxed) {
