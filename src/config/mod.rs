@@ -31,4 +31,5 @@ pub use origin::{Origin, Origins};
 pub use reference::reference;
 pub use schema::schema_json;
 pub use settings::*;
+#[cfg(feature = "engine")]
 pub(crate) use validate::CHATML;

@@ -1,9 +1,13 @@
 //! What the outside of the process wants: the log, the service manager's messages and sockets.
 
+#[cfg(feature = "engine")]
+mod bar;
 mod journal;
 pub mod logging;
 pub mod notify;
 pub mod sockets;
 mod stderr;
 
-pub(crate) use stderr::{BarTerminal, say, warn};
+#[cfg(feature = "engine")]
+pub(crate) use bar::BarTerminal;
+pub(crate) use stderr::{say, warn};

@@ -9,7 +9,6 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use indicatif::TermLike;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -32,13 +31,13 @@ static WRITING: Mutex<()> = Mutex::new(());
 /// Lines that could not be written since the last one that was.
 static LOST: AtomicU64 = AtomicU64::new(0);
 /// The last line was written in part.
-static BROKEN: AtomicBool = AtomicBool::new(false);
+pub(super) static BROKEN: AtomicBool = AtomicBool::new(false);
 /// Lines are JSON objects.
 static JSON: AtomicBool = AtomicBool::new(false);
 /// A progress bar may stand in the terminal's last line.
-static BAR: AtomicBool = AtomicBool::new(false);
+pub(super) static BAR: AtomicBool = AtomicBool::new(false);
 /// To the beginning of the line, and nothing in it.
-const CLEAR_LINE: &str = "\r\x1b[2K";
+pub(super) const CLEAR_LINE: &str = "\r\x1b[2K";
 
 /// A terminal that is ready may take one byte only, and then holds up whoever writes more. This
 /// way to it does not; stderr itself is shared with the shell, which would not expect that of it.
@@ -91,7 +90,7 @@ impl Write for Stderr {
     }
 }
 
-fn writing() -> MutexGuard<'static, ()> {
+pub(super) fn writing() -> MutexGuard<'static, ()> {
     WRITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -100,7 +99,7 @@ fn note(lost: u64) -> String {
 }
 
 /// How much of `text` could be written within `patience`.
-fn write_in_time(text: &[u8], patience: Duration) -> usize {
+pub(super) fn write_in_time(text: &[u8], patience: Duration) -> usize {
     let stderr = rustix::stdio::stderr();
     let (to, most) = match &*TERMINAL {
         Some(terminal) => (terminal.as_fd(), PIPE_BUF),
@@ -170,84 +169,4 @@ fn say_as(priority: &str, level: &str, message: &str) {
     let text = shown(level, &format!("strixhalo: {message}"));
     // `Stderr` does not fail.
     let _ = Stderr.write(format!("{priority}{text}").as_bytes());
-}
-
-/// The terminal as a progress bar sees it, which leaves the last line to log lines. What the
-/// terminal does not take at once is not drawn.
-#[derive(Debug)]
-pub(crate) struct BarTerminal {
-    columns: u16,
-    drawn: Mutex<String>,
-}
-
-impl BarTerminal {
-    /// Of stderr, if that is a terminal in which a bar can be drawn.
-    pub(crate) fn new() -> Option<Self> {
-        const COLUMNS: u16 = 80;
-        let knows_escapes = std::env::var_os("TERM").is_some_and(|name| name != "dumb");
-        if !knows_escapes || !io::stderr().is_terminal() {
-            return None;
-        }
-        let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr());
-        let columns = size.map_or(0, |size| size.ws_col);
-        BAR.store(true, Ordering::Relaxed);
-        let columns = if columns == 0 { COLUMNS } else { columns };
-        Some(Self { columns, drawn: Mutex::default() })
-    }
-
-    fn draw(&self, text: &str) -> io::Result<()> {
-        self.drawn.lock().unwrap_or_else(PoisonError::into_inner).push_str(text);
-        Ok(())
-    }
-}
-
-impl Drop for BarTerminal {
-    fn drop(&mut self) {
-        BAR.store(false, Ordering::Relaxed);
-    }
-}
-
-impl TermLike for BarTerminal {
-    fn width(&self) -> u16 {
-        self.columns
-    }
-
-    // Moving by none would move by one.
-    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-        if n > 0 { self.draw(&format!("\x1b[{n}A")) } else { Ok(()) }
-    }
-
-    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-        if n > 0 { self.draw(&format!("\x1b[{n}B")) } else { Ok(()) }
-    }
-
-    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-        if n > 0 { self.draw(&format!("\x1b[{n}C")) } else { Ok(()) }
-    }
-
-    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-        if n > 0 { self.draw(&format!("\x1b[{n}D")) } else { Ok(()) }
-    }
-
-    fn write_line(&self, text: &str) -> io::Result<()> {
-        self.draw(&format!("{text}\n"))
-    }
-
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        self.draw(text)
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        self.draw(CLEAR_LINE)
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        let text = std::mem::take(&mut *self.drawn.lock().unwrap_or_else(PoisonError::into_inner));
-        let _writing = writing();
-        // Behind half a line there is nothing to clear.
-        if !BROKEN.load(Ordering::Relaxed) {
-            write_in_time(text.as_bytes(), Duration::ZERO);
-        }
-        Ok(())
-    }
 }
