@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use indicatif::TermLike;
@@ -32,9 +32,18 @@ impl BarTerminal {
         Some(Self { columns, drawn: Mutex::default() })
     }
 
+    fn drawn(&self) -> MutexGuard<'_, String> {
+        self.drawn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn draw(&self, text: &str) -> io::Result<()> {
-        self.drawn.lock().unwrap_or_else(PoisonError::into_inner).push_str(text);
+        self.drawn().push_str(text);
         Ok(())
+    }
+
+    fn move_cursor(&self, n: usize, direction: char) -> io::Result<()> {
+        // A terminal moves by one if told to move by none.
+        if n > 0 { self.draw(&format!("\x1b[{n}{direction}")) } else { Ok(()) }
     }
 }
 
@@ -49,21 +58,20 @@ impl TermLike for BarTerminal {
         self.columns
     }
 
-    // Moving by none would move by one.
     fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-        if n > 0 { self.draw(&format!("\x1b[{n}A")) } else { Ok(()) }
+        self.move_cursor(n, 'A')
     }
 
     fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-        if n > 0 { self.draw(&format!("\x1b[{n}B")) } else { Ok(()) }
+        self.move_cursor(n, 'B')
     }
 
     fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-        if n > 0 { self.draw(&format!("\x1b[{n}C")) } else { Ok(()) }
+        self.move_cursor(n, 'C')
     }
 
     fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-        if n > 0 { self.draw(&format!("\x1b[{n}D")) } else { Ok(()) }
+        self.move_cursor(n, 'D')
     }
 
     fn write_line(&self, text: &str) -> io::Result<()> {
@@ -79,7 +87,7 @@ impl TermLike for BarTerminal {
     }
 
     fn flush(&self) -> io::Result<()> {
-        let text = std::mem::take(&mut *self.drawn.lock().unwrap_or_else(PoisonError::into_inner));
+        let text = std::mem::take(&mut *self.drawn());
         let _writing = writing();
         // Behind half a line there is nothing to clear.
         if !BROKEN.load(Ordering::Relaxed) {

@@ -49,6 +49,10 @@ static TERMINAL: LazyLock<Option<File>> = LazyLock::new(|| {
     io::stderr().is_terminal().then(|| options.open("/proc/self/fd/2").ok()).flatten()
 });
 
+/// Bytes that whoever is ready takes for certain: a terminal that could not be opened, one.
+static MOST: LazyLock<usize> =
+    LazyLock::new(|| if TERMINAL.is_none() && io::stderr().is_terminal() { 1 } else { PIPE_BUF });
+
 /// Writes whole lines, or drops them: a full disk and a closed or stuck pipe are the log's
 /// trouble, not that of the requests whose threads write it.
 #[derive(Debug, Clone, Copy)]
@@ -100,17 +104,11 @@ fn note(lost: u64) -> String {
 
 /// How much of `text` could be written within `patience`.
 pub(super) fn write_in_time(text: &[u8], patience: Duration) -> usize {
-    let stderr = rustix::stdio::stderr();
-    let (to, most) = match &*TERMINAL {
-        Some(terminal) => (terminal.as_fd(), PIPE_BUF),
-        // A terminal that could not be opened takes one byte for certain.
-        None if stderr.is_terminal() => (stderr, 1),
-        None => (stderr, PIPE_BUF),
-    };
+    let to = TERMINAL.as_ref().map_or(rustix::stdio::stderr(), |terminal| terminal.as_fd());
     let deadline = Instant::now() + patience;
     let mut written = 0;
     while written < text.len() && takes_more(deadline) {
-        let end = text.len().min(written + most);
+        let end = text.len().min(written + *MOST);
         match rustix::io::write(to, &text[written..end]) {
             Ok(0) => break,
             Ok(n) => written += n,
