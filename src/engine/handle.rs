@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,8 @@ pub(crate) struct Shared {
     pub(crate) submissions: AtomicU64,
     /// Commands that the engine thread has not taken yet.
     pub(crate) pending: AtomicUsize,
-    pub(crate) drain_asked: AtomicBool,
+    /// When the drain that was asked for ends what runs.
+    pub(crate) drain_asked: OnceLock<Instant>,
     pub(crate) counters: EngineCounters,
     pub(crate) slots: Mutex<Vec<SlotSnapshot>>,
     pub(crate) pulse: Pulse,
@@ -206,7 +207,8 @@ impl Engine {
     /// Takes no new requests; ends the running ones with `FinishReason::Shutdown` at `deadline`.
     pub fn drain(&self, deadline: Instant) {
         self.shared.pending.fetch_add(1, Ordering::Relaxed);
-        self.shared.drain_asked.store(true, Ordering::Relaxed);
+        // The first one counts; a step that is being computed does not hear of others.
+        let _ = self.shared.drain_asked.set(deadline);
         // An engine that is gone has nothing to drain.
         let _ = self.commands.send(Command::Drain(deadline));
     }

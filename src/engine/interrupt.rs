@@ -64,12 +64,12 @@ impl Watch {
         if self.events.is_cancelled() {
             return Some(Interruption::Cancelled);
         }
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
+        let drain = self.shared.drain_asked.get().filter(|_| !self.drains);
+        if self.deadline.iter().chain(drain).any(|deadline| *deadline <= now) {
             return Some(Interruption::Deadline);
         }
         let request = self.has_room && self.shared.pending.load(Ordering::Relaxed) > 0;
-        let drain = !self.drains && self.shared.drain_asked.load(Ordering::Relaxed);
-        if !request && !drain {
+        if !request && drain.is_none() {
             return None;
         }
         // The layers of a model take equally long, but their operations do not: some must be done.
@@ -218,8 +218,11 @@ mod tests {
         assert_eq!(after_a_second(&watch, 110), None, "there is more to do than was known");
         watch.has_room = false;
         assert_eq!(after_a_second(&watch, 10), None, "the request must wait anyway");
-        watch.shared.drain_asked.store(true, Ordering::Relaxed);
+        watch.shared.drain_asked.set(now + 9 * SECOND).unwrap();
         assert_eq!(after_a_second(&watch, 10), Some(Interruption::Arrival));
+        assert_eq!(after_a_second(&watch, 60), None, "0.7 seconds are left");
+        let over = watch.interruption(now, now + 9 * SECOND, 99);
+        assert_eq!(over, Some(Interruption::Deadline), "the drain has no time for the rest");
         watch.drains = true;
         assert_eq!(after_a_second(&watch, 10), None, "the engine knows of the drain");
     }
