@@ -15,6 +15,8 @@ pub struct Device {
     pub name: String,
     /// The hardware's name.
     pub description: String,
+    /// The name of the backend that drives it, such as `ROCm`.
+    pub backend: String,
     /// Whether it is a GPU, integrated ones included.
     pub is_gpu: bool,
     /// Whether it is a GPU that shares its memory with the CPU.
@@ -53,9 +55,25 @@ pub fn devices() -> Vec<Device> {
             is_integrated: d.device_type == LlamaBackendDeviceType::IntegratedGpu,
             name: d.name,
             description: d.description,
+            backend: d.backend,
             memory_total: d.memory_total as u64,
             memory_free: d.memory_free as u64,
         })
+        .collect()
+}
+
+/// The GPUs that a model is loaded on. llama.cpp takes discrete GPUs before integrated ones, and a GPU
+/// that two backends of one binary drive only by the first (`llama.cpp`, the choice of
+/// `model->devices`).
+pub fn gpus_in_use(devices: &[Device]) -> Vec<&Device> {
+    let first = |integrated: bool| {
+        devices.iter().find(|d| d.is_gpu && d.is_integrated == integrated)
+    };
+    let Some(first) = first(false).or_else(|| first(true)) else { return Vec::new() };
+    devices
+        .iter()
+        .filter(|d| d.is_gpu && d.is_integrated == first.is_integrated)
+        .filter(|d| d.backend == first.backend)
         .collect()
 }
 
@@ -66,4 +84,43 @@ pub fn system_info() -> String {
     #[allow(unsafe_code)]
     let text = unsafe { CStr::from_ptr(llama_cpp_sys_2::llama_print_system_info()) };
     text.to_string_lossy().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(name: &str, backend: &str, is_gpu: bool, is_integrated: bool) -> Device {
+        Device {
+            name: name.to_owned(),
+            description: String::new(),
+            backend: backend.to_owned(),
+            is_gpu,
+            is_integrated,
+            memory_total: 0,
+            memory_free: 0,
+        }
+    }
+
+    fn names<'a>(devices: &'a [Device]) -> Vec<&'a str> {
+        gpus_in_use(devices).iter().map(|d| d.name.as_str()).collect()
+    }
+
+    #[test]
+    fn a_gpu_that_two_backends_drive_is_used_once() {
+        let cpu = device("CPU", "CPU", false, false);
+        let rocm = |integrated| device("ROCm0", "ROCm", true, integrated);
+        let vulkan = device("Vulkan0", "Vulkan", true, true);
+        assert_eq!(names(&[rocm(true), vulkan.clone(), cpu.clone()]), ["ROCm0"]);
+        // ROCm may take it for a discrete one.
+        assert_eq!(names(&[rocm(false), vulkan.clone(), cpu.clone()]), ["ROCm0"]);
+        assert_eq!(names(&[vulkan, cpu.clone()]), ["Vulkan0"]);
+        assert_eq!(names(&[cpu]), [""; 0]);
+    }
+
+    #[test]
+    fn all_gpus_of_one_backend_are_used() {
+        let cards = [device("ROCm0", "ROCm", true, false), device("ROCm1", "ROCm", true, false)];
+        assert_eq!(names(&cards), ["ROCm0", "ROCm1"]);
+    }
 }

@@ -49,7 +49,7 @@ pub use text::{Assembled, TextAssembler};
 
 #[cfg(feature = "engine")]
 pub use self::{
-    backend::{Device, devices, system_info},
+    backend::{Device, devices, gpus_in_use, system_info},
     dry::DrySampler,
     handle::{Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot, SubmitError},
     load::{LoadError, LoadParams, load},

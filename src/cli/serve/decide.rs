@@ -8,7 +8,7 @@ use super::run::Failure;
 use super::source::Source;
 use crate::cli::Exit;
 use crate::config::{Gpu, LimitSettings, Loaded};
-use crate::engine::{Device, EngineLimits, LoadParams};
+use crate::engine::{self, Device, EngineLimits, LoadParams};
 use crate::host::{Memory, physical_cores};
 use crate::model::{PlanError, memory_need};
 
@@ -32,7 +32,7 @@ pub(super) fn decide(
     let settings = &loaded.settings;
     let (model, context) = (&settings.model, &settings.context);
     let is_set = |key: &str| loaded.origins.is_set(key);
-    let gpus: Vec<&Device> = devices.iter().filter(|d| d.is_gpu).collect();
+    let gpus = engine::gpus_in_use(devices);
     let on_gpu = match model.gpu {
         Gpu::Required if gpus.is_empty() => return Err(no_gpu()),
         Gpu::Required | Gpu::Auto => !gpus.is_empty(),
