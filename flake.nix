@@ -19,7 +19,8 @@
       pkgs = nixpkgs.legacyPackages.${system};
       modules = import ./nix/modules {
         packagesFor = name: self.packages.${name};
-        linux617For = name: nixpkgs-linux-6_17.legacyPackages.${name}.linuxPackages_6_17;
+        linux617For =
+          name: import ./nix/linux-6_17.nix nixpkgs-linux-6_17.legacyPackages.${name}.linuxPackages_6_17;
       };
     in
     {

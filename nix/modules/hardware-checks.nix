@@ -1,9 +1,12 @@
-# What `hardware.strixhalo` refuses and what it warns of. `memory` is what gpu-memory.nix gives.
+# What `hardware.strixhalo` refuses and what it warns of. `memory` is what gpu-memory.nix gives,
+# `runtime` what gpu-runtime.nix gives.
 {
   config,
   lib,
   memory,
   pkgs,
+  runtime,
+  withCwsr,
 }:
 let
   cfg = config.hardware.strixhalo;
@@ -15,25 +18,9 @@ let
       "hardware.strixhalo.memory.gttGiB";
   inGiB = number: toString (builtins.floor (number / (pagesPerGiB * 1.0)));
 
-  # The server, where service.nix is used too. Our packages say which ROCm they run on (null: none)
-  # and which profile they are for; of another package only hardware.strixhalo.rocm.version can tell.
-  service = config.services.strixhalo or { enable = false; };
-  package = if service.enable then service.package else { };
-  packageName = "services.strixhalo.package (${lib.getName package})";
-  pairedRocm = package.rocmVersion or cfg.rocm.version;
-  rocmOf =
-    if package ? rocmVersion then
-      "ROCm ${pairedRocm} of ${packageName}"
-    else
-      "ROCm ${pairedRocm} (hardware.strixhalo.rocm.version)";
-  packageProfile = package.rocmProfile or null;
-  forThisProfile = packageProfile == null || packageProfile == cfg.rocm.profile;
-
   kernelVersion = config.boot.kernelPackages.kernel.version;
-  wantsNewKernel = lib.versionAtLeast pairedRocm "7.2";
   # One message for a package that is for another profile is enough.
-  isPaired = pairing: pairedRocm == null || !forThisProfile || pairing;
-  otherProfile = if cfg.rocm.profile == "gfx1100-compat" then "gfx1151-native" else "gfx1100-compat";
+  isPaired = pairing: runtime.pairedRocm == null || !runtime.isForProfile || pairing;
 
   # The kernel takes a dash for an underscore.
   parametersOf =
@@ -41,8 +28,13 @@ let
     lib.filter (
       parameter: lib.hasPrefix "${name}=" (lib.replaceStrings [ "-" ] [ "_" ] parameter)
     ) config.boot.kernelParams;
-  pageLimits = parametersOf "ttm.pages_limit";
-  pagePools = parametersOf "ttm.page_pool_size";
+  # The parameters that have an option here, which has to be their only source.
+  setTwice = option: parameter: {
+    assertion = lib.length (parametersOf parameter) <= 1;
+    message = ''
+      boot.kernelParams has ${toString (parametersOf parameter)}: remove the one that is set there and
+      use ${option}.'';
+  };
   limitInModprobe = "[[:space:]]*options[[:space:]]+ttm[[:space:]](.*[[:space:]])?(pages_limit|page_pool_size)=.*";
   modprobeLines = map lib.trim (
     lib.filter (line: builtins.match limitInModprobe line != null) (
@@ -67,17 +59,15 @@ in
         ${usedOption} lets the GPU map ${inGiB pages} GiB, more than the ${toString cfg.memory.installedGiB} GiB of
         hardware.strixhalo.memory.installedGiB: lower it, or say how much is installed.'';
     }
+    (setTwice "hardware.strixhalo.memory.pagesLimit" "ttm.pages_limit")
+    (setTwice "hardware.strixhalo.memory.pagePoolSize" "ttm.page_pool_size")
+    (setTwice "hardware.strixhalo.cwsr" "amdgpu.cwsr_enable")
+    (setTwice "hardware.strixhalo.lockupTimeout" "amdgpu.lockup_timeout")
     {
-      assertion = lib.length pageLimits <= 1;
+      assertion = !(cfg.rocm.unifiedMemory && cfg.rocm.profile == "vulkan");
       message = ''
-        boot.kernelParams has ${toString pageLimits}: remove the one that is set there and
-        use hardware.strixhalo.memory.pagesLimit.'';
-    }
-    {
-      assertion = lib.length pagePools <= 1;
-      message = ''
-        boot.kernelParams has ${toString pagePools}: remove the one that is set there and
-        use hardware.strixhalo.memory.pagePoolSize.'';
+        hardware.strixhalo.rocm.unifiedMemory = true is a switch of ROCm, and
+        hardware.strixhalo.rocm.profile = "vulkan" has none: remove it.'';
     }
     {
       assertion = memory.poolPages <= pages;
@@ -93,26 +83,30 @@ in
         6.16.9 or later is needed. Leave boot.kernelPackages to hardware.strixhalo.kernelPackages.'';
     }
     {
-      assertion = forThisProfile;
+      assertion = runtime.isForProfile;
       message = ''
-        ${packageName} is for another ROCm profile than
+        ${runtime.packageName} is for another ROCm profile than
         hardware.strixhalo.rocm.profile = "${cfg.rocm.profile}", which picks the kernel and the
-        environment: set hardware.strixhalo.rocm.profile = "${toString packageProfile}", which picks
+        environment: set hardware.strixhalo.rocm.profile = "${toString runtime.packageProfile}", which picks
         the package as well, or leave services.strixhalo.package out.'';
     }
     {
-      assertion = isPaired (wantsNewKernel || lib.versionOlder kernelVersion "6.18.4");
+      assertion = isPaired (!runtime.isRocmBefore72 || lib.versionOlder kernelVersion "6.18.4");
       message = ''
-        boot.kernelPackages is Linux ${kernelVersion}, on which ${rocmOf} faults: ROCm before 7.2
+        boot.kernelPackages is Linux ${kernelVersion}, on which ${runtime.rocm} faults: ROCm before 7.2
         needs a kernel before 6.18.4. Leave boot.kernelPackages and services.strixhalo.package to
-        the profile, or set hardware.strixhalo.rocm.profile = "${otherProfile}".'';
+        the profile, or set hardware.strixhalo.rocm.profile = "${
+          if cfg.rocm.profile == "gfx1100-compat" then "gfx1151-native" else "gfx1100-compat"
+        }".'';
     }
     {
-      assertion = isPaired (!wantsNewKernel || lib.versionAtLeast kernelVersion "6.18.4");
+      assertion = isPaired (runtime.isRocmBefore72 || lib.versionAtLeast kernelVersion "6.18.4");
       message = ''
-        boot.kernelPackages is Linux ${kernelVersion}, too old for ${rocmOf}: ROCm 7.2 and later
+        boot.kernelPackages is Linux ${kernelVersion}, too old for ${runtime.rocm}: ROCm 7.2 and later
         need 6.18.4 or later. Leave boot.kernelPackages and services.strixhalo.package to the
-        profile, or set hardware.strixhalo.rocm.profile = "${otherProfile}".'';
+        profile, or set hardware.strixhalo.rocm.profile = "${
+          if cfg.rocm.profile == "gfx1151-native" then "gfx1100-compat" else "gfx1151-native"
+        }".'';
     }
     {
       # ROCm/ROCm#5724: the GPU's scheduler (MES 0x83) stops answering.
@@ -130,6 +124,9 @@ in
     ++ lib.optional setsGttsize ''
       amdgpu.gttsize is set in boot.kernelParams or boot.extraModprobeConfig. It is deprecated and
       conflicts with ttm.pages_limit: remove it and use hardware.strixhalo.memory.gttGiB.''
+    ++ lib.optional (withCwsr && runtime.isRocmBefore72) ''
+      hardware.strixhalo.cwsr = "on" lets the driver interrupt computations of ${runtime.rocm},
+      which then write past their save area: page faults and resets of the GPU. Leave it at "auto".''
     # modprobe adds what is on the kernel's command line after what its files say.
     ++ lib.optional (modprobeLines != [ ]) ''
       boot.extraModprobeConfig has "${lib.concatStringsSep "\", \"" modprobeLines}". What the module puts on the

@@ -1,6 +1,7 @@
 # The environment of each ROCm profile. Builtins only: the hardware module gives it to the service,
 # and nix/apps.nix to `nix run`. What each variable does is said at
-# `hardware.strixhalo.rocm.environment`.
+# `hardware.strixhalo.rocm.environment`; unified memory has an option of its own,
+# `hardware.strixhalo.rocm.unifiedMemory`.
 let
   both = {
     ROCBLAS_USE_HIPBLASLT = "1";
@@ -14,4 +15,5 @@ in
     HSA_XNACK = "1";
   };
   gfx1151-native = both;
+  vulkan = { };
 }

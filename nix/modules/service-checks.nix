@@ -176,6 +176,18 @@ in
         and unix:PATH: write the address, or set services.strixhalo.socket.enable = false.'';
     }
     {
+      # Any value turns it on. A package without ROCm does not read it.
+      assertion =
+        cfg.memoryMax == null
+        || cfg.package.rocmVersion or "unknown" == null
+        || !lib.elem "GGML_CUDA_ENABLE_UNIFIED_MEMORY" variables;
+      message = ''
+        services.strixhalo.memoryMax (${toString cfg.memoryMax}) bounds the host memory of the service, and
+        with GGML_CUDA_ENABLE_UNIFIED_MEMORY in its environment the whole model is host memory: the
+        kernel would kill the server whenever it loads. Set
+        hardware.strixhalo.rocm.unifiedMemory = false, or remove services.strixhalo.memoryMax.'';
+    }
+    {
       assertion =
         !lib.any isHidden [
           cfg.models

@@ -111,7 +111,10 @@ in
         {option}`hardware.strixhalo.rocm.package` where the hardware module is enabled, else
         `strixhalo`
       '';
-      description = "The server. `strixhalo-vulkan` and `strixhalo-cpu` do without ROCm.";
+      description = ''
+        The server. `strixhalo-vulkan` and `strixhalo-cpu` do without ROCm; `strixhalo-hip-vulkan`
+        has both, to compare them on one machine.
+      '';
     };
 
     checkPackage = mkOption {
@@ -244,7 +247,9 @@ in
       description = ''
         Most host memory of the service; beyond it the kernel kills the server, and systemd starts
         it again. Memory that the GPU maps (GTT) is not counted, so this bounds the host's caches,
-        not the model. Unset: no bound.
+        not the model. With unified memory, as the default
+        {option}`hardware.strixhalo.rocm.unifiedMemory` has it, the model is host memory too, and a
+        bound is refused. On a CPU the model counts as well. Unset: no bound.
       '';
     };
     oomScoreAdjust = mkOption {

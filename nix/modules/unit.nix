@@ -151,7 +151,8 @@ in
       LimitMEMLOCK = "infinity";
       # A core file would hold the model, the prompts and the keys.
       LimitCORE = 0;
-      # Host memory only: what the GPU maps (GTT) is not charged to the unit.
+      # Host memory only: what the GPU maps (GTT) is not charged to the unit. With unified memory the
+      # model is host memory, and the module refuses a bound.
       MemoryMax = memoryMax;
       # Slightly protected: the server is what the machine is for, and starting it again reads the
       # model again. Not more: if it is the one that eats the memory, sshd should survive it.

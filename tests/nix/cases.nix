@@ -37,4 +37,7 @@ rec {
   native = {
     hardware.strixhalo.rocm.profile = "gfx1151-native";
   };
+  vulkan = {
+    hardware.strixhalo.rocm.profile = "vulkan";
+  };
 }

@@ -8,6 +8,7 @@ let
     params
     refused
     serviceOf
+    vulkan
     warned
     with_
     ;
@@ -33,9 +34,37 @@ in
       inherit (with_ { }) warnings;
     };
   };
-  "so is the native profile" = {
+  "so are the other profiles" = {
     expected = [ ];
-    actual = failures (with_ native) ++ (with_ native).warnings;
+    actual = lib.concatMap (profile: failures (with_ profile) ++ (with_ profile).warnings) [
+      native
+      vulkan
+    ];
+  };
+  "the kernel of each profile says what NixOS 26.11 asks of it" = {
+    expected = lib.genList (_: {
+      target = "bzImage";
+      buildDTBs = false;
+    }) 3;
+    actual = map (profile: (with_ profile).system.kernel) [
+      { }
+      native
+      vulkan
+    ];
+  };
+  "a kernel that says it itself keeps its own words" = {
+    expected = {
+      target = "vmlinux";
+      buildDTBs = false;
+    };
+    actual =
+      (import ../../nix/linux-6_17.nix {
+        extend =
+          change:
+          change { } {
+            kernel.overrideAttrs = attributes: (attributes { passthru.target = "vmlinux"; }).passthru;
+          };
+      }).kernel;
   };
   "the compat profile is what the replaced set-up ran" = {
     expected = {
@@ -52,6 +81,7 @@ in
         "ttm.pages_limit=30720000"
         "ttm.page_pool_size=30720000"
         "amd_iommu=off"
+        "amdgpu.cwsr_enable=0"
       ];
     };
     actual = {
@@ -82,11 +112,143 @@ in
       kernelParams = params native;
     };
   };
+  "the vulkan profile has nixpkgs' kernel, no ROCm, and time for long prompts" = {
+    expected = {
+      kernel = "6.18.20";
+      package = "strixhalo-vulkan";
+      environment = { };
+      rocm = null;
+      kernelParams = [
+        "ttm.pages_limit=30720000"
+        "ttm.page_pool_size=30720000"
+        "amd_iommu=off"
+        "amdgpu.lockup_timeout=20000"
+      ];
+    };
+    actual = {
+      kernel = (with_ vulkan).boot.kernelPackages.kernel.version;
+      package = (with_ vulkan).services.strixhalo.package.name;
+      inherit ((with_ vulkan).services.strixhalo) environment;
+      rocm = (with_ vulkan).hardware.strixhalo.rocm.version;
+      kernelParams = params vulkan;
+    };
+  };
+  "a server with both backends runs in the native profile, and has that time too" = {
+    expected = {
+      failures = [ ];
+      timeout = true;
+    };
+    actual =
+      let
+        config = with_ {
+          imports = [ native ];
+          services.strixhalo.package = nixos.packages.strixhalo-hip-vulkan;
+        };
+      in
+      {
+        failures = failures config;
+        timeout = lib.elem "amdgpu.lockup_timeout=20000" config.boot.kernelParams;
+      };
+  };
+  "the time can be set, or left to the kernel" = {
+    expected = [
+      [ "amdgpu.lockup_timeout=60000" ]
+      [ ]
+    ];
+    actual =
+      map
+        (
+          lockupTimeout:
+          lib.filter (lib.hasInfix "lockup_timeout") (params {
+            imports = [ vulkan ];
+            hardware.strixhalo = { inherit lockupTimeout; };
+          })
+        )
+        [
+          60000
+          null
+        ];
+  };
+  "a time in the kernel parameters beside ours is refused" =
+    refused
+      {
+        imports = [ vulkan ];
+        boot.kernelParams = [ "amdgpu.lockup_timeout=1" ];
+      }
+      [
+        "boot.kernelParams has amdgpu.lockup_timeout=20000 amdgpu.lockup_timeout=1"
+        "hardware.strixhalo.lockupTimeout"
+      ];
+  "computations are not interrupted on ROCm before 7.2, whoever names it" = {
+    expected = [
+      true
+      false
+      false
+      true
+      true
+      false
+    ];
+    actual = map (configuration: lib.elem "amdgpu.cwsr_enable=0" (params configuration)) [
+      { }
+      native
+      vulkan
+      {
+        services.strixhalo.package = nixos.package "own" "1" // {
+          rocmVersion = "7.1.1";
+        };
+      }
+      {
+        imports = [ native ];
+        hardware.strixhalo.cwsr = "off";
+      }
+      { hardware.strixhalo.cwsr = "on"; }
+    ];
+  };
+  "to interrupt them there is a warning" = warned { hardware.strixhalo.cwsr = "on"; } [
+    "hardware.strixhalo.cwsr"
+    "ROCm 6.4.1"
+    "auto"
+  ];
+  "the parameter beside ours is refused" =
+    refused { boot.kernelParams = [ "amdgpu.cwsr_enable=1" ]; }
+      [
+        "boot.kernelParams has amdgpu.cwsr_enable=0 amdgpu.cwsr_enable=1"
+        "hardware.strixhalo.cwsr"
+      ];
   "a variable of the profile can be removed" = is (
-    !lib.any (lib.hasInfix "UNIFIED_MEMORY")
-      (serviceOf { hardware.strixhalo.rocm.environment.GGML_CUDA_ENABLE_UNIFIED_MEMORY = null; })
-      .Environment
+    !lib.any (lib.hasInfix "XNACK")
+      (serviceOf { hardware.strixhalo.rocm.environment.HSA_XNACK = null; }).Environment
   );
+  "unified memory is the compat profile's, and one switch turns it off and on" = {
+    expected = [
+      true
+      false
+      false
+      true
+    ];
+    actual =
+      map (configuration: lib.any (lib.hasInfix "UNIFIED_MEMORY=1") (serviceOf configuration).Environment)
+        [
+          { }
+          { hardware.strixhalo.rocm.unifiedMemory = false; }
+          native
+          {
+            imports = [ native ];
+            hardware.strixhalo.rocm.unifiedMemory = true;
+          }
+        ];
+  };
+  "unified memory without ROCm is refused" =
+    refused
+      {
+        imports = [ vulkan ];
+        hardware.strixhalo.rocm.unifiedMemory = true;
+      }
+      [
+        "hardware.strixhalo.rocm.unifiedMemory = true"
+        "vulkan"
+        "remove it"
+      ];
   "the hardware module does without the service module" = {
     expected = [ ];
     actual = failures (nixos.evalHardware { hardware.strixhalo.enable = true; });
@@ -112,6 +274,7 @@ in
       "ttm.page_pool_size=0"
     ];
     actual = params {
+      imports = [ native ];
       hardware.strixhalo = {
         iommu = "on";
         memory.pagesLimit = 25165824;
@@ -321,6 +484,28 @@ in
         "linux-firmware is 20251125"
         "update"
       ];
+  "the machine does not sleep, unless it may" = {
+    expected = [
+      [
+        "hibernate"
+        "hybrid-sleep"
+        "sleep"
+        "suspend"
+        "suspend-then-hibernate"
+      ]
+      [ ]
+    ];
+    actual =
+      map
+        (
+          configuration:
+          lib.attrNames (lib.filterAttrs (_: target: !target.enable) (with_ configuration).systemd.targets)
+        )
+        [
+          { }
+          { hardware.strixhalo.sleep = true; }
+        ];
+  };
   "named users join the groups of the GPU" = {
     expected = [
       "render"
@@ -347,6 +532,35 @@ in
       ((with_ { }).services.tuned.recommend ? accelerator-performance)
       (with_ { hardware.strixhalo.powerProfile = null; }).services.tuned
     ];
+  };
+  "another power profile restarts TuneD, which reads it when it starts" = {
+    expected = [
+      [ { accelerator-performance = { }; } ]
+      [ { balanced = { }; } ]
+      false
+    ];
+    actual =
+      map
+        (configuration: map (file: file.value) (with_ configuration).systemd.services.tuned.restartTriggers)
+        [
+          { }
+          { hardware.strixhalo.powerProfile = "balanced"; }
+        ]
+      ++ [ ((with_ { hardware.strixhalo.powerProfile = null; }).systemd.services ? tuned) ];
+  };
+  "no text tells to leave the UMA frame buffer to the firmware" = {
+    expected = [ ];
+    actual = map baseNameOf (
+      lib.filter (file: lib.hasInfix "Auto" (lib.readFile file)) [
+        ../../README.md
+        ../../docs/install-nixos.md
+        ../../docs/options.md
+        ../../docs/profiles.md
+        ../../hosts/strixhalo/default.nix
+        ../../nix/modules/hardware.nix
+        ../../nix/modules/hardware-checks.nix
+      ]
+    );
   };
   "without the hardware module nothing of the host changes" = {
     expected = {

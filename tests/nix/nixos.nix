@@ -67,6 +67,7 @@ let
       };
     };
     services = {
+      getty.helpLine = text;
       openssh = any;
       tuned = any;
       udev.extraRules = text;
@@ -74,6 +75,7 @@ let
     systemd = {
       services = any;
       sockets = any;
+      targets = any;
       tmpfiles.settings = any;
     };
     users.users = mkOption {
@@ -88,6 +90,19 @@ let
     users.groups = any;
   };
 
+  # What these parts of NixOS make of it.
+  behavior =
+    { config, ... }:
+    {
+      # As the kernel's module reads it from 26.11 on; `system` is where the tests find it.
+      config.system.kernel = { inherit (config.boot.kernelPackages.kernel) target buildDTBs; };
+      config.environment.etc = lib.mkIf (config.services.tuned.recommend or { } != { }) {
+        "tuned/recommend.conf".source = package "recommend.conf" "" // {
+          value = config.services.tuned.recommend;
+        };
+      };
+    };
+
   # Enough of a package for types.package, lib.getExe and "${package}".
   package = name: version: {
     type = "derivation";
@@ -95,10 +110,19 @@ let
     outPath = "${builtins.storeDir}/00000000000000000000000000000000-${name}";
     meta.mainProgram = "strixhalo";
   };
+  # Kernel packages of today's nixpkgs, and of the second nixpkgs, whose kernel says less of itself.
   kernel = version: {
     kernel = package "linux" version // {
-      inherit version;
+      target = "bzImage";
+      buildDTBs = false;
     };
+  };
+  kernelOf2025 = version: {
+    kernel = package "linux" version // {
+      passthru = { };
+      overrideAttrs = change: package "linux" version // (change { passthru = { }; }).passthru;
+    };
+    extend = change: kernelOf2025 version // change { } (kernelOf2025 version);
   };
 
   pkgs = {
@@ -122,24 +146,36 @@ let
     strixhalo = {
       rocmProfile = "gfx1100-compat";
       rocmVersion = "6.4.1";
+      backendFeatures = [ "hip" ];
     };
     strixhalo-rocm7 = {
       rocmProfile = "gfx1151-native";
       rocmVersion = "7.2.3";
+      backendFeatures = [ "hip" ];
     };
     strixhalo-vulkan = {
       rocmProfile = null;
       rocmVersion = null;
+      backendFeatures = [ "vulkan" ];
+    };
+    strixhalo-hip-vulkan = {
+      rocmProfile = "gfx1151-native";
+      rocmVersion = "7.2.3";
+      backendFeatures = [
+        "hip"
+        "vulkan"
+      ];
     };
     strixhalo-cpu = {
       rocmProfile = null;
       rocmVersion = null;
+      backendFeatures = [ ];
     };
   };
 
   modules = import ../../nix/modules {
     packagesFor = _: packages;
-    linux617For = _: kernel "6.17.9";
+    linux617For = _: import ../../nix/linux-6_17.nix (kernelOf2025 "6.17.9");
   };
 
   evaluated =
@@ -147,6 +183,7 @@ let
     lib.evalModules {
       modules = ours ++ [
         nixos
+        behavior
         { _module.args.pkgs = lib.mkDefault pkgs; }
         configuration
       ];
@@ -168,6 +205,8 @@ in
     ] configuration).config;
   evalService = configuration: (evaluated [ modules.service ] configuration).config;
   evalHardware = configuration: (evaluated [ modules.hardware ] configuration).config;
+  # Without ours.
+  evalAny = configurations: (evaluated configurations { }).config;
   inherit (evaluated [ modules.default ] { }) options;
   # The settings file: its value before the check, and the script that checks it.
   settings =

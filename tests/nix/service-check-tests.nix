@@ -37,6 +37,26 @@ in
         "store"
         "/srv/models"
       ];
+  "a bound of host memory is refused where the whole model is host memory" =
+    refused { services.strixhalo.memoryMax = "24G"; }
+      [
+        "services.strixhalo.memoryMax (24G)"
+        "GGML_CUDA_ENABLE_UNIFIED_MEMORY"
+        "hardware.strixhalo.rocm.unifiedMemory = false"
+      ];
+  "it is accepted without unified memory, and for a server that does not read the variable" = {
+    expected = [ ];
+    actual = lib.concatMap (configuration: failures (with_ configuration)) [
+      {
+        services.strixhalo.memoryMax = "24G";
+        hardware.strixhalo.rocm.unifiedMemory = false;
+      }
+      {
+        services.strixhalo.memoryMax = "24G";
+        services.strixhalo.package = nixos.packages.strixhalo-cpu;
+      }
+    ];
+  };
   "a models directory in the store is refused" =
     refused { services.strixhalo.models = inStore "models"; }
       [

@@ -120,7 +120,6 @@ in
         environmentFiles = [ "/etc/strixhalo/environment" ];
         environment = {
           HSA_OVERRIDE_GFX_VERSION = "11.0.0";
-          GGML_CUDA_ENABLE_UNIFIED_MEMORY = "1";
           HSA_XNACK = "1";
           ROCBLAS_USE_HIPBLASLT = "1";
           GPU_MAX_HW_QUEUES = "2";
@@ -132,6 +131,7 @@ in
         logNamespace = "strixhalo";
       }).serviceConfig;
     actual = serviceOf {
+      hardware.strixhalo.rocm.unifiedMemory = false;
       services.strixhalo = {
         apiKeyFile = "/etc/strixhalo/api-keys";
         environmentFile = "/etc/strixhalo/environment";
