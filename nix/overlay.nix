@@ -7,6 +7,7 @@ in
   inherit (packages)
     strixhalo
     strixhalo-cpu
+    strixhalo-hip-vulkan
     strixhalo-rocm7
     strixhalo-tools
     strixhalo-vulkan

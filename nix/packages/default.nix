@@ -10,6 +10,33 @@ let
 
   # AMD's own ROCm 6.4.1, unpacked.
   rocm = callPackage ./rocm.nix { };
+
+  rocm7 = {
+    rocmProfile = "gfx1151-native";
+    rocmVersion = rocmPackages.clr.version;
+    backendFeatures = [ "hip" ];
+    backendLibraries = [
+      rocmPackages.clr
+      rocmPackages.hipblas
+      rocmPackages.rocblas
+    ];
+    backendEnvironment = hip {
+      prefix = "${rocmPackages.clr}";
+      clang = "${rocmPackages.clr.hipClangPath}/clang++";
+      targets = [ "gfx1151" ];
+    };
+  };
+
+  vulkan = {
+    backendFeatures = [ "vulkan" ];
+    # glslc compiles the shaders.
+    backendTools = [ (lib.getBin pkgs.shaderc) ];
+    backendLibraries = [
+      pkgs.spirv-headers
+      pkgs.vulkan-headers
+      pkgs.vulkan-loader
+    ];
+  };
 in
 rec {
   inherit rocm strixhalo-tools;
@@ -34,38 +61,36 @@ rec {
     };
   };
 
-  strixhalo-rocm7 = server {
-    pname = "strixhalo-rocm7";
-    description = "LLM server for AMD Ryzen AI MAX+ 395, on nixpkgs' ROCm";
-    targetCpu = "znver5";
-    rocmProfile = "gfx1151-native";
-    rocmVersion = rocmPackages.clr.version;
-    backendFeatures = [ "hip" ];
-    backendLibraries = [
-      rocmPackages.clr
-      rocmPackages.hipblas
-      rocmPackages.rocblas
-    ];
-    backendEnvironment = hip {
-      prefix = "${rocmPackages.clr}";
-      clang = "${rocmPackages.clr.hipClangPath}/clang++";
-      targets = [ "gfx1151" ];
-    };
-  };
+  strixhalo-rocm7 = server (
+    rocm7
+    // {
+      pname = "strixhalo-rocm7";
+      description = "LLM server for AMD Ryzen AI MAX+ 395, on nixpkgs' ROCm";
+      targetCpu = "znver5";
+    }
+  );
 
-  strixhalo-vulkan = server {
-    pname = "strixhalo-vulkan";
-    description = "LLM server for AMD Ryzen AI MAX+ 395, on Vulkan";
-    targetCpu = "znver5";
-    backendFeatures = [ "vulkan" ];
-    # glslc compiles the shaders.
-    backendTools = [ (lib.getBin pkgs.shaderc) ];
-    backendLibraries = [
-      pkgs.spirv-headers
-      pkgs.vulkan-headers
-      pkgs.vulkan-loader
-    ];
-  };
+  strixhalo-vulkan = server (
+    vulkan
+    // {
+      pname = "strixhalo-vulkan";
+      description = "LLM server for AMD Ryzen AI MAX+ 395, on Vulkan";
+      targetCpu = "znver5";
+    }
+  );
+
+  # Both, so that one machine can compare them: docs/profiles.md says how.
+  strixhalo-hip-vulkan = server (
+    rocm7
+    // {
+      pname = "strixhalo-hip-vulkan";
+      description = "LLM server for AMD Ryzen AI MAX+ 395, on nixpkgs' ROCm and on Vulkan";
+      targetCpu = "znver5";
+      backendFeatures = rocm7.backendFeatures ++ vulkan.backendFeatures;
+      backendLibraries = rocm7.backendLibraries ++ vulkan.backendLibraries;
+      inherit (vulkan) backendTools;
+    }
+  );
 
   # Runs on every x86-64 of the last ten years; the VM tests use it.
   strixhalo-cpu = server {

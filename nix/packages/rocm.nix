@@ -1,6 +1,9 @@
 # ROCm 6.4.1 as AMD built it for Ubuntu 24.04: the packages of rocm-6.4.1.json in one prefix, with
 # libraries, interpreters, scripts and CMake files that point into the store. nixpkgs never had
 # this version.
+#
+# Each package has a list of URLs. AMD's is the only public one that is known: to build also after AMD
+# has moved these files, keep a copy of them and add its URLs, whose files are checked by the same hash.
 {
   lib,
   stdenv,
@@ -12,8 +15,12 @@
   expat,
   gcc13,
   libdrm,
+  # With the name of AMD's libraries, libxml2.so.2. Older releases of nixpkgs lack it.
+  libxml2_13 ? null,
   ncurses,
   numactl,
+  patchelf,
+  patchelfUnstable ? patchelf,
   perl,
   python3,
   zlib,
@@ -71,7 +78,7 @@ stdenv.mkDerivation {
     fetchurl {
       # The name in the URL has a character that the store refuses.
       name = "${package.name}-${release.version}.deb";
-      inherit (package) url sha256;
+      inherit (package) urls sha256;
     }
   ) release.packages;
 
@@ -91,7 +98,9 @@ stdenv.mkDerivation {
     stdenv.cc.cc.lib
     zlib
     zstd
-  ];
+  ]
+  # AMD's lld of some releases is linked with it.
+  ++ lib.optional (libxml2_13 != null) libxml2_13;
 
   unpackPhase = ''
     runHook preUnpack
@@ -143,6 +152,12 @@ stdenv.mkDerivation {
   # installCheckPhase looks at the files that matter.
   autoPatchelfIgnoreMissingDeps = [ "*" ];
   dontPatchELF = true;
+  # A library that asks for an executable stack cannot be opened by name since glibc 2.41. What is no
+  # library is left as it is. The stdenv's patchelf may be too old to know the option.
+  postFixup = ''
+    find "$out" -type f -name '*.so*' \
+      -exec ${patchelfUnstable}/bin/patchelf --clear-execstack {} \; 2>/dev/null || true
+  '';
   # Code for GPUs is ELF as well.
   dontStrip = true;
 

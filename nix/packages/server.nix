@@ -129,7 +129,12 @@ rustPlatform.buildRustPackage (finalAttrs: {
   '';
 
   passthru = {
-    inherit rocmProfile rocmVersion targetCpu;
+    inherit
+      backendFeatures
+      rocmProfile
+      rocmVersion
+      targetCpu
+      ;
     # Checks settings on every machine.
     tools = strixhalo-tools;
     tests.version = testers.testVersion { package = finalAttrs.finalPackage; };
