@@ -24,7 +24,9 @@
       };
     in
     {
-      packages.${system} = import ./nix/packages { inherit pkgs; };
+      packages.${system} = import ./nix/packages { inherit pkgs; } // {
+        iso = import ./nix/iso.nix { inherit nixpkgs self system; };
+      };
       apps.${system} = import ./nix/apps.nix { inherit pkgs self; };
       checks.${system} = import ./nix/checks.nix { inherit pkgs self; };
       devShells.${system}.default = pkgs.callPackage ./nix/shell.nix { };

@@ -1,5 +1,5 @@
-# What `nix flake check` builds: the packages, the tests of the modules, pages and style. The
-# example host is evaluated by it as well, as one of the flake's nixosConfigurations.
+# What `nix flake check` builds: the packages and the installer image, the example host in each
+# profile, the tests of the modules, pages and style.
 { pkgs, self }:
 let
   inherit (pkgs) lib;
@@ -8,7 +8,14 @@ let
   vmTests = import ../tests/vm {
     pkgs = pkgs.extend self.overlays.default;
     nixosModule = self.nixosModules.default;
+    flake = self;
   };
+
+  hostIn =
+    profile:
+    (self.nixosConfigurations.strixhalo.extendModules {
+      modules = [ { hardware.strixhalo.rocm = { inherit profile; }; } ];
+    }).config.system.build.toplevel;
 
   optionsDoc = pkgs.nixosOptionsDoc (
     import ./options-doc.nix {
@@ -19,6 +26,9 @@ let
 in
 lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs packages [ "default" ])
 // lib.mapAttrs' (name: lib.nameValuePair "vm-${name}") vmTests
+// lib.mapAttrs' (profile: _: lib.nameValuePair "host-${profile}" (hostIn profile)) (
+  import ./modules/rocm-profiles.nix
+)
 // {
   options-page = optionsDoc.optionsCommonMark;
 
@@ -70,7 +80,7 @@ lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs packages 
         deadnix --fail .
         statix check .
         rustfmt --check --edition 2024 src/lib.rs src/main.rs tests/*.rs
-        shellcheck --external-sources dev
+        shellcheck --external-sources dev nix/installer/install-strixhalo.sh
         touch $out
       '';
 }

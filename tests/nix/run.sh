@@ -4,8 +4,9 @@
 #   tests/nix/run.sh
 #
 # Environment, all optional: NIX, the nix command (2.18 or later); NIXPKGS_LIB, the lib folder of
-# nixpkgs, else <nixpkgs>; STRIXHALO, the server's binary; JSON2TOML, remarshal's converter, which
-# nixpkgs writes TOML with. What is missing is named and its tests are skipped.
+# nixpkgs, else <nixpkgs>; of several, such as those of two releases, with colons between them, each
+# is tried; STRIXHALO, the server's binary; JSON2TOML, remarshal's converter, which nixpkgs writes
+# TOML with. What is missing is named and its tests are skipped.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -20,7 +21,8 @@ finish() {
     exit 0
 }
 pass() { passed=$((passed + 1)); }
-fail() { failed=$((failed + 1)); printf 'FAILED %s\n' "$*"; }
+release=
+fail() { failed=$((failed + 1)); printf 'FAILED %s%s\n' "$release" "$*"; }
 skip() { skipped=$((skipped + 1)); printf 'skipped: %s\n' "$*"; }
 
 # Nothing here needs a store, so none is opened. evaluate OPTION EXPRESSION
@@ -107,22 +109,37 @@ fi
 tests_of unit-tests.nix ""
 tests_of schema-tests.nix ""
 
-lib=${NIXPKGS_LIB:-}
-if [[ -z $lib ]]; then
-    lib=$(evaluate --raw 'toString <nixpkgs/lib>' 2>/dev/null) || lib=
+# The host as install-strixhalo leaves it: with a file of its own.
+cp -r hosts/strixhalo "$scratch/host"
+cp tests/systemd/installed.nix "$scratch/host/local.nix"
+
+# modules LIB
+modules() {
+    local with_lib="lib = import $1;"
+    release="$(evaluate --raw "(import $1).trivial.release"): "
+    echo "nixpkgs' lib of ${release%: }"
+    tests_of app-tests.nix "$with_lib"
+    tests_of package-tests.nix "$with_lib"
+    tests_of hardware-tests.nix "$with_lib"
+    tests_of service-tests.nix "$with_lib"
+    tests_of service-check-tests.nix "$with_lib"
+    tests_of host-tests.nix "$with_lib"
+    tests_of installer-tests.nix "$with_lib installedHost = $scratch/host;"
+    tests_of vm-tests.nix "$with_lib"
+    tests_of options-doc-tests.nix "$with_lib"
+    mistakes "$with_lib"
+    round_trip "$with_lib"
+}
+
+libs=${NIXPKGS_LIB:-}
+if [[ -z $libs ]]; then
+    libs=$(evaluate --raw 'toString <nixpkgs/lib>' 2>/dev/null) || libs=
 fi
-if [[ -z $lib ]]; then
+if [[ -z $libs ]]; then
     skip "the modules: no nixpkgs lib (set NIXPKGS_LIB to its folder)"
     finish
 fi
-with_lib="lib = import $lib;"
-tests_of app-tests.nix "$with_lib"
-tests_of hardware-tests.nix "$with_lib"
-tests_of service-tests.nix "$with_lib"
-tests_of service-check-tests.nix "$with_lib"
-tests_of host-tests.nix "$with_lib"
-tests_of vm-tests.nix "$with_lib"
-tests_of options-doc-tests.nix "$with_lib"
-mistakes "$with_lib"
-round_trip "$with_lib"
+while IFS= read -r lib; do
+    modules "$lib"
+done < <(tr : '\n' <<<"$libs")
 finish

@@ -16,7 +16,9 @@ let
 
   pkgs = nixos.pkgs // {
     strixhalo-cpu = nixos.package "strixhalo-cpu" "1";
+    callPackage = file: _: nixos.package (baseNameOf (dirOf file)) "1";
     curl = nixos.package "curl" "1";
+    git = nixos.package "git" "1";
     jq = nixos.package "jq" "1";
     writeShellScript = name: _: nixos.package name "1";
   };
@@ -26,6 +28,10 @@ let
     import (folder + "/${file}") {
       inherit lib pkgs server;
       nixosModule = { };
+      flake = {
+        outPath = "/flake";
+        inputs = { };
+      };
     };
 
   configOf =

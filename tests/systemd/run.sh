@@ -5,7 +5,8 @@
 #   tests/systemd/run.sh [--vm] [BINARY]
 #
 # BINARY is checked as a service in a container (systemd-nspawn). --vm adds what takes a kernel of
-# its own, in an emulated machine: kernel command line, module options, udev and the GPU's devices.
+# its own, in an emulated machine: kernel command line, module options, udev, the GPU's devices, and
+# install-strixhalo on an empty disk.
 # Both boot a small Debian, which is built once. It takes root, a Debian whose apt names a mirror, and
 # the packages that are installed when they are missing; where that is not to be had, the checks are
 # skipped, and it says why.
@@ -147,7 +148,11 @@ elif ! ensure qemu-system-x86_64 qemu-system-x86; then
     skip "the emulated machine: qemu-system-x86_64 is missing"
 else
     prepare "$job"
-    run_tier machine "$job" "python3 -B checks/machine.py" \
+    # What the installer image carries.
+    mkdir "$job/flake"
+    cp -r flake.nix flake.lock hosts "$job/flake/"
+    cp nix/installer/install-strixhalo.sh tests/systemd/installed.nix "$job/"
+    run_tier machine "$job" "python3 -B checks/machine.py; status=\$?; python3 -B checks/installer.py && exit \$status" \
         "$(nix-instantiate --eval --strict --json tests/systemd/render.nix --argstr program "$program" -A kernelParams | tr -d '"')"
 fi
 finish

@@ -1,13 +1,19 @@
 # NixOS virtual machine tests: one file per behaviour, found by listing this folder. `pkgs` has the
-# flake's overlay: the nodes of such a test cannot add one.
+# flake's overlay: the nodes of such a test cannot add one. `flake` is the flake itself.
 {
   pkgs,
   nixosModule,
+  flake,
   lib ? pkgs.lib,
 }:
 let
   arguments = {
-    inherit lib nixosModule pkgs;
+    inherit
+      flake
+      lib
+      nixosModule
+      pkgs
+      ;
     # A node that serves on the CPU.
     server = import ./nodes/server.nix { inherit nixosModule; };
   };

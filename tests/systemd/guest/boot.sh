@@ -48,6 +48,8 @@ if [[ $kind == container ]]; then
     unshare -m -- setpriv --pdeathsig TERM "$here/container.sh" "$run" "$image/tree" \
         </dev/null >"$run/console" 2>"$run/errors" &
 else
+    # An empty disk of the kind that the box has. It takes no room until it is written to.
+    truncate -s 40G "$run/empty"
     processors=$(nproc)
     ((processors <= 4)) || processors=4
     TMPDIR=$run setpriv --pdeathsig KILL qemu-system-x86_64 \
@@ -63,6 +65,8 @@ else
         -device virtio-blk-pci,drive=root,serial=root \
         -drive file="$run/job.tar",if=none,id=job,format=raw,readonly=on \
         -device virtio-blk-pci,drive=job,serial=job \
+        -drive file="$run/empty",if=none,id=empty,format=raw,discard=unmap,cache=unsafe \
+        -device nvme,drive=empty,serial=empty \
         </dev/null >/dev/null 2>"$run/errors" &
 fi
 guest=$!

@@ -10,8 +10,10 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 folder=$1 mirror=$2
 suite=trixie
-# libbpf1: the device and address filters; libnss-systemd: names of users that units make.
+# libbpf1: the device and address filters; libnss-systemd: names of users that units make; the last
+# line is what install-strixhalo calls.
 packages=systemd,systemd-sysv,udev,dbus,libnss-systemd,libbpf1,iproute2,kmod,procps,curl,busybox-static,passwd,python3
+packages+=,dosfstools,e2fsprogs,fdisk,mount,openssh-client,openssl,util-linux
 
 mkdir -p "$folder"
 exec {lock}>"$folder/lock"
