@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2154 # ./dev sets cache
-# Part of ./dev: does the HIP build compile? Debian's HIP compiler and ROCm libraries in a folder of
-# their own answer that without a GPU and without AMD's packages. They are newer (7.2) than what the
-# appliance runs by default (6.4.1): this checks our build, not AMD's release.
+# Part of ./dev: does the HIP build compile, with Vulkan beside it in one binary? Debian's HIP
+# compiler, ROCm libraries and shader compiler in a folder of their own answer that without a GPU and
+# without AMD's packages. They are newer (7.2) than what the appliance runs by default (6.4.1): this
+# checks our build, not AMD's release.
 
 # hip_check [TARGET]
 hip_check() {
@@ -31,7 +32,7 @@ hip_check() {
         # As in a Nix sandbox, where ggml leaves out all that the target CPU does not ask for.
         SOURCE_DATE_EPOCH=1 "RUSTFLAGS=-C target-cpu=x86-64-v3"
     )
-    say "compiling for $target: about 25 minutes on two idle cores; to watch: tail -f $log"
+    say "compiling for $target: about 30 minutes on two idle cores; to watch: tail -f $log"
     started=$SECONDS
     # A configuration that failed is not tried again by the crate.
     for build in "$root/target/$target"/release/build/llama-cpp-sys-2-*/out/build; do
@@ -49,7 +50,7 @@ hip_check() {
         mount --rbind /dev "$root/dev"
         mount -t proc proc "$root/proc"
         shift 4
-        exec chroot "$root" /usr/bin/env -i "$@" sh -c "cd /source && exec cargo build -vv --release --locked --bin strixhalo --features hip"
+        exec chroot "$root" /usr/bin/env -i "$@" sh -c "cd /source && exec cargo build -vv --release --locked --bin strixhalo --features hip,vulkan"
     ' hip-check "$root" "$sysroot" "$source" "$registry" "${environment[@]}" >"$log" 2>&1 \
         || { grep -vE 'cargo:rerun-if| = (None|Some)' "$log" | tail -n 60 >&2; die "the HIP build failed, see above and $log"; }
 
@@ -57,6 +58,7 @@ hip_check() {
     say "checking the binary"
     # So clang names the code that it embeds for a GPU.
     grep -qaF "amdgcn-amd-amdhsa--$target" "$binary" || die "$binary holds no code for $target"
+    grep -qaF ggml_vulkan "$binary" || die "$binary holds no Vulkan backend"
     chroot "$root" "/target/$target/release/strixhalo" version >"$cache/hip-check/version.txt" \
         || die "the HIP binary does not start without a GPU"
     cat "$cache/hip-check/version.txt" >&2
@@ -82,7 +84,7 @@ install_hip_chroot() {
     in_chroot "$1.new" apt-get install -y -q -t experimental \
         hipcc libamdhip64-dev librocblas-dev libhipblas-dev libhipblaslt-dev \
         || die "Debian's HIP packages could not be installed, see above"
-    in_chroot "$1.new" apt-get install -y -q cmake make g++ libclang-dev \
+    in_chroot "$1.new" apt-get install -y -q cmake make g++ libclang-dev glslc libvulkan-dev spirv-headers \
         || die "the build tools could not be installed, see above"
     touch "$1.new/.complete"
     mv "$1.new" "$1"
