@@ -548,20 +548,6 @@ in
         ]
       ++ [ ((with_ { hardware.strixhalo.powerProfile = null; }).systemd.services ? tuned) ];
   };
-  "no text tells to leave the UMA frame buffer to the firmware" = {
-    expected = [ ];
-    actual = map baseNameOf (
-      lib.filter (file: lib.hasInfix "Auto" (lib.readFile file)) [
-        ../../README.md
-        ../../docs/install-nixos.md
-        ../../docs/options.md
-        ../../docs/profiles.md
-        ../../hosts/strixhalo/default.nix
-        ../../nix/modules/hardware.nix
-        ../../nix/modules/hardware-checks.nix
-      ]
-    );
-  };
   "without the hardware module nothing of the host changes" = {
     expected = {
       kernelParams = [ ];

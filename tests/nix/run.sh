@@ -127,6 +127,7 @@ modules() {
     tests_of installer-tests.nix "$with_lib installedHost = $scratch/host;"
     tests_of vm-tests.nix "$with_lib"
     tests_of options-doc-tests.nix "$with_lib"
+    tests_of text-tests.nix "$with_lib"
     mistakes "$with_lib"
     round_trip "$with_lib"
 }
