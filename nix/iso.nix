@@ -22,7 +22,8 @@
 
           It asks for the disk, for a login and for its SSH key. To paste the key instead of typing
           it, set a password with `passwd`, look up the address with `ip -br a`, and continue from
-          another machine with `ssh nixos@ADDRESS`.
+          another machine with `ssh nixos@ADDRESS`, inside `tmux`: then a lost connection loses
+          nothing (`tmux attach` is the way back). For Wi-Fi see the NixOS manual.
         '';
       }
     )

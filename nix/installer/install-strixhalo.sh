@@ -56,6 +56,11 @@ done
 ! mountpoint -q /mnt || [ -n "$erase" ] \
     || die "something is mounted on /mnt, where the new system goes: umount -R /mnt"
 
+# Nobody is there to ask in a script, which may bring a cache of its own.
+if [ -t 0 ] && [ -z "$(ip route show default)$(ip -6 route show default)" ]; then
+    die "there is no network: put a cable in, or set up Wi-Fi as the NixOS manual says. Nothing was changed"
+fi
+
 # ask QUESTION: the answer is in `answer`.
 ask() {
     printf '%s ' "$1"
@@ -70,12 +75,15 @@ wrong() {
 
 # -- which disk -------------------------------------------------------------------------------
 
-# All that the disk carries, itself included: partitions, and what is opened on them.
-devices_of() { lsblk -nrpo NAME "$1"; }
+# The disk and its partitions, the last one first: what lies on the disk has to go before it.
+devices_of() { lsblk -nrpo NAME,TYPE "$1" | awk '$2 == "disk" || $2 == "part" { print $1 }' | sort -rV; }
+
+# What is opened on them: volumes of LVM, arrays, encrypted disks. They may reach to other disks.
+opened_on() { lsblk -nrpo NAME,TYPE "$1" | awk '$2 != "disk" && $2 != "part" { print $1 }' | sort -u; }
 
 mounts_of() {
     devices_of "$1" | while read -r device; do
-        findmnt -nro TARGET -S "$device" || true
+        findmnt -no TARGET -S "$device" || true
         ! grep -q "^$device " /proc/swaps || say "swap on $device"
     done
 }
@@ -89,13 +97,15 @@ holds_data() { [ "$(devices_of "$1" | wc -l)" -gt 1 ] || [ -n "$(wipefs -n "$1")
 # Fails after saying why.
 check_disk() {
     case $disk in /*) ;; *) disk=/dev/$disk ;; esac
-    disk=$(readlink -f "$disk") || return 1
+    disk=$(readlink -f "$disk" || printf %s "$disk")
     if [ ! -b "$disk" ]; then
         wrong "there is no disk $disk; lsblk lists those there are"
     elif [ "$(lsblk -dnro TYPE "$disk")" != disk ]; then
         wrong "$disk is not a whole disk but a $(lsblk -dnro TYPE "$disk"): name the disk"
     elif runs_system "$disk"; then
         wrong "$disk is what this system runs from"
+    elif [ -n "$(opened_on "$disk")" ]; then
+        wrong "$disk is in use by $(opened_on "$disk" | tr '\n' ' ')- close it first: vgchange -an for LVM, mdadm --stop for an array, cryptsetup close for an encrypted disk"
     else
         return 0
     fi
@@ -127,7 +137,9 @@ fi
 
 check_user() {
     case $user in
-        root | nixos | strixhalo) wrong "$user is taken: choose another name" ;;
+        root | nixos | strixhalo | nobody | sshd | messagebus | polkituser | nscd | nixbld* | systemd-*)
+            wrong "$user is a user of the system: choose another name"
+            ;;
         [a-z_]*)
             if [ "${#user}" -le 31 ] && [ -z "$(printf %s "$user" | tr -d 'a-z0-9_-')" ]; then
                 return 0
@@ -149,7 +161,7 @@ else
 fi
 
 check_key() {
-    [ ! -f "$key" ] || key=$(cat "$key")
+    [ ! -f "$key" ] || key=$(tr -d '\r' <"$key")
     # One line: more keys are added afterwards, and a private one has no business here.
     if [ "$(printf %s "$key" | tr -d '[:cntrl:]')" = "$key" ] \
         && printf '%s\n' "$key" | ssh-keygen -l -f - >/dev/null 2>&1; then
@@ -208,31 +220,42 @@ if [ "$carved_out" -gt 4 ]; then
     say "The firmware gives $carved_out GiB to the GPU alone. Set the UMA frame buffer to the smallest value"
     say "that it offers before a model is loaded: the server then reaches all of the memory."
 fi
-[ -n "$installed" ] || say "This machine has less memory than 64 GiB: see hardware.strixhalo.memory.gttGiB."
+# What the GPU may map, where the module has no default for so little.
+gtt=''
+if [ -z "$installed" ]; then
+    gtt=$((visible > 7 ? visible - 6 : 1))
+    say "This machine has less memory than 64 GiB: the GPU may map $gtt GiB of it."
+fi
 
 # -- the disk ---------------------------------------------------------------------------------
 
+afterwards() {
+    [ -n "$password" ] \
+        || say "Before that, give $user a password for sudo: sudo nixos-enter --root /mnt -c 'passwd $user'"
+    say "Then, from the laptop, with the address that \`ip -br a\` shows at the machine:"
+    say "  rsync --partial --progress MODEL.gguf $user@ADDRESS:/srv/models/"
+    say "  ssh -t $user@ADDRESS sudo nano /etc/nixos/hosts/strixhalo/default.nix   # the model's name"
+    say "  ssh -t $user@ADDRESS sudo nixos-rebuild switch --flake /etc/nixos#strixhalo"
+}
 again() {
     say "The installation stopped. When the cause is mended, either of these goes on:"
-    say "  nixos-install --flake /mnt/etc/nixos#strixhalo --no-root-passwd --no-channel-copy"
-    say "  install-strixhalo --disk $disk --erase"
+    say "  sudo nixos-install --flake /mnt/etc/nixos#strixhalo --no-root-passwd --no-channel-copy"
+    say "  sudo install-strixhalo --disk $disk --erase"
+    say "When it is done, take the stick out and reboot."
+    afterwards
 }
 
 say "Installing on $disk."
 if mountpoint -q /mnt; then
     umount -R /mnt || die "/mnt cannot be unmounted: something uses it"
 fi
-mounts_of "$disk" | sort -r | while IFS= read -r mount; do
-    case $mount in
-        "swap on "*) swapoff "${mount#swap on }" || exit 1 ;;
-        *) umount "$mount" || exit 1 ;;
-    esac
+devices_of "$disk" | while IFS= read -r device; do
+    ! grep -q "^$device " /proc/swaps || swapoff "$device" || exit 1
+    ! findmnt -n -S "$device" >/dev/null || umount -A "$device" || exit 1
 done || die "$disk is in use, and could not be unmounted: see above"
-
-# From the last to the first: what lies on a partition has to go before it.
-devices_of "$disk" | tac | while IFS= read -r device; do
+devices_of "$disk" | while IFS= read -r device; do
     wipefs -qa "$device" || exit 1
-done || die "$disk is in use by something that holds it open, such as LVM or RAID: see above"
+done || die "$disk is held open by a program: see above. Some of it is erased already"
 # The numbers are GPT's names for an EFI system partition and for Linux.
 sfdisk -q --wipe always --wipe-partitions always "$disk" <<'TABLE' || die "$disk could not be partitioned"
 label: gpt
@@ -240,8 +263,10 @@ size=2GiB, type=C12A7328-F81F-11D2-BA4B-00C04F8EC93B, name=BOOT
 type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, name=nixos
 TABLE
 udevadm settle
-boot=$(lsblk -nrpo NAME,TYPE "$disk" | awk '$2 == "part" { print $1; exit }')
-root=$(lsblk -nrpo NAME,TYPE "$disk" | awk '$2 == "part" && ++n == 2 { print $1 }')
+case $disk in
+    *[0-9]) boot=${disk}p1 root=${disk}p2 ;;
+    *) boot=${disk}1 root=${disk}2 ;;
+esac
 mkfs.fat -F 32 -n BOOT "$boot" >/dev/null
 mkfs.ext4 -qF -L nixos "$root"
 udevadm settle
@@ -271,6 +296,7 @@ chmod -R u+w /mnt/etc/nixos
     [ -z "$password" ] || say '    passwordFile = "/etc/strixhalo/password";'
     say '  };'
     [ -z "$installed" ] || say "  hardware.strixhalo.memory.installedGiB = $installed;"
+    [ -z "$gtt" ] || say "  hardware.strixhalo.memory.gttGiB = $gtt;"
     say '  # Another disk may have file systems with the same labels.'
     say "  fileSystems.\"/\".device = $(by_uuid "$root");"
     say "  fileSystems.\"/boot\".device = $(by_uuid "$boot");"
@@ -294,8 +320,4 @@ nixos-install --flake /mnt/etc/nixos#strixhalo --no-root-passwd --no-channel-cop
 
 say ''
 say "strixhalo is installed. Take the stick out and type: reboot"
-[ -n "$password" ] || say "Before that, give $user a password for sudo: nixos-enter --root /mnt -c 'passwd $user'"
-say "Then, from the laptop, with the address that \`ip -br a\` shows at the machine:"
-say "  rsync --partial --progress MODEL.gguf $user@ADDRESS:/srv/models/"
-say "  ssh -t $user@ADDRESS sudo nano /etc/nixos/hosts/strixhalo/default.nix   # the model's name"
-say "  ssh -t $user@ADDRESS sudo nixos-rebuild switch --flake /etc/nixos#strixhalo"
+afterwards

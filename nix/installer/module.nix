@@ -6,8 +6,9 @@
   environment = {
     systemPackages = [
       (pkgs.callPackage ./package.nix { })
-      # For those who go on from here by hand.
+      # For those who go on from here by hand, and over a connection that may break.
       pkgs.git
+      pkgs.tmux
     ];
     etc."strixhalo-flake".source = flake;
   };

@@ -9,6 +9,7 @@
   gawk,
   gnugrep,
   gnused,
+  iproute2,
   openssh,
   openssl,
   systemd,
@@ -38,6 +39,7 @@ runCommand "install-strixhalo"
         gawk
         gnugrep
         gnused
+        iproute2
         openssh
         openssl
         # udevadm

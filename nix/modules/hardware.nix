@@ -223,7 +223,9 @@ in
       description = ''
         `amdgpu.lockup_timeout`: milliseconds after which the driver takes a job of the GPU for hung
         and resets it. Null leaves it to the kernel. On kernels 7.x RADV, the Vulkan driver, loses
-        the GPU in long prompts with the kernel's own value (`DeviceLost`).
+        the GPU in long prompts with the kernel's own value (`DeviceLost`). By the kernel's
+        documentation one value is for all queues but those for computation alone; who reports that it
+        helps has set just that.
 
         What it costs: a GPU that really hangs is noticed later.
 

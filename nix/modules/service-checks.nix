@@ -185,7 +185,8 @@ in
         services.strixhalo.memoryMax (${toString cfg.memoryMax}) bounds the host memory of the service, and
         with GGML_CUDA_ENABLE_UNIFIED_MEMORY in its environment the whole model is host memory: the
         kernel would kill the server whenever it loads. Set
-        hardware.strixhalo.rocm.unifiedMemory = false, or remove services.strixhalo.memoryMax.'';
+        hardware.strixhalo.rocm.unifiedMemory = false (and remove the variable from
+        services.strixhalo.environment, if it is set there), or remove services.strixhalo.memoryMax.'';
     }
     {
       assertion =

@@ -31,6 +31,7 @@ let
                   _module.args.pkgs = nixos.pkgs // {
                     callPackage = file: _: nixos.package (baseNameOf (dirOf file)) "1";
                     git = nixos.package "git" "1";
+                    tmux = nixos.package "tmux" "1";
                   };
                 }
               ]
@@ -81,6 +82,7 @@ in
       commands = [
         "installer"
         "git"
+        "tmux"
       ];
       flake = "/flake";
       sources = [

@@ -110,8 +110,8 @@ tests_of unit-tests.nix ""
 tests_of schema-tests.nix ""
 
 # The host as install-strixhalo leaves it: with a file of its own.
-cp -r hosts/strixhalo "$scratch/host"
-cp tests/systemd/installed.nix "$scratch/host/local.nix"
+cp -r --no-preserve=mode hosts/strixhalo "$scratch/host"
+cp --no-preserve=mode tests/systemd/installed.nix "$scratch/host/local.nix"
 
 # modules LIB
 modules() {

@@ -19,6 +19,7 @@ let
     callPackage = file: _: nixos.package (baseNameOf (dirOf file)) "1";
     curl = nixos.package "curl" "1";
     git = nixos.package "git" "1";
+    tmux = nixos.package "tmux" "1";
     jq = nixos.package "jq" "1";
     writeShellScript = name: _: nixos.package name "1";
   };

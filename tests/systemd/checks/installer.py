@@ -15,6 +15,8 @@ DISK = "/dev/nvme0n1"
 INSTALLED = "installed.nix"
 CALLED = "/run/nixos-install"
 MARK = "/mnt/a-file-of-mine"
+# With a blank, as desktops name what they mount.
+MEDIA = "/media/My Disk"
 # The pasted line, as Nix reads it from the fixture.
 KEY = (
     re.search(r'sshKeys = \[\s*"(.*)"\s*\];', read(INSTALLED))
@@ -105,8 +107,9 @@ def _():
 @check("what is no disk, no login and no public key is refused, and nothing is written")
 def _():
     refused("there is no disk /dev/nvme7n1", *BY_FLAGS, "--disk", "nvme7n1")
+    refused("there is no disk /dev/by-idd/no", *BY_FLAGS, "--disk", "by-idd/no")
     refused("there is no configuration in /nowhere", *BY_FLAGS, "--flake", "/nowhere")
-    for login in ("root", "Alice", "a b", "x" * 32):
+    for login in ("root", "sshd", "systemd-network", "Alice", "a b", "x" * 32):
         expect(script(*BY_FLAGS, "--user", login)[0] == 1, login)
     for key in ("hello", f"{KEY}\n{KEY}", "-----BEGIN OPENSSH PRIVATE KEY-----"):
         refused("no SSH public key", *BY_FLAGS, "--ssh-key", key)
@@ -115,8 +118,20 @@ def _():
     expect(run("wipefs", "-n", DISK) == "", "something is on the disk")
 
 
+def connect(connected):
+    """Gives the machine a way out, as far as it can tell, or takes it away."""
+    if connected:
+        run("ip", "link", "add", "cable", "type", "dummy")
+        run("ip", "address", "add", "192.0.2.1/24", "dev", "cable")
+        run("ip", "link", "set", "cable", "up")
+        run("ip", "route", "add", "default", "via", "192.0.2.2")
+    else:
+        run("ip", "link", "delete", "cable")
+
+
 @check("at a terminal it asks for the disk, a login, a key and a password, and installs")
 def _():
+    connect(True)
     write("/run/meminfo", f"MemTotal: {94 * GIB // 1024} kB\n")
     run("mount", "--bind", "/run/meminfo", "/proc/meminfo")
     try:
@@ -184,15 +199,38 @@ def _():
     write(MARK, "mine\n")
     refused("mounted on /mnt", *BY_FLAGS)
     run("umount", "-R", "/mnt")
-    os.makedirs("/media", exist_ok=True)
-    run("mount", f"{DISK}p2", "/media")
-    refused(f"{DISK} is in use (/media)", *BY_FLAGS)
-    run("umount", "/media")
+    os.makedirs(MEDIA, exist_ok=True)
+    run("mount", f"{DISK}p2", MEDIA)
+    refused(f"{DISK} is in use ({MEDIA})", *BY_FLAGS)
+    run("umount", MEDIA)
     refused("holds partitions or a file system", *BY_FLAGS)
     status, said = terminal([("All of this will be lost", "yes")], *BY_FLAGS)
     expect(status == 1 and "nothing was changed" in said, status, said)
-    run("mount", f"{DISK}p2", "/media")
-    expect(read("/media/a-file-of-mine") == "mine\n")
+    run("mount", f"{DISK}p2", MEDIA)
+    expect(read(f"{MEDIA}/a-file-of-mine") == "mine\n")
+
+
+@check("what may reach to another disk is named with the way to close it, also when told to erase")
+def _():
+    run("umount", MEDIA)
+    sectors = run("blockdev", "--getsz", f"{DISK}p1")
+    run("dmsetup", "create", "opened", "--table", f"0 {sectors} linear {DISK}p1 0")
+    before = value("UUID", f"{DISK}p1")
+    refused("/dev/mapper/opened - close it first: vgchange -an", *BY_FLAGS, "--erase")
+    run("dmsetup", "remove", "opened")
+    expect(value("UUID", f"{DISK}p1") == before, "it was erased")
+    run("mkswap", f"{DISK}p1")
+    run("swapon", f"{DISK}p1")
+    refused(f"{DISK} is in use (swap on {DISK}p1)", *BY_FLAGS)
+    run("mount", f"{DISK}p2", MEDIA)
+
+
+@check("without a network it stops before anything is erased")
+def _():
+    connect(False)
+    status, said = terminal([], *BY_FLAGS, "--erase")
+    expect(status == 1 and "there is no network" in said and "Nothing was changed" in said, status, said)
+    expect(read(f"{MEDIA}/a-file-of-mine") == "mine\n")
 
 
 @check("told to erase, it unmounts and installs anew, without a question")
@@ -202,12 +240,14 @@ def _():
     expect(not os.path.exists(MARK), "the old file is still there")
     text = local()
     expect('user = "bob"' in text and "password" not in text and "installedGiB" not in text, text)
+    expect("gttGiB = 1;" in text, text)
     expect("passwd bob" in said and "less memory than 64 GiB" in said, said)
 
 
 @check("at a terminal the word erase is enough, and 64 GiB that the firmware took are named")
 def _():
     run("umount", "-R", "/mnt")
+    connect(True)
     card = "/sys/class/drm/card0/device"
     run("mount", "-t", "tmpfs", "tmpfs", "/sys/class/drm")
     os.makedirs(card)

@@ -13,7 +13,7 @@ suite=trixie
 # libbpf1: the device and address filters; libnss-systemd: names of users that units make; the last
 # line is what install-strixhalo calls.
 packages=systemd,systemd-sysv,udev,dbus,libnss-systemd,libbpf1,iproute2,kmod,procps,curl,busybox-static,passwd,python3
-packages+=,dosfstools,e2fsprogs,fdisk,mount,openssh-client,openssl,util-linux
+packages+=,dmsetup,dosfstools,e2fsprogs,fdisk,mount,openssh-client,openssl,util-linux
 
 mkdir -p "$folder"
 exec {lock}>"$folder/lock"

@@ -6,7 +6,7 @@
 set -euo pipefail
 root=$1
 boot_modules="virtio_pci virtio_blk ext4"
-modules="$boot_modules nvme vfat nls_cp437 nls_ascii virtio_rng virtio_console overlay loop fuse autofs4 tun dummy ttm amdgpu vgem unix_diag inet_diag tcp_diag"
+modules="$boot_modules nvme dm_mod vfat nls_cp437 nls_ascii virtio_rng virtio_console overlay loop fuse autofs4 tun dummy ttm amdgpu vgem unix_diag inet_diag tcp_diag"
 
 # -- kernel -------------------------------------------------------------------------------------
 
