@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # ./dev sets cache
+# shellcheck shell=bash disable=SC2154 # packages.sh sets cache
 # Part of ./dev: does the HIP build compile, with Vulkan beside it in one binary? Debian's HIP
 # compiler, ROCm libraries and shader compiler in a folder of their own answer that without a GPU and
 # without AMD's packages. They are newer (7.2) than what the appliance runs by default (6.4.1): this

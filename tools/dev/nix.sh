@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # ./dev sets cache
+# shellcheck shell=bash disable=SC2154 # packages.sh sets cache
 # Part of ./dev: a current Nix on Debian, beside the system.
 #
 # The distribution's own Nix may be years old, or there may be none. Debian trixie's is unpacked
@@ -6,15 +6,6 @@
 # touched and nothing is installed. It evaluates, parses and locks; it builds nothing here.
 
 readonly nix_wanted=2.18
-
-# The base URL of the Debian mirror that this machine's apt uses; fails where it uses none.
-debian_mirror() {
-    have apt-get || return 1
-    compgen -G '/var/lib/apt/lists/*Packages*' >/dev/null || update_packages
-    # shellcheck disable=SC2016 # these are apt's variables
-    apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null \
-        | awk '$1 == "Debian" && $2 !~ /-/ { print $3; exit }' | grep .
-}
 
 nix_is_current() {
     local found
@@ -95,19 +86,4 @@ unpack_nix() {
     fi
     rm -rf "$1"
     mv "$1.new" "$1"
-}
-
-# Evaluates the NixOS modules: tests/nix says what it needs and skips what is not there.
-nix_tests() {
-    local log=$scratch/nix.log status=0
-    [[ -x tests/nix/run.sh ]] || return 0
-    say "== Nix modules"
-    ensure_nix || true
-    # Its TOML writer is the one that NixOS uses.
-    if python_environment tests/nix/requirements.txt; then
-        export JSON2TOML=$venv/bin/json2toml
-    fi
-    STRIXHALO=$binary tests/nix/run.sh >"$log" 2>&1 || status=$?
-    cat "$log" >&2
-    count_last_line "$status" "$log"
 }

@@ -1,5 +1,8 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # others use cache
 # Part of ./dev and of the test runners it starts: messages, and Debian and Ubuntu packages.
+
+# Everything that is built, fetched or logged.
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/strixhalo
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
