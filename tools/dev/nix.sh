@@ -53,37 +53,9 @@ WRAPPER
 
 # unpack_nix FOLDER
 unpack_nix() {
-    local mirror apt keyring=/usr/share/keyrings/debian-archive-keyring.gpg package
-    local -a options
-    if [[ $(uname -m) != x86_64 ]] || ! mirror=$(debian_mirror) || [[ ! -e $keyring ]]; then
-        say "no Nix $nix_wanted or newer, and none to be had: that takes Debian on x86-64, whose apt names a mirror"
+    if [[ $(uname -m) != x86_64 ]]; then
+        say "no Nix $nix_wanted or newer, and none to be had: that takes Debian on x86-64"
         return 1
     fi
-    apt=$(mktemp -d)
-    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
-    : >"$apt/status"
-    echo "deb [signed-by=$keyring] $mirror trixie main" >"$apt/sources.list"
-    options=(
-        -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
-        -o "Dir::State::lists=$apt/lists" -o "Dir::State::status=$apt/status" -o "Dir::Cache=$apt/cache"
-        # A mirror that stands still, as some in companies do, looks expired.
-        -o Acquire::Languages=none -o Acquire::Check-Valid-Until=false -o APT::Sandbox::User=root
-    )
-    say "unpacking Debian trixie's Nix in $1"
-    rm -rf "$1.new"
-    mkdir -p "$1.new"
-    if apt-get "${options[@]}" update -qq >&2 \
-        && apt-get "${options[@]}" install -qq -y --download-only --no-install-recommends nix-bin >/dev/null; then
-        for package in "$apt"/cache/archives/*.deb; do
-            dpkg-deb -x "$package" "$1.new" || break
-        done
-    fi
-    rm -rf "$apt"
-    if [[ ! -x $1.new/usr/bin/nix ]]; then
-        say "Debian trixie's Nix could not be fetched from the mirror that apt uses"
-        rm -rf "$1.new"
-        return 1
-    fi
-    rm -rf "$1"
-    mv "$1.new" "$1"
+    unpack_debian "$1" trixie whole nix-bin
 }
