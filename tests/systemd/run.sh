@@ -12,9 +12,10 @@
 # skipped, and it says why.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/strixhalo
 # shellcheck source=tools/dev/packages.sh
 source tools/dev/packages.sh
+# shellcheck source=tools/dev/debian.sh
+source tools/dev/debian.sh
 # shellcheck source=tools/dev/nix.sh
 source tools/dev/nix.sh
 

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # ./dev sets cache
+# shellcheck shell=bash disable=SC2154 # packages.sh sets cache
 # Part of ./dev: does the HIP build compile, with Vulkan beside it in one binary? Debian's HIP
 # compiler, ROCm libraries and shader compiler in a folder of their own answer that without a GPU and
 # without AMD's packages. They are newer (7.2) than what the appliance runs by default (6.4.1): this
@@ -13,14 +13,10 @@ hip_check() {
     [[ $(id -u) == 0 ]] || die "chroot needs root: run ./dev hip-check as root"
     # Fetched here, so that nothing in the chroot needs the network or a certificate.
     cargo fetch --locked >&2
-    [[ -e $root/.complete ]] || install_hip_chroot "$root"
+    [[ -e $root/.complete ]] || make_sid_chroot "$root" install_hip_packages
 
     # Rust comes from this machine, read-only; the sources too. Outputs stay in the chroot.
-    local sysroot source registry
-    sysroot=$(rustc --print sysroot)
-    source=$PWD
-    registry=${CARGO_HOME:-$HOME/.cargo}
-    mkdir -p "$root"/{rust,source,cargo,target}
+    mkdir -p "$root/target"
     environment=(
         PATH=/rust/bin:/usr/bin:/bin HOME=/target CARGO_HOME=/cargo CARGO_NET_OFFLINE=true
         # CMake keeps what it was once configured for.
@@ -38,20 +34,10 @@ hip_check() {
     for build in "$root/target/$target"/release/build/llama-cpp-sys-2-*/out/build; do
         [[ -e $build/Makefile ]] || rm -rf "$build"
     done
-    # A mount namespace of its own: what is mounted in it goes away with it.
-    # shellcheck disable=SC2016 # expanded by the inner shell
-    unshare --mount --propagation private bash -c '
-        set -euo pipefail
-        root=$1
-        mount --rbind "$2" "$root/rust"
-        mount --rbind "$3" "$root/source"
-        mount --rbind "$4" "$root/cargo"
-        for folder in rust source; do mount -o remount,bind,ro "$root/$folder"; done
-        mount --rbind /dev "$root/dev"
-        mount -t proc proc "$root/proc"
-        shift 4
-        exec chroot "$root" /usr/bin/env -i "$@" sh -c "cd /source && exec cargo build -vv --release --locked --bin strixhalo --features hip,vulkan"
-    ' hip-check "$root" "$sysroot" "$source" "$registry" "${environment[@]}" >"$log" 2>&1 \
+    in_chroot "$root" "$(rustc --print sysroot)=/rust" "$PWD=/source" \
+        "${CARGO_HOME:-$HOME/.cargo}+=/cargo" -- "${environment[@]}" \
+        sh -c "cd /source && exec cargo build -vv --release --locked --bin strixhalo --features hip,vulkan" \
+        >"$log" 2>&1 \
         || { grep -vE 'cargo:rerun-if| = (None|Some)' "$log" | tail -n 60 >&2; die "the HIP build failed, see above and $log"; }
 
     binary=$root/target/$target/release/strixhalo
@@ -66,26 +52,9 @@ hip_check() {
     say "the HIP build for $target compiles, links and starts ($(((SECONDS - started) / 60)) min)"
 }
 
-# install_hip_chroot FOLDER: about 3 minutes and 6 GB.
-install_hip_chroot() {
-    local mirror keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-    mirror=$(debian_mirror) || die "Debian's mirror is unknown: this takes a Debian machine, whose apt names one"
-    have debootstrap || install_packages debootstrap
-    [[ -e $keyring ]] || install_packages debian-archive-keyring
-    say "installing Debian sid with its HIP compiler in $1 (6 GB)"
-    rm -rf "$1" "$1.new"
-    mkdir -p "$(dirname "$1")"
-    debootstrap --variant=minbase --keyring="$keyring" sid "$1.new" "$mirror" >&2 || die "debootstrap failed, see above"
-    printf 'deb %s %s main\n' "$mirror" sid "$mirror" experimental >"$1.new/etc/apt/sources.list"
-    # A mirror that stands still looks expired.
-    printf 'Acquire::Check-Valid-Until "false";\nAPT::Install-Recommends "false";\n' >"$1.new/etc/apt/apt.conf.d/90strixhalo"
-    in_chroot() { env DEBIAN_FRONTEND=noninteractive LC_ALL=C chroot "$@" >&2; }
-    in_chroot "$1.new" apt-get update -q || die "apt-get update failed in $1.new"
-    in_chroot "$1.new" apt-get install -y -q -t experimental \
-        hipcc libamdhip64-dev librocblas-dev libhipblas-dev libhipblaslt-dev \
-        || die "Debian's HIP packages could not be installed, see above"
-    in_chroot "$1.new" apt-get install -y -q cmake make g++ libclang-dev glslc libvulkan-dev spirv-headers \
-        || die "the build tools could not be installed, see above"
-    touch "$1.new/.complete"
-    mv "$1.new" "$1"
+# About 3 minutes and 6 GB. install_hip_packages FOLDER
+install_hip_packages() {
+    chroot_install "$1" -t experimental \
+        hipcc libamdhip64-dev librocblas-dev libhipblas-dev libhipblaslt-dev
+    chroot_install "$1" cmake make g++ libclang-dev glslc libvulkan-dev spirv-headers
 }

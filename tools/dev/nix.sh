@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154 # ./dev sets cache
+# shellcheck shell=bash disable=SC2154 # packages.sh sets cache
 # Part of ./dev: a current Nix on Debian, beside the system.
 #
 # The distribution's own Nix may be years old, or there may be none. Debian trixie's is unpacked
@@ -6,15 +6,6 @@
 # touched and nothing is installed. It evaluates, parses and locks; it builds nothing here.
 
 readonly nix_wanted=2.18
-
-# The base URL of the Debian mirror that this machine's apt uses; fails where it uses none.
-debian_mirror() {
-    have apt-get || return 1
-    compgen -G '/var/lib/apt/lists/*Packages*' >/dev/null || update_packages
-    # shellcheck disable=SC2016 # these are apt's variables
-    apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null \
-        | awk '$1 == "Debian" && $2 !~ /-/ { print $3; exit }' | grep .
-}
 
 nix_is_current() {
     local found
@@ -62,52 +53,9 @@ WRAPPER
 
 # unpack_nix FOLDER
 unpack_nix() {
-    local mirror apt keyring=/usr/share/keyrings/debian-archive-keyring.gpg package
-    local -a options
-    if [[ $(uname -m) != x86_64 ]] || ! mirror=$(debian_mirror) || [[ ! -e $keyring ]]; then
-        say "no Nix $nix_wanted or newer, and none to be had: that takes Debian on x86-64, whose apt names a mirror"
+    if [[ $(uname -m) != x86_64 ]]; then
+        say "no Nix $nix_wanted or newer, and none to be had: that takes Debian on x86-64"
         return 1
     fi
-    apt=$(mktemp -d)
-    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
-    : >"$apt/status"
-    echo "deb [signed-by=$keyring] $mirror trixie main" >"$apt/sources.list"
-    options=(
-        -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
-        -o "Dir::State::lists=$apt/lists" -o "Dir::State::status=$apt/status" -o "Dir::Cache=$apt/cache"
-        # A mirror that stands still, as some in companies do, looks expired.
-        -o Acquire::Languages=none -o Acquire::Check-Valid-Until=false -o APT::Sandbox::User=root
-    )
-    say "unpacking Debian trixie's Nix in $1"
-    rm -rf "$1.new"
-    mkdir -p "$1.new"
-    if apt-get "${options[@]}" update -qq >&2 \
-        && apt-get "${options[@]}" install -qq -y --download-only --no-install-recommends nix-bin >/dev/null; then
-        for package in "$apt"/cache/archives/*.deb; do
-            dpkg-deb -x "$package" "$1.new" || break
-        done
-    fi
-    rm -rf "$apt"
-    if [[ ! -x $1.new/usr/bin/nix ]]; then
-        say "Debian trixie's Nix could not be fetched from the mirror that apt uses"
-        rm -rf "$1.new"
-        return 1
-    fi
-    rm -rf "$1"
-    mv "$1.new" "$1"
-}
-
-# Evaluates the NixOS modules: tests/nix says what it needs and skips what is not there.
-nix_tests() {
-    local log=$scratch/nix.log status=0
-    [[ -x tests/nix/run.sh ]] || return 0
-    say "== Nix modules"
-    ensure_nix || true
-    # Its TOML writer is the one that NixOS uses.
-    if python_environment tests/nix/requirements.txt; then
-        export JSON2TOML=$venv/bin/json2toml
-    fi
-    STRIXHALO=$binary tests/nix/run.sh >"$log" 2>&1 || status=$?
-    cat "$log" >&2
-    count_last_line "$status" "$log"
+    unpack_debian "$1" trixie whole nix-bin
 }

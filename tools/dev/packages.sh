@@ -1,9 +1,24 @@
 # shellcheck shell=bash
 # Part of ./dev and of the test runners it starts: messages, and Debian and Ubuntu packages.
 
+# Everything that is built, fetched or logged.
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/strixhalo
+
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
+
+# Runs a command whose output goes to a log; what fails shows the end of it and where it is.
+# quietly NAME COMMAND...
+quietly() {
+    local log=$cache/logs/$1.log
+    shift
+    mkdir -p "$cache/logs"
+    ! "$@" >"$log" 2>&1 </dev/null || return 0
+    tail -n 20 "$log" >&2
+    say "the whole log is $log"
+    return 1
+}
 
 as_root() {
     if [[ $(id -u) == 0 ]]; then "$@"; else sudo "$@"; fi
@@ -18,7 +33,7 @@ update_packages() {
     lists_are_fresh=yes
     can_install || return 0
     say "updating the package lists (apt-get update)"
-    as_root apt-get update -q >&2 || say "apt-get update failed; going on with the lists that are there"
+    quietly apt-update as_root apt-get update -q || say "apt-get update failed; going on with the lists that are there"
 }
 
 # Installs packages, after saying so. Fails with the command to run where that is not possible.
@@ -27,7 +42,8 @@ install_packages() {
     can_install || die "neither root nor sudo, and packages are missing; as root, run: apt-get install $*"
     update_packages
     say "installing Debian packages: $*"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2 \
+    quietly apt-install as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -q --no-install-recommends "$@" \
         || die "apt-get could not install: $*"
 }
 
