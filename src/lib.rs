@@ -16,4 +16,5 @@ pub mod config;
 pub mod engine;
 pub mod host;
 pub mod model;
+pub mod server;
 pub mod service;

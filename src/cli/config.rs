@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Map, Value, json};
 
-use super::{Exit, arguments, exit, print};
+use super::{Exit, Failure, arguments, print};
 use crate::config::{Entry, Loaded, check_file, example, reference, schema_json};
 use crate::service;
 
@@ -52,7 +52,7 @@ pub(super) fn run(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
                 warn(&loaded.warnings);
                 Exit::Success.into()
             }
-            Some(Err(error)) => exit::refuse(&error),
+            Some(Err(error)) => Failure::from(error).report(),
             None => Exit::Usage.into(),
         },
         Some(("show", matches)) => match arguments::load(arguments::given(matches), warnings) {
@@ -60,7 +60,7 @@ pub(super) fn run(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
                 warn(&loaded.warnings);
                 print(&if matches.get_flag("json") { as_json(&loaded) } else { as_table(&loaded) })
             }
-            Err(error) => exit::refuse(&error),
+            Err(error) => Failure::from(error).report(),
         },
         _ => Exit::Usage.into(),
     }

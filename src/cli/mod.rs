@@ -3,7 +3,6 @@
 mod arguments;
 pub mod bench;
 mod config;
-mod exit;
 mod generate;
 mod serve;
 mod version;
@@ -15,9 +14,8 @@ use std::sync::LazyLock;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
+use crate::server::{Exit, Failure};
 use crate::service::say;
-
-pub use exit::Exit;
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
@@ -27,7 +25,7 @@ pub fn main() -> ExitCode {
 fn run(line: Vec<OsString>) -> ExitCode {
     let prepared = match arguments::prepare(line) {
         Ok(prepared) => prepared,
-        Err(error) => return exit::refuse(&error),
+        Err(error) => return Failure::from(error).report(),
     };
     match command().try_get_matches_from(prepared.arguments) {
         Ok(matches) => dispatch(&matches, prepared.warnings),
@@ -87,7 +85,7 @@ fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
             let sources = arguments::given(matches);
             match arguments::load(sources.clone(), warnings) {
                 Ok(loaded) => serve::run(sources, loaded),
-                Err(error) => exit::refuse(&error),
+                Err(error) => Failure::from(error).report(),
             }
         }
         Some(("config", matches)) => config::run(matches, warnings),

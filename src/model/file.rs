@@ -42,16 +42,6 @@ pub enum ModelFileError {
 }
 
 impl ModelFileError {
-    /// The process's exit code: 66 missing, 77 unreadable, 71 a failure of the system, 65 bad data.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Missing(_) => 66,
-            Self::Unreadable(_) => 77,
-            Self::System(_) => 71,
-            Self::Bad(_) => 65,
-        }
-    }
-
     fn bad(path: &Path, error: &GgufError) -> Self {
         Self::Bad(one_line(&format!("cannot load the model {}: {error}", path.display())))
     }

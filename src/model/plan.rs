@@ -68,16 +68,6 @@ pub enum PlanError {
     Memory(String),
 }
 
-impl PlanError {
-    /// The process's exit code: 78 settings, 70 memory.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Settings(_) => 78,
-            Self::Memory(_) => 70,
-        }
-    }
-}
-
 /// Size of a cached value as a fraction: bytes over values of a block.
 pub fn bytes_per_value(kind: CacheType) -> (u64, u64) {
     match kind {

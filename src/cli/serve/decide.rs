@@ -4,13 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::layout::{Layout, layout};
-use super::run::Failure;
 use super::source::Source;
-use crate::cli::Exit;
 use crate::config::{Gpu, LimitSettings, Loaded};
 use crate::engine::{self, Device, EngineLimits, LoadParams};
 use crate::host::{Memory, physical_cores};
-use crate::model::{PlanError, memory_need};
+use crate::model::memory_need;
+use crate::server::{Exit, Failure};
 
 /// Memory left to the rest of the machine when the default context is chosen.
 const RESERVE: u64 = 1 << 30;
@@ -39,7 +38,7 @@ pub(super) fn decide(
         Gpu::Off => false,
     };
     let Layout { shape, context: decided, mut news } =
-        layout(loaded, &source.facts, on_gpu, budget(on_gpu, &gpus)).map_err(plan_failure)?;
+        layout(loaded, &source.facts, on_gpu, budget(on_gpu, &gpus))?;
     let mut warnings = Vec::new();
     // What was chosen for the user is news; what the user chose against advice is a warning.
     if is_set("context.ctx_size") { &mut warnings } else { &mut news }.extend(decided.notices);
@@ -99,10 +98,6 @@ fn budget(on_gpu: bool, gpus: &[&Device]) -> Option<u64> {
         Some(host) if shared => Some(gpu.min(host)),
         _ => Some(gpu),
     }
-}
-
-fn plan_failure(error: PlanError) -> Failure {
-    Failure { exit_code: error.exit_code(), message: error.to_string() }
 }
 
 fn no_gpu() -> Failure {

@@ -11,7 +11,7 @@ use super::decide::Decision;
 use super::source::Source;
 use crate::api::{LoadState, Model};
 use crate::chat::Template;
-use crate::engine::{self, Engine};
+use crate::engine::{self, Engine, LoadError};
 use crate::service::BarTerminal;
 
 /// What the loading thread tells the rest of the process.
@@ -20,7 +20,7 @@ pub(super) enum Told {
     /// The model is served.
     Ready(Arc<Model>),
     /// It cannot be loaded.
-    Failed(String),
+    Failed(LoadError),
     /// The engine died of a defect.
     Died,
 }
@@ -63,7 +63,7 @@ pub(super) fn spawn(
                     let message = "the model could not be loaded".to_owned();
                     state.send_replace(LoadState::Failed(message));
                 }
-                let _ = told.send(Told::Failed(error.to_string()));
+                let _ = told.send(Told::Failed(error));
             }
         }
     };

@@ -14,9 +14,9 @@ use super::signals::{Asked, Signals, catch_hangups};
 use super::source::{Source, template_override};
 use super::supervise::{Pace, report_loading, send_heartbeats};
 use crate::api::{self, AppState, Keys, LoadState, Model};
-use crate::cli::Exit;
 use crate::config::{Loaded, Settings, Sources};
 use crate::engine;
+use crate::server::{Exit, Failure};
 use crate::service::logging::{self, LogControl};
 use crate::service::notify::{Notifier, heartbeat_interval};
 use crate::service::sockets::take_passed;
@@ -24,23 +24,10 @@ use crate::service::sockets::take_passed;
 /// Time that stopping may take after the drain: freeing the memory of a large model.
 const STOP_EXTRA: Duration = Duration::from_secs(30);
 
-/// Why the command ends with an error: one line, and the exit code.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) exit_code: u8,
-    pub(super) message: String,
-}
-
-impl Failure {
-    pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit_code: exit as u8, message: message.into() }
-    }
-}
-
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> Result<Exit, Failure> {
     // First, while no other thread reads the environment.
-    let passed = take_passed().map_err(|error| Failure::new(Exit::System, error.to_string()))?;
+    let passed = take_passed()?;
     let notifier = Notifier::from_env();
     let runtime = runtime(&loaded.settings)
         .map_err(|error| Failure::new(Exit::System, format!("cannot start threads: {error}")))?;
@@ -55,11 +42,7 @@ pub(super) fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> Result
             let listeners = match passed {
                 none if none.is_empty() => api::bind(&loaded.settings).await,
                 passed => api::adopt(passed),
-            }
-            .map_err(|error| Failure {
-                exit_code: error.exit_code(),
-                message: error.to_string(),
-            })?;
+            }?;
             let (load, loading) = watch::channel(LoadState::Loading { progress: 0.0 });
             let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
             let state = AppState::new(loaded.settings.clone(), keys, names, started, loading);
@@ -95,8 +78,7 @@ fn no_signals(error: std::io::Error) -> Failure {
 /// All that can be wrong with files and settings shows here, before a port is taken.
 fn prepare(loaded: &Loaded) -> Result<(Source, Decision, Keys), Failure> {
     let settings = &loaded.settings;
-    let keys = api::load_keys(settings)
-        .map_err(|error| Failure { exit_code: error.exit_code(), message: error.to_string() })?;
+    let keys = api::load_keys(settings)?;
     let chat_template = template_override(settings)?;
     let source = Source::open(&settings.model)?;
     let devices = engine::devices();
@@ -173,8 +155,8 @@ impl Life {
                         self.notifier.ready(&status);
                         serving = Some(status);
                     }
-                    Some(Told::Failed(message)) => {
-                        failure = Some(Failure::new(Exit::Internal, message));
+                    Some(Told::Failed(error)) => {
+                        failure = Some(error.into());
                         break;
                     }
                     Some(Told::Died) => {

@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::run::Failure;
 use crate::chat::{self, Template};
-use crate::cli::Exit;
 use crate::config::{self, ModelSettings, Settings};
 use crate::model::builtin::{BUILTIN, BUILTIN_NAME};
 use crate::model::{GgufFacts, ModelFile};
+use crate::server::{Exit, Failure};
 
 /// A checked model that can be loaded.
 #[derive(Debug)]
@@ -37,10 +36,7 @@ impl Source {
     }
 
     fn file(path: &Path) -> Result<Self, Failure> {
-        let model = ModelFile::open(path).map_err(|error| Failure {
-            exit_code: error.exit_code(),
-            message: error.to_string(),
-        })?;
+        let model = ModelFile::open(path)?;
         let shown = Some(model.path.clone());
         Ok(Self { path: model.path, shown, facts: model.facts, _memory: None })
     }
@@ -144,7 +140,7 @@ mod tests {
         assert!(template_override(&settings).unwrap().unwrap().contains("<|im_start|>"));
         settings.model.chat_template = Some("{% if %}".to_owned());
         let failure = template_override(&settings).unwrap_err();
-        assert_eq!(failure.exit_code, Exit::Config as u8);
+        assert_eq!(failure.exit, Exit::Config);
         assert!(failure.message.contains("`model.chat_template`"), "{}", failure.message);
         assert!(!failure.message.contains('\n'));
     }
