@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Map, Value, json};
 
-use super::{Exit, Failure, arguments, print};
+use super::{arguments, print};
 use crate::config::{Entry, Loaded, check_file, example, reference, schema_json};
+use crate::server::{Exit, Failure};
 use crate::service;
 
 pub(super) fn command() -> Command {

@@ -10,11 +10,10 @@ mod version;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::LazyLock;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use crate::server::{Exit, Failure};
+use crate::server::{Exit, Failure, VERSION};
 use crate::service::say;
 
 /// Runs the command line.
@@ -109,20 +108,6 @@ fn print(text: &str) -> ExitCode {
         _ => Exit::Success.into(),
     }
 }
-
-/// The version and the backends that are built in.
-pub(crate) static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let features: Vec<&str> = [
-        ("engine", cfg!(feature = "engine")),
-        ("hip", cfg!(feature = "hip")),
-        ("vulkan", cfg!(feature = "vulkan")),
-    ]
-    .into_iter()
-    .filter_map(|(name, built_in)| built_in.then_some(name))
-    .collect();
-    let features = if features.is_empty() { "none".to_owned() } else { features.join(", ") };
-    format!("{} (features: {features})", env!("CARGO_PKG_VERSION"))
-});
 
 #[cfg(test)]
 mod tests {

@@ -1,25 +1,10 @@
 //! `strixhalo serve`.
 
-#[cfg(feature = "engine")]
-mod decide;
-#[cfg(feature = "engine")]
-mod layout;
-#[cfg(feature = "engine")]
-mod load;
-#[cfg(feature = "engine")]
-mod reload;
-#[cfg(feature = "engine")]
-mod run;
-#[cfg(feature = "engine")]
-mod signals;
-#[cfg(feature = "engine")]
-mod source;
-#[cfg(feature = "engine")]
-mod supervise;
-
 use std::process::ExitCode;
 
 use crate::config::{Loaded, Sources};
+#[cfg(feature = "engine")]
+use crate::server;
 #[cfg(not(feature = "engine"))]
 use crate::server::Exit;
 use crate::server::Failure;
@@ -41,7 +26,7 @@ pub(super) fn run(sources: Sources, loaded: Loaded) -> ExitCode {
 
 #[cfg(feature = "engine")]
 fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> ExitCode {
-    match run::serve(sources, loaded, log) {
+    match server::serve(sources, loaded, log) {
         Ok(exit) => exit.into(),
         Err(failure) => failure.report(),
     }

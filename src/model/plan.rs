@@ -1,5 +1,11 @@
 //! The memory plan: what a model and its context need, and which context fits.
 
+mod budget;
+mod layout;
+
+pub use budget::{GpuMemory, budget};
+pub use layout::{Layout, layout};
+
 use crate::config::CacheType;
 
 use super::facts::{GgufFacts, Layer};

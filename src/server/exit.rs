@@ -94,7 +94,7 @@ mod start {
     use super::Exit;
     use crate::api::{KeyError, ListenError};
     use crate::engine::LoadError;
-    use crate::model::{ModelFileError, PlanError};
+    use crate::model::{ModelFileError, PlanError, SourceError};
     use crate::service::sockets::SocketError;
 
     impl From<&KeyError> for Exit {
@@ -119,6 +119,16 @@ mod start {
                 ModelFileError::Unreadable(_) => Self::Permission,
                 ModelFileError::System(_) => Self::System,
                 ModelFileError::Bad(_) => Self::BadModel,
+            }
+        }
+    }
+
+    impl From<&SourceError> for Exit {
+        fn from(error: &SourceError) -> Self {
+            match error {
+                SourceError::File(error) => error.into(),
+                SourceError::Builtin(_) => Self::Internal,
+                SourceError::Memory(_) => Self::System,
             }
         }
     }
