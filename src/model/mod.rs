@@ -2,6 +2,7 @@
 
 mod architecture;
 pub mod builtin;
+mod error;
 mod facts;
 mod file;
 mod gguf;
@@ -14,13 +15,14 @@ mod tensors;
 #[cfg(test)]
 mod writer;
 
+pub use error::ModelFileError;
 pub use facts::{GgufFacts, Layer};
-pub use file::{ModelFile, ModelFileError};
+pub use file::ModelFile;
 pub use gguf::{ArrayFacts, Entry, Gguf, GgufError, MetaValue, TensorInfo, ValueType};
 pub use plan::{
-    CacheShape, ContextDecision, GpuMemory, Layout, MemoryNeed, PlanError, budget, bytes_per_value,
-    decide_cache_types, decide_context, decide_flash_attention, largest_ctx_per_slot, layout,
-    memory_need,
+    CacheShape, CacheTypeConflict, ContextDecision, GpuMemory, Layout, MemoryNeed, MemoryShortage,
+    PlanError, budget, bytes_per_value, decide_cache_types, decide_context, decide_flash_attention,
+    largest_ctx_per_slot, layout, memory_need,
 };
 pub use quantization::{TensorType, file_type_name};
 pub use source::{Source, SourceError};

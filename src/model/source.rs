@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::builtin::{BUILTIN, BUILTIN_NAME};
+use super::error::ModelFileError;
 use super::facts::GgufFacts;
-use super::file::{ModelFile, ModelFileError};
+use super::file::ModelFile;
 use crate::config::ModelSettings;
 
 /// A checked model that can be loaded.

@@ -115,10 +115,17 @@ mod start {
     impl From<&ModelFileError> for Exit {
         fn from(error: &ModelFileError) -> Self {
             match error {
-                ModelFileError::Missing(_) => Self::Missing,
-                ModelFileError::Unreadable(_) => Self::Permission,
-                ModelFileError::System(_) => Self::System,
-                ModelFileError::Bad(_) => Self::BadModel,
+                ModelFileError::NotFound { .. }
+                | ModelFileError::NotADirectory { .. }
+                | ModelFileError::MissingParts { .. } => Self::Missing,
+                ModelFileError::Permission { .. } | ModelFileError::Unreadable { .. } => {
+                    Self::Permission
+                }
+                ModelFileError::System { .. } => Self::System,
+                ModelFileError::Directory { .. }
+                | ModelFileError::NotAFile { .. }
+                | ModelFileError::PartName { .. }
+                | ModelFileError::Bad { .. } => Self::BadModel,
             }
         }
     }
@@ -136,8 +143,12 @@ mod start {
     impl From<&PlanError> for Exit {
         fn from(error: &PlanError) -> Self {
             match error {
-                PlanError::Settings(_) => Self::Config,
                 PlanError::Memory(_) => Self::Internal,
+                PlanError::TooFewTokens { .. }
+                | PlanError::TooManyTokens { .. }
+                | PlanError::CacheType { .. }
+                | PlanError::TwoCacheTypes
+                | PlanError::QuantizedWithoutFlash => Self::Config,
             }
         }
     }
@@ -181,6 +192,11 @@ mod start {
                 (Exit::from(&ListenError::Setting(String::new())), 78),
                 (Exit::from(&ListenError::NotOurs { address: String::new() }), 71),
                 (Exit::from(&LoadError::WarmUp(String::new())), 70),
+                (Exit::from(&ModelFileError::Directory { path: "m".into(), models: vec![] }), 65),
+                (Exit::from(&ModelFileError::NotFound { path: "m".into(), link: None }), 66),
+                (Exit::from(&ModelFileError::System { path: "m".into(), cause: "".into() }), 71),
+                (Exit::from(&ModelFileError::Permission { path: "m".into() }), 77),
+                (Exit::from(&PlanError::TooFewTokens { ctx_size: 1, slots: 2 }), 78),
             ] {
                 assert_eq!(exit as u8, expected, "{exit:?}");
             }

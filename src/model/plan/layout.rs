@@ -1,14 +1,14 @@
 //! How the context is laid out: kind of attention, types of the KV cache, size.
 
-use super::{
-    CacheShape, ContextDecision, PlanError, decide_cache_types, decide_context,
-    decide_flash_attention,
-};
+use super::super::facts::GgufFacts;
+use super::cache_types::{decide_cache_types, decide_flash_attention};
+use super::context::{ContextDecision, decide_context};
+use super::error::PlanError;
+use super::memory::CacheShape;
 use crate::config::{FlashAttn, Loaded};
-use crate::model::GgufFacts;
 
 /// Tokens of a slot that are worth more than speed on a CPU, where reading them takes many minutes.
-const ROOMY: u32 = 32_768;
+const MIN_COMFORTABLE_CONTEXT: u32 = 32_768;
 
 /// Weights below which a step is so short that the more operations of attention without the flash
 /// kernels take longer than what they save: the demo model answers 770 requests/s instead of 1120.
@@ -27,7 +27,7 @@ pub struct Layout {
 
 /// The layout that was asked for. On a CPU flash attention is the slower kind, the more so the
 /// deeper the sequence and most of all with quantised values, but it takes less memory: unless it
-/// was asked for, it is used there only where a context of [`ROOMY`] tokens a slot would not fit
+/// was asked for, it is used there only where a context of [`MIN_COMFORTABLE_CONTEXT`] tokens a slot would not fit
 /// without it, in models that need it or are small, or with quantised values that were asked for.
 pub fn layout(
     loaded: &Loaded,
@@ -44,7 +44,8 @@ pub fn layout(
             let mut plain = match (with(false), with(true)) {
                 (Err(_), flash) => return flash,
                 (Ok(plain), Ok(flash))
-                    if plain.context.per_slot < flash.context.per_slot.min(ROOMY) =>
+                    if plain.context.per_slot
+                        < flash.context.per_slot.min(MIN_COMFORTABLE_CONTEXT) =>
                 {
                     return Ok(flash);
                 }
