@@ -29,7 +29,7 @@ let
     cp "$unchecked" "$out"
   '';
   # SIGHUP is enough for these; a change of any other restarts the server. A test in
-  # src/cli/serve/reload.rs compares this list with the server's.
+  # src/server/reload.rs compares this list with the server's.
   needRestart =
     removeAttrs written [
       "limits"

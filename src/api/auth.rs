@@ -41,18 +41,6 @@ pub enum KeyError {
     EmptyKey,
 }
 
-impl KeyError {
-    /// The process's exit code: 77 where permission is missing, else 78.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                77
-            }
-            _ => 78,
-        }
-    }
-}
-
 /// Reads the keys of `server.api_keys` and of `server.api_key_file`: one key per line; blank
 /// lines and lines that start with `#` do not count.
 pub fn load_keys(settings: &Settings) -> Result<Keys, KeyError> {
@@ -199,7 +187,9 @@ mod tests {
     fn a_missing_an_empty_and_a_commented_file_are_errors() {
         let (mut missing, dir) = settings(&[], None);
         missing.server.api_key_file = Some(dir.path().join("nowhere"));
-        assert_eq!(load_keys(&missing).unwrap_err().exit_code(), 78);
+        let error = load_keys(&missing).unwrap_err();
+        let is_missing = |source: &io::Error| source.kind() == io::ErrorKind::NotFound;
+        assert!(matches!(&error, KeyError::Unreadable { source, .. } if is_missing(source)));
         for content in ["", "\n\r\n", "# only a comment\n"] {
             let (settings, _dir) = settings(&["another"], Some(content));
             let error = load_keys(&settings).unwrap_err();
@@ -210,12 +200,15 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_read_permission_is_exit_code_77() {
+    fn a_file_without_read_permission_is_told_apart() {
         let (settings, dir) = settings(&[], Some("secret"));
         let path = dir.path().join("keys");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
         match load_keys(&settings) {
-            Err(error) => assert_eq!(error.exit_code(), 77),
+            Err(KeyError::Unreadable { source, .. }) => {
+                assert_eq!(source.kind(), io::ErrorKind::PermissionDenied);
+            }
+            Err(error) => panic!("{error}"),
             // root reads everything
             Ok(keys) => assert!(keys.contains(b"secret")),
         }

@@ -90,17 +90,6 @@ pub enum ListenError {
     },
 }
 
-impl ListenError {
-    /// The process's exit code: 77 permission, 78 settings, else 71.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Permission { .. } => 77,
-            Self::Setting(_) => 78,
-            _ => 71,
-        }
-    }
-}
-
 /// What an entry of `server.host` means.
 #[derive(Debug, PartialEq, Eq)]
 enum Host<'a> {

@@ -95,6 +95,13 @@ pub struct FunctionCall {
     pub arguments: Value,
 }
 
+impl Message {
+    /// The text of the content, as prompts and echoes have it; empty without content.
+    pub fn text(&self) -> String {
+        self.content.as_ref().map(Content::text).unwrap_or_default()
+    }
+}
+
 impl Content {
     /// The text; parts are joined by line breaks.
     pub fn text(&self) -> String {
@@ -113,140 +120,6 @@ impl ContentPart {
         match &self.text {
             Some(text) => text,
             None => self.other.get("refusal").and_then(Value::as_str).unwrap_or_default(),
-        }
-    }
-}
-
-/// What is wrong with a message.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {message}")]
-pub struct InvalidMessage {
-    /// Path of the field, such as `messages[0].content[1].text`.
-    pub path: String,
-    /// What is wrong, and what would be right.
-    pub message: String,
-}
-
-/// Checks what types alone do not say, for a model that reads text only.
-pub fn validate(messages: &[Message]) -> Result<(), InvalidMessage> {
-    let invalid =
-        |path: String, message: &str| InvalidMessage { path, message: message.to_owned() };
-    if messages.is_empty() {
-        return Err(invalid("messages".to_owned(), "must have at least one message"));
-    }
-    for (index, message) in messages.iter().enumerate() {
-        let at = format!("messages[{index}]");
-        match &message.content {
-            Some(Content::Parts(parts)) => validate_parts(&at, parts)?,
-            Some(Content::Text(_)) => {}
-            None if matches!(message.role, Role::Assistant) => {}
-            None => {
-                return Err(invalid(
-                    format!("{at}.content"),
-                    "is required: a string or an array of text parts",
-                ));
-            }
-        }
-        for (index, call) in message.tool_calls.iter().flatten().enumerate() {
-            let at = format!("{at}.tool_calls[{index}].function");
-            if call.function.name.is_empty() {
-                return Err(invalid(format!("{at}.name"), "must not be empty"));
-            }
-            if !matches!(call.function.arguments, Value::String(_) | Value::Object(_) | Value::Null)
-            {
-                return Err(invalid(
-                    format!("{at}.arguments"),
-                    "must be a string of JSON or an object",
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn validate_parts(at: &str, parts: &[ContentPart]) -> Result<(), InvalidMessage> {
-    for (index, part) in parts.iter().enumerate() {
-        let at = format!("{at}.content[{index}]");
-        let known = matches!(part.kind.as_str(), "text" | "input_text" | "output_text" | "refusal");
-        if !known {
-            return Err(InvalidMessage {
-                path: format!("{at}.type"),
-                message: format!(
-                    "`{:.40}` cannot be read: this model takes parts of type `text` only",
-                    part.kind
-                ),
-            });
-        }
-        let is_refusal =
-            part.kind == "refusal" && part.other.get("refusal").is_some_and(Value::is_string);
-        if part.text.is_none() && !is_refusal {
-            return Err(InvalidMessage {
-                path: format!("{at}.text"),
-                message: "is required in a part of type `text`".to_owned(),
-            });
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn check(messages: Value) -> Result<(), String> {
-        let messages: Vec<Message> = serde_json::from_value(messages).unwrap();
-        validate(&messages).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn messages_that_clients_send_are_valid() {
-        let arguments = serde_json::json!(["{}", {}, "", "{not json", null]);
-        let calls: Vec<Value> = arguments
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|arguments| serde_json::json!({"function": {"name": "f", "arguments": arguments}}))
-            .collect();
-        let messages = serde_json::json!([
-            {"role": "developer", "content": [{"type": "text", "text": "a", "cache_control": {}}]},
-            {"role": "user", "content": "b"},
-            {"role": "assistant", "content": null, "tool_calls": calls},
-            {"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]},
-            {"role": "tool", "content": [{"type": "text", "text": "c"}], "tool_call_id": "1"},
-            {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
-        ]);
-        assert_eq!(check(messages), Ok(()));
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_named_by_its_path() {
-        for (messages, start) in [
-            (serde_json::json!([]), "messages: "),
-            (serde_json::json!([{"role": "user"}]), "messages[0].content: "),
-            (serde_json::json!([{"role": "tool", "tool_call_id": "1"}]), "messages[0].content: "),
-            (
-                serde_json::json!([{"role": "user", "content": [{"type": "text"}]}]),
-                "messages[0].content[0].text: ",
-            ),
-            (
-                serde_json::json!([{"role": "user", "content": "a"}, {"role": "user", "content": [
-                    {"type": "text", "text": "b"}, {"type": "image_url", "image_url": {}}]}]),
-                "messages[1].content[1].type: `image_url`",
-            ),
-            (
-                serde_json::json!([{"role": "assistant", "tool_calls": [
-                    {"function": {"name": "f", "arguments": 5}}]}]),
-                "messages[0].tool_calls[0].function.arguments: ",
-            ),
-            (
-                serde_json::json!([{"role": "assistant", "tool_calls": [
-                    {"function": {"name": "", "arguments": "{}"}}]}]),
-                "messages[0].tool_calls[0].function.name: ",
-            ),
-        ] {
-            let error = check(messages).unwrap_err();
-            assert!(error.starts_with(start), "{error}");
         }
     }
 }

@@ -3,7 +3,5 @@
 mod message;
 mod template;
 
-pub use message::{
-    Content, ContentPart, FunctionCall, InvalidMessage, Message, Role, ToolCall, validate,
-};
+pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};
 pub use template::{CHATML, RenderError, RenderRequest, Rendered, Template, TemplateError};

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::{Map, Value, json};
 
-use super::{Exit, arguments, exit, print};
+use super::{arguments, print};
 use crate::config::{Entry, Loaded, check_file, example, reference, schema_json};
+use crate::server::{Exit, Failure};
 use crate::service;
 
 pub(super) fn command() -> Command {
@@ -52,7 +53,7 @@ pub(super) fn run(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
                 warn(&loaded.warnings);
                 Exit::Success.into()
             }
-            Some(Err(error)) => exit::refuse(&error),
+            Some(Err(error)) => Failure::from(error).report(),
             None => Exit::Usage.into(),
         },
         Some(("show", matches)) => match arguments::load(arguments::given(matches), warnings) {
@@ -60,7 +61,7 @@ pub(super) fn run(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
                 warn(&loaded.warnings);
                 print(&if matches.get_flag("json") { as_json(&loaded) } else { as_table(&loaded) })
             }
-            Err(error) => exit::refuse(&error),
+            Err(error) => Failure::from(error).report(),
         },
         _ => Exit::Usage.into(),
     }

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
-use super::{Exit, print};
+use super::print;
+use crate::server::Exit;
 use crate::service::say;
 
 pub(super) fn command() -> Command {

@@ -3,7 +3,6 @@
 mod arguments;
 pub mod bench;
 mod config;
-mod exit;
 mod generate;
 mod serve;
 mod version;
@@ -11,13 +10,11 @@ mod version;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::LazyLock;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
+use crate::server::{Exit, Failure, VERSION};
 use crate::service::say;
-
-pub use exit::Exit;
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
@@ -27,7 +24,7 @@ pub fn main() -> ExitCode {
 fn run(line: Vec<OsString>) -> ExitCode {
     let prepared = match arguments::prepare(line) {
         Ok(prepared) => prepared,
-        Err(error) => return exit::refuse(&error),
+        Err(error) => return Failure::from(error).report(),
     };
     match command().try_get_matches_from(prepared.arguments) {
         Ok(matches) => dispatch(&matches, prepared.warnings),
@@ -87,7 +84,7 @@ fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
             let sources = arguments::given(matches);
             match arguments::load(sources.clone(), warnings) {
                 Ok(loaded) => serve::run(sources, loaded),
-                Err(error) => exit::refuse(&error),
+                Err(error) => Failure::from(error).report(),
             }
         }
         Some(("config", matches)) => config::run(matches, warnings),
@@ -111,20 +108,6 @@ fn print(text: &str) -> ExitCode {
         _ => Exit::Success.into(),
     }
 }
-
-/// The version and the backends that are built in.
-pub(crate) static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let features: Vec<&str> = [
-        ("engine", cfg!(feature = "engine")),
-        ("hip", cfg!(feature = "hip")),
-        ("vulkan", cfg!(feature = "vulkan")),
-    ]
-    .into_iter()
-    .filter_map(|(name, built_in)| built_in.then_some(name))
-    .collect();
-    let features = if features.is_empty() { "none".to_owned() } else { features.join(", ") };
-    format!("{} (features: {features})", env!("CARGO_PKG_VERSION"))
-});
 
 #[cfg(test)]
 mod tests {

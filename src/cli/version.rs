@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Command;
 
-use super::{VERSION, print};
+use super::print;
+use crate::server::VERSION;
 
 pub(super) fn command() -> Command {
     Command::new("version")

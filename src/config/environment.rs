@@ -1,9 +1,9 @@
 //! The layer of variables, from the environment or an environment file.
 
+use super::assignment::Assignment;
 use super::catalogue::{Key, Kind, key, keys};
 use super::error::ConfigError;
 use super::lacking::{self, LACKING, Policy};
-use super::layers::Assignment;
 use super::names::{BINDINGS, CONFIG_VARIABLE, MODEL_ALIAS, MODEL_FILE, negative_variable};
 use super::nearest::suggestion;
 use super::origin::Origin;
@@ -195,6 +195,7 @@ fn place(origin: &Origin, name: &str) -> String {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::error::ErrorKind;
     use super::*;
 
     type Set = Result<Vec<(String, Value)>, ConfigError>;
@@ -273,7 +274,7 @@ mod tests {
         assert_eq!(result.unwrap(), []);
         assert!(warnings[0].starts_with("LLAMA_ARG_NUMA is not supported"), "{warnings:?}");
         for name in ["LLAMA_ARG_HF_REPO", "LLAMA_ARG_SSL_KEY_FILE", "LLAMA_ARG_MMPROJ"] {
-            assert_eq!(read(&[(name, "x")]).0.unwrap_err().exit_code(), 64, "{name}");
+            assert_eq!(read(&[(name, "x")]).0.unwrap_err().kind(), ErrorKind::Usage, "{name}");
             assert!(read(&[(name, "")]).0.is_ok(), "an empty {name} asks for nothing");
         }
         let (result, warnings) = read(&[("LLAMA_ARG_EMBEDDINGS", "0"), ("LLAMA_ARG_NO_UI", "1")]);
@@ -293,9 +294,9 @@ mod tests {
     #[test]
     fn a_wrong_value_names_the_variable_and_not_the_secret() {
         let error = read(&[("LLAMA_ARG_CTX_SIZE", "4k")]).0.unwrap_err();
-        assert_eq!(error.exit_code(), 78);
+        assert_eq!(error.kind(), ErrorKind::Content);
         assert!(error.to_string().starts_with("LLAMA_ARG_CTX_SIZE (context.ctx_size): expected"));
-        assert_eq!(read(&[("LLAMA_ARG_MODEL", "")]).0.unwrap_err().exit_code(), 78);
+        assert_eq!(read(&[("LLAMA_ARG_MODEL", "")]).0.unwrap_err().kind(), ErrorKind::Content);
         assert!(read(&[("LLAMA_API_KEY", " ")]).1[0].contains("asks for no key"));
     }
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with settings, as one line and an exit code.
+//! What can be wrong with settings, as one line and its kind.
 
 use std::fmt;
 use std::io;
@@ -57,16 +57,6 @@ impl ConfigError {
     /// The kind of error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
-    }
-
-    /// The exit code that goes with it, after sysexits.h: 64, 66, 77 or 78.
-    pub fn exit_code(&self) -> u8 {
-        match self.kind {
-            ErrorKind::Usage => 64,
-            ErrorKind::Missing => 66,
-            ErrorKind::Unreadable => 77,
-            ErrorKind::Content => 78,
-        }
     }
 }
 

@@ -6,9 +6,9 @@ use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::assignment::Assignment;
 use super::catalogue::{key, keys, sections};
 use super::error::{ConfigError, ErrorKind};
-use super::layers::Assignment;
 use super::nearest::{nearest, suggestion};
 use super::origin::Origin;
 
@@ -154,7 +154,7 @@ mod tests {
 
     fn error(text: &str) -> String {
         let error = parse(Path::new("s.toml"), text).unwrap_err();
-        assert_eq!(error.exit_code(), 78);
+        assert_eq!(error.kind(), ErrorKind::Content);
         error.to_string()
     }
 

@@ -10,10 +10,10 @@ use std::ffi::OsString;
 use clap::{Arg, ArgAction, ArgMatches};
 use serde_json::Value;
 
+use super::assignment::Assignment;
 use super::catalogue::{Kind, key};
 use super::error::{ConfigError, ErrorKind};
 use super::lacking::{self, LACKING, Policy};
-use super::layers::Assignment;
 use super::names::{BINDINGS, Binding, Takes, all_flags, binding_of_flag, negative_flag};
 use super::nearest::suggestion;
 use super::origin::Origin;

@@ -5,13 +5,15 @@ use std::ffi::OsString;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use super::catalogue::{Key, key, keys};
+use super::assignment::Assignment;
+use super::catalogue::key;
 use super::env_file;
 use super::environment::{self, NOT_TEXT, Variable};
 use super::error::{ConfigError, ErrorKind};
 use super::flags::{self, FlagValue};
+use super::loaded::{Loaded, to_json};
 use super::names::{CONFIG_VARIABLE, MODEL_ALIAS, MODEL_FILE};
 use super::origin::{Origin, Origins};
 use super::settings::Settings;
@@ -28,66 +30,6 @@ pub struct Sources {
     pub environment: Vec<(OsString, OsString)>,
     /// The command line, from [`flags::from_matches`](super::from_matches).
     pub flags: Vec<FlagValue>,
-}
-
-/// Settings, with what is to be said about them.
-#[derive(Debug, Clone, Default)]
-pub struct Loaded {
-    /// The settings.
-    pub settings: Settings,
-    /// Where each of them came from.
-    pub origins: Origins,
-    /// What was set and has no effect, or another one than asked for; one line each.
-    pub warnings: Vec<String>,
-    /// Pipes that settings were read from (`--config <(..)`): they say nothing a second time.
-    pub pipes: Vec<PathBuf>,
-}
-
-/// One setting with its value and origin.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    /// Dotted key.
-    pub key: String,
-    /// Its value; null: unset. API keys are replaced by `"<redacted>"`.
-    pub value: Value,
-    /// Its origin.
-    pub origin: Origin,
-}
-
-/// A value for a key, from one layer.
-#[derive(Debug, Clone)]
-pub(crate) struct Assignment {
-    pub(crate) key: &'static Key,
-    pub(crate) value: Value,
-    pub(crate) origin: Origin,
-}
-
-impl Loaded {
-    /// All settings in the order of the reference, without secrets.
-    pub fn entries(&self) -> Vec<Entry> {
-        let values = to_json(&self.settings);
-        keys()
-            .iter()
-            .map(|key| {
-                let value = values.get(key.section()).and_then(|section| section.get(key.name()));
-                let mut value = value.cloned().unwrap_or_default();
-                if key.is_secret()
-                    && let Value::Array(secrets) = &mut value
-                {
-                    secrets.iter_mut().for_each(|secret| *secret = json!("<redacted>"));
-                }
-                let origin = self.origins.get(&key.path).clone();
-                Entry { key: key.path.clone(), value, origin }
-            })
-            .collect()
-    }
-
-    /// The settings that differ from their defaults, without secrets.
-    pub fn changed(&self) -> Vec<Entry> {
-        let defaults = Self::default().entries();
-        let entries = self.entries().into_iter().zip(defaults);
-        entries.filter(|(now, default)| now.value != default.value).map(|(now, _)| now).collect()
-    }
 }
 
 /// Merges defaults, settings file, environment file, environment and flags (later ones win), and
@@ -190,11 +132,6 @@ pub(crate) fn merge(
     let mut loaded = Loaded { settings, origins, warnings, pipes: Vec::new() };
     validate::validate(&mut loaded)?;
     Ok(loaded)
-}
-
-/// Through text, because serde_json would widen 0.95_f32 to 0.949999988079071.
-fn to_json(settings: &Settings) -> Map<String, Value> {
-    serde_json::to_string(settings).and_then(|text| serde_json::from_str(&text)).unwrap_or_default()
 }
 
 fn env_file_variables(

@@ -98,19 +98,19 @@ fn a_model_is_switched_by_the_environment_file() {
 
 #[test]
 fn files_that_cannot_be_read_are_told_apart() {
-    let code = |path: &str| {
+    let kind = |path: &str| {
         let sources = Sources { file: Some(path.into()), ..Sources::default() };
-        load(sources).unwrap_err().exit_code()
+        load(sources).unwrap_err().kind()
     };
-    assert_eq!(code("/nonexistent/s.toml"), 66);
-    assert_eq!(code("/"), 66);
+    assert_eq!(kind("/nonexistent/s.toml"), ErrorKind::Missing);
+    assert_eq!(kind("/"), ErrorKind::Missing);
     let directory = tempfile::tempdir().unwrap();
     let binary = directory.path().join("b.toml");
     fs::write(&binary, [0xff, 0xfe, 0]).unwrap();
-    assert_eq!(code(binary.to_str().unwrap()), 78);
+    assert_eq!(kind(binary.to_str().unwrap()), ErrorKind::Content);
     let env_file = Some("/nonexistent/.env".into());
     let error = load(Sources { env_file, ..Sources::default() }).unwrap_err();
-    assert_eq!(error.exit_code(), 66);
+    assert_eq!(error.kind(), ErrorKind::Missing);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_settings_file_whose_name_is_no_text_is_an_error_and_not_left_out() {
     let name = OsString::from_vec(b"/etc/\xff.toml".to_vec());
     let environment = vec![("STRIXHALO_CONFIG".into(), name)];
     let error = load(Sources { environment, ..Sources::default() }).unwrap_err();
-    assert_eq!(error.exit_code(), 78);
+    assert_eq!(error.kind(), ErrorKind::Content);
     assert!(error.to_string().starts_with("STRIXHALO_CONFIG: the value is not UTF-8"), "{error}");
 }
 

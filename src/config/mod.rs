@@ -3,6 +3,7 @@
 //! [`load`] merges the layers and checks the result; it opens the settings file and the
 //! environment file it is given and nothing else: no device, no model, no secret.
 
+mod assignment;
 mod catalogue;
 mod env_file;
 mod environment;
@@ -12,6 +13,7 @@ mod file;
 mod flags;
 mod lacking;
 mod layers;
+mod loaded;
 mod names;
 mod nearest;
 mod origin;
@@ -26,7 +28,8 @@ pub use example::example;
 pub use flags::{FlagValue, Translated, arguments, from_matches, translate};
 #[cfg(feature = "engine")]
 pub(crate) use layers::is_pipe;
-pub use layers::{Entry, Loaded, Sources, check_file, check_text, load};
+pub use layers::{Sources, check_file, check_text, load};
+pub use loaded::{Entry, Loaded};
 pub use origin::{Origin, Origins};
 pub use reference::reference;
 pub use schema::schema_json;

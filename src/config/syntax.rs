@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::catalogue::{Key, Kind};
+use super::settings::SamplerKind;
 
 /// How a value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,9 +104,7 @@ fn plain(key: &Key, text: &str) -> Result<Value, String> {
         Kind::Choice(_) => json!(trimmed.to_lowercase()),
         Kind::TextList => list(trimmed, &[',']),
         Kind::ChoiceList(_) => match list(trimmed, &[';', ',']) {
-            Value::Array(names) => {
-                names.iter().map(|name| name.as_str().map_or(name.clone(), sampler)).collect()
-            }
+            Value::Array(names) => names.iter().map(sampler).collect(),
             other => other,
         },
         Kind::Object => match serde_json::from_str::<Value>(trimmed) {
@@ -143,39 +142,18 @@ fn list(text: &str, separators: &[char]) -> Value {
     text.split(separators).map(str::trim).filter(|word| !word.is_empty()).map(Value::from).collect()
 }
 
-/// Our name of a sampler for any of llama-server's spellings.
-fn sampler(name: &str) -> Value {
-    Value::from(match name.trim().to_lowercase().replace('-', "_").as_str() {
-        "temp" => "temperature".to_owned(),
-        "typical" | "typical_p" | "typ" => "typ_p".to_owned(),
-        "nucleus" => "top_p".to_owned(),
-        "topk" => "top_k".to_owned(),
-        "topp" => "top_p".to_owned(),
-        "minp" => "min_p".to_owned(),
-        "top_nsigma" => "top_n_sigma".to_owned(),
-        other => other.to_owned(),
-    })
+/// Our name of a sampler; a name that is none stays, and is refused as a choice.
+fn sampler(name: &Value) -> Value {
+    name.as_str().and_then(SamplerKind::from_name).map_or_else(|| name.clone(), |kind| json!(kind))
 }
 
 fn letters(text: &str) -> Result<Value, String> {
     text.chars()
-        .map(|letter| {
-            Ok(Value::from(match letter {
-                'e' => "penalties",
-                'd' => "dry",
-                's' => "top_n_sigma",
-                'k' => "top_k",
-                'y' => "typ_p",
-                'p' => "top_p",
-                'm' => "min_p",
-                'x' => "xtc",
-                't' => "temperature",
-                other => {
-                    return Err(format!(
-                        "{other:?} stands for no sampler that strixhalo has; use letters of edskypmxt"
-                    ));
-                }
-            }))
+        .map(|letter| match SamplerKind::from_letter(letter) {
+            Some(kind) => Ok(json!(kind)),
+            None => Err(format!(
+                "{letter:?} stands for no sampler that strixhalo has; use letters of edskypmxt"
+            )),
         })
         .collect()
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::error::ConfigError;
-use super::layers::Loaded;
+use super::loaded::Loaded;
 use super::nearest::suggestion;
 use super::origin::Origin;
 use super::settings::{CacheType, FlashAttn};

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::error::ModelFileError;
 use super::facts::GgufFacts;
 use super::gguf::{Gguf, GgufError};
 use super::sanity;
@@ -24,39 +25,6 @@ pub struct ModelFile {
     pub facts: GgufFacts,
 }
 
-/// Why a model cannot be loaded: one line with the cause and the way out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ModelFileError {
-    /// There is no such file, or a part of a split model is missing.
-    #[error("{0}")]
-    Missing(String),
-    /// The file may not be read.
-    #[error("{0}")]
-    Unreadable(String),
-    /// The system cannot read it now; later it may.
-    #[error("{0}")]
-    System(String),
-    /// The file is not a model that can be served.
-    #[error("{0}")]
-    Bad(String),
-}
-
-impl ModelFileError {
-    /// The process's exit code: 66 missing, 77 unreadable, 71 a failure of the system, 65 bad data.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Missing(_) => 66,
-            Self::Unreadable(_) => 77,
-            Self::System(_) => 71,
-            Self::Bad(_) => 65,
-        }
-    }
-
-    fn bad(path: &Path, error: &GgufError) -> Self {
-        Self::Bad(one_line(&format!("cannot load the model {}: {error}", path.display())))
-    }
-}
-
 impl ModelFile {
     /// Reads and checks the headers of the model at `path`; of a split model, any part may be
     /// given. Takes milliseconds, also for a model of 90 GB.
@@ -68,32 +36,27 @@ impl ModelFile {
             return Ok(Self { path: path.to_owned(), parts: vec![path.to_owned()], facts });
         };
         let Some(name) = SplitName::of(path) else {
-            return Err(ModelFileError::Bad(one_line(&format!(
-                "{} is part {} of a model split in {}, but its name does not say so: name the parts NAME-00001-of-{:05}.gguf and so on",
-                path.display(),
-                keys.number + 1,
-                keys.count,
-                keys.count
-            ))));
+            return Err(ModelFileError::PartName {
+                path: path.to_owned(),
+                number: keys.number + 1,
+                parts: keys.count,
+            });
         };
         Self::open_split(&name)
     }
 
     fn open_split(name: &SplitName) -> Result<Self, ModelFileError> {
         let parts: Vec<PathBuf> = (1..=name.count).map(|number| name.part(number)).collect();
-        let missing: Vec<String> = parts
+        let missing: Vec<&PathBuf> = parts
             .iter()
             .filter(|part| matches!(fs::metadata(part), Err(error) if error.kind() == io::ErrorKind::NotFound))
-            .map(|part| part.display().to_string())
             .collect();
         if let Some(first) = missing.first() {
-            let others = match missing.len() {
-                1 => String::new(),
-                count => format!(" and {} more of its {} parts", count - 1, name.count),
-            };
-            return Err(ModelFileError::Missing(one_line(&format!(
-                "the model is split and {first}{others} is missing: download all parts into the same directory"
-            ))));
+            return Err(ModelFileError::MissingParts {
+                first: (*first).clone(),
+                missing: missing.len(),
+                parts: name.count,
+            });
         }
         let mut whole: Option<(Gguf, Option<u64>)> = None;
         let mut names = HashSet::new();
@@ -129,7 +92,10 @@ impl ModelFile {
             }
         }
         let Some((gguf, expected)) = whole else {
-            return Err(ModelFileError::Missing("the split model has no parts".to_owned()));
+            return Err(ModelFileError::bad(
+                &name.part(1),
+                &GgufError("the split model has no parts".to_owned()),
+            ));
         };
         let first = name.part(1);
         if expected != Some(gguf.tensors.len() as u64) {
@@ -150,9 +116,7 @@ impl ModelFile {
     /// looked at.
     pub fn parse(source: impl Read + Seek) -> Result<GgufFacts, ModelFileError> {
         let gguf = Gguf::parse(source).and_then(|gguf| facts(&gguf));
-        gguf.map_err(|error| {
-            ModelFileError::Bad(one_line(&format!("cannot load the model: {error}")))
-        })
+        gguf.map_err(|error| ModelFileError::Bad { path: None, error })
     }
 }
 
@@ -172,52 +136,40 @@ fn whole_facts(gguf: &Gguf) -> Result<GgufFacts, GgufError> {
 }
 
 fn open_part(path: &Path) -> Result<Gguf, ModelFileError> {
-    let shown = path.display();
     let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if metadata.is_dir() {
-        return Err(ModelFileError::Bad(one_line(&directory(path))));
+        return Err(ModelFileError::Directory { path: path.to_owned(), models: models_in(path) });
     }
     if !metadata.is_file() {
-        return Err(ModelFileError::Bad(one_line(&format!(
-            "{shown} is not a regular file: give the path of a GGUF file"
-        ))));
+        return Err(ModelFileError::NotAFile { path: path.to_owned() });
     }
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     Gguf::parse(file).map_err(|error| ModelFileError::bad(path, &error))
 }
 
-const WAY_OUT: &str = "check `model.path` (`--model`, LLAMA_ARG_MODEL or MODEL_FILE)";
-
 fn unreadable(path: &Path, error: &io::Error) -> ModelFileError {
-    let shown = path.display();
+    let path = path.to_owned();
     match error.kind() {
         io::ErrorKind::NotFound => {
-            let link = fs::read_link(path)
-                .map(|target| format!(" (it links to {}, which does not exist)", target.display()))
-                .unwrap_or_default();
-            ModelFileError::Missing(one_line(&format!(
-                "the model file {shown} does not exist{link}: {WAY_OUT}"
-            )))
+            let link = fs::read_link(&path).ok();
+            ModelFileError::NotFound { path, link }
         }
-        io::ErrorKind::NotADirectory => ModelFileError::Missing(one_line(&format!(
-            "the model file {shown} does not exist, a part of its path is a file: {WAY_OUT}"
-        ))),
-        io::ErrorKind::PermissionDenied => ModelFileError::Unreadable(one_line(&format!(
-            "the model file {shown} may not be read by this user: change its permissions or owner, or those of its directories"
-        ))),
+        io::ErrorKind::NotADirectory => ModelFileError::NotADirectory { path },
+        io::ErrorKind::PermissionDenied => ModelFileError::Permission { path },
         _ => {
-            let message = one_line(&format!("the model file {shown} cannot be read: {error}"));
             let passes = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO];
+            let cause = error.to_string();
             match Errno::from_io_error(error) {
-                Some(errno) if passes.contains(&errno) => ModelFileError::System(message),
-                _ => ModelFileError::Unreadable(message),
+                Some(errno) if passes.contains(&errno) => ModelFileError::System { path, cause },
+                _ => ModelFileError::Unreadable { path, cause },
             }
         }
     }
 }
 
-fn directory(path: &Path) -> String {
-    let mut names: Vec<String> = fs::read_dir(path)
+/// Names of the GGUF files in a directory, sorted.
+fn models_in(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(directory)
         .map(|entries| {
             entries
                 .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -226,25 +178,7 @@ fn directory(path: &Path) -> String {
         })
         .unwrap_or_default();
     names.sort();
-    let shown = path.display();
-    if names.is_empty() {
-        return format!("{shown} is a directory without GGUF files: give the path of a GGUF file");
-    }
-    let more = match names.len() {
-        count if count > 10 => format!(" and {} more", count - 10),
-        _ => String::new(),
-    };
-    names.truncate(10);
-    format!("{shown} is a directory: give one of its files: {}{more}", names.join(", "))
-}
-
-/// File names and texts from files may hold line breaks and escape sequences, and a damaged file
-/// names that are 64 kB long.
-fn one_line(text: &str) -> String {
-    const MOST: usize = 2000;
-    let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let line: String = chars.by_ref().take(MOST).collect();
-    if chars.next().is_some() { line + "..." } else { line }
+    names
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ mod bar;
 mod journal;
 pub mod logging;
 pub mod notify;
+#[cfg(feature = "engine")]
+pub(crate) mod signals;
 pub mod sockets;
 mod stderr;
 

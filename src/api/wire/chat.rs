@@ -91,7 +91,7 @@ impl ChatBody {
         self.fields.refuse_what_is_missing_here()?;
         let conversation = self.fields.conversation(settings)?;
         let echo = match conversation.messages.last() {
-            Some(last) if echo && conversation.continue_final_message => Some(plain_text(last)),
+            Some(last) if echo && conversation.continue_final_message => Some(last.text()),
             _ => None,
         };
         Ok(ChatCall { conversation, options, top_logprobs, echo })
@@ -215,17 +215,7 @@ impl ChatFields {
 fn can_be_continued(message: &Message) -> bool {
     message.role == Role::Assistant
         && message.tool_calls.as_ref().is_none_or(Vec::is_empty)
-        && !plain_text(message).is_empty()
-}
-
-fn plain_text(message: &Message) -> String {
-    match &message.content {
-        None => String::new(),
-        Some(Content::Text(text)) => text.clone(),
-        Some(Content::Parts(parts)) => {
-            parts.iter().filter_map(|part| part.text.as_deref()).collect()
-        }
-    }
+        && !message.text().is_empty()
 }
 
 fn check_message(i: usize, message: &Message) -> Result<(), BodyError> {
@@ -393,6 +383,18 @@ mod tests {
         assert_eq!(refused(with(r#""continue_final_message":true"#)).0, "continue_final_message");
         let plain = with(r#""add_generation_prompt":false"#).unwrap().conversation;
         assert!(!plain.add_generation_prompt && !plain.continue_final_message);
+    }
+
+    #[test]
+    fn an_echo_joins_parts_as_the_prompt_does() {
+        let call = read(
+            r#"{"echo":true,"messages":[{"role":"user","content":"hi"},{"role":"assistant",
+                "content":[{"type":"text","text":"A"},{"type":"text","text":"B"}]}]}"#,
+        )
+        .unwrap();
+        // What the template is given.
+        assert_eq!(call.conversation.messages[1].text(), "A\nB");
+        assert_eq!(call.echo.as_deref(), Some("A\nB"));
     }
 
     #[test]

@@ -211,35 +211,12 @@ fn samplers(sent: &Value) -> Result<Vec<SamplerKind>, BodyError> {
 }
 
 fn by_name(name: &str) -> Result<SamplerKind, BodyError> {
-    use SamplerKind::*;
-    Ok(match name {
-        "penalties" => Penalties,
-        "dry" => Dry,
-        "top_n_sigma" | "top-n-sigma" => TopNSigma,
-        "top_k" | "top-k" => TopK,
-        "typ_p" | "typ-p" | "typical_p" | "typical-p" | "typical" => TypP,
-        "top_p" | "top-p" | "nucleus" => TopP,
-        "min_p" | "min-p" => MinP,
-        "xtc" => Xtc,
-        "temperature" | "temp" => Temperature,
-        _ => return Err(unknown_sampler(name)),
-    })
+    SamplerKind::from_name(name).ok_or_else(|| unknown_sampler(name))
 }
 
 fn by_letter(letter: char) -> Result<SamplerKind, BodyError> {
-    use SamplerKind::*;
-    Ok(match letter {
-        'e' => Penalties,
-        'd' => Dry,
-        's' => TopNSigma,
-        'k' => TopK,
-        'y' => TypP,
-        'p' => TopP,
-        'm' => MinP,
-        'x' => Xtc,
-        't' => Temperature,
-        _ => return Err(unknown_sampler(letter.encode_utf8(&mut [0; 4]))),
-    })
+    let unknown = || unknown_sampler(letter.encode_utf8(&mut [0; 4]));
+    SamplerKind::from_letter(letter).ok_or_else(unknown)
 }
 
 fn unknown_sampler(name: &str) -> BodyError {

@@ -137,3 +137,61 @@ pub enum SamplerKind {
     Xtc,
     Temperature,
 }
+
+impl SamplerKind {
+    /// The sampler of this name, in any of llama-server's spellings: `top_k`, `top-k`, `TOPK`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name.trim().to_lowercase().replace('-', "_").as_str() {
+            "penalties" => Self::Penalties,
+            "dry" => Self::Dry,
+            "top_n_sigma" | "top_nsigma" => Self::TopNSigma,
+            "top_k" | "topk" => Self::TopK,
+            "typ_p" | "typ" | "typical_p" | "typical" => Self::TypP,
+            "top_p" | "topp" | "nucleus" => Self::TopP,
+            "min_p" | "minp" => Self::MinP,
+            "xtc" => Self::Xtc,
+            "temperature" | "temp" => Self::Temperature,
+            _ => return None,
+        })
+    }
+
+    /// The sampler that llama-server's `--sampler-seq` has this letter for.
+    pub fn from_letter(letter: char) -> Option<Self> {
+        Some(match letter {
+            'e' => Self::Penalties,
+            'd' => Self::Dry,
+            's' => Self::TopNSigma,
+            'k' => Self::TopK,
+            'y' => Self::TypP,
+            'p' => Self::TopP,
+            'm' => Self::MinP,
+            'x' => Self::Xtc,
+            't' => Self::Temperature,
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samplers_have_their_own_name_and_llama_servers_spellings() {
+        for kind in SamplingSettings::default().samplers {
+            let name = serde_json::to_value(kind).unwrap();
+            assert_eq!(SamplerKind::from_name(name.as_str().unwrap()), Some(kind));
+        }
+        for (name, kind) in [
+            ("temp", SamplerKind::Temperature),
+            ("Top-K", SamplerKind::TopK),
+            ("typical", SamplerKind::TypP),
+            ("nucleus", SamplerKind::TopP),
+            ("top-nsigma", SamplerKind::TopNSigma),
+        ] {
+            assert_eq!(SamplerKind::from_name(name), Some(kind), "{name}");
+        }
+        assert_eq!(SamplerKind::from_name("top_q"), None);
+        assert_eq!(SamplerKind::from_letter('q'), None);
+    }
+}

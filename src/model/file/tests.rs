@@ -82,7 +82,7 @@ fn other_files_are_recognised_by_name() {
     ] {
         let error = ModelFile::parse(Cursor::new(bytes)).expect_err("a refusal");
         assert!(error.to_string().contains(word), "{error}");
-        assert_eq!(error.exit_code(), 65);
+        assert!(matches!(error, ModelFileError::Bad { .. }), "{error:?}");
     }
 }
 
@@ -230,7 +230,7 @@ fn a_missing_tensor_is_bad_data() {
     let path = directory.path().join("m.gguf");
     fs::write(&path, Writer::model("qwen3").bytes()).unwrap();
     let error = ModelFile::open(&path).expect_err("a refusal");
-    assert_eq!(error.exit_code(), 65);
+    assert!(matches!(error, ModelFileError::Bad { .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.contains("blk.0.attn_norm.weight and 21 more of a qwen3 model"), "{text}");
 }
@@ -241,7 +241,10 @@ fn a_missing_part_is_named() {
     let parts = split_model(directory.path());
     fs::remove_file(&parts[1]).unwrap();
     let error = ModelFile::open(&parts[0]).expect_err("a refusal");
-    assert_eq!(error.exit_code(), 66);
+    assert!(
+        matches!(error, ModelFileError::MissingParts { missing: 1, parts: 3, .. }),
+        "{error:?}"
+    );
     assert!(error.to_string().contains("m-00002-of-00003.gguf is missing"), "{error}");
 }
 
@@ -268,20 +271,35 @@ fn parts_that_do_not_belong_together_are_refused() {
 fn paths_that_are_no_model_say_what_they_are() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
-    let code = |path: &Path, word: &str| {
+    let refused = |path: &Path, word: &str| {
         let error = ModelFile::open(path).expect_err("a refusal");
         assert!(error.to_string().contains(word), "{error}");
-        error.exit_code()
+        error
     };
-    assert_eq!(code(&root.join("no.gguf"), "does not exist"), 66);
-    assert_eq!(code(root, "without GGUF files"), 65);
+    assert!(matches!(
+        refused(&root.join("no.gguf"), "does not exist"),
+        ModelFileError::NotFound { link: None, .. }
+    ));
+    assert!(matches!(refused(root, "without GGUF files"), ModelFileError::Directory { .. }));
     fs::write(root.join("b.gguf"), b"x").unwrap();
     fs::write(root.join("a.gguf"), b"x").unwrap();
-    assert_eq!(code(root, "a.gguf, b.gguf"), 65);
-    assert_eq!(code(&root.join("a.gguf/c.gguf"), "a part of its path is a file"), 66);
+    assert!(matches!(refused(root, "a.gguf, b.gguf"), ModelFileError::Directory { .. }));
+    let models = (0..12).map(|n| format!("{n}.gguf")).collect();
+    let text = ModelFileError::Directory { path: root.to_owned(), models }.to_string();
+    assert!(text.ends_with("8.gguf, 9.gguf and 2 more"), "{text}");
+    assert!(matches!(
+        refused(&root.join("a.gguf/c.gguf"), "a part of its path is a file"),
+        ModelFileError::NotADirectory { .. }
+    ));
     std::os::unix::fs::symlink("gone.gguf", root.join("link.gguf")).unwrap();
-    assert_eq!(code(&root.join("link.gguf"), "links to gone.gguf"), 66);
-    assert_eq!(code(Path::new("/dev/null"), "not a regular file"), 65);
+    assert!(matches!(
+        refused(&root.join("link.gguf"), "links to gone.gguf"),
+        ModelFileError::NotFound { link: Some(_), .. }
+    ));
+    assert!(matches!(
+        refused(Path::new("/dev/null"), "not a regular file"),
+        ModelFileError::NotAFile { .. }
+    ));
 }
 
 proptest! {

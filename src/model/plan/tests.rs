@@ -1,6 +1,8 @@
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
+use crate::config::CacheType;
+use crate::model::{GgufFacts, Layer};
 
 const GB: f64 = 1e9;
 
@@ -108,7 +110,11 @@ fn a_context_that_was_set_is_never_cut() {
         assert!(text.contains(part), "{text}");
     }
     assert_eq!(text.matches(", or ").count(), 2, "{text}");
-    assert_eq!(error.exit_code(), 70);
+    let PlanError::Memory(shortage) = error else { panic!("{error:?}") };
+    assert_eq!(shortage.free, 10 << 30);
+    assert_eq!(shortage.need, memory_need(&facts, &shape, 131_072));
+    let largest = u32::try_from(shortage.largest_ctx.unwrap()).unwrap();
+    assert!(decide_context(&facts, Some(largest), 1, &shape, Some(10 << 30)).is_ok());
 }
 
 #[test]
@@ -156,7 +162,7 @@ fn weights_that_do_not_fit_are_refused_even_by_default() {
 fn fewer_tokens_than_slots_are_a_settings_error() {
     let facts = model(1, 1, 32, 4096);
     let error = decide_context(&facts, Some(3), 1, &shape(CacheType::F16, 4), None).unwrap_err();
-    assert_eq!(error.exit_code(), 78);
+    assert_eq!(error, PlanError::TooFewTokens { ctx_size: 3, slots: 4 });
 }
 
 #[test]

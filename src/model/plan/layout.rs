@@ -1,13 +1,14 @@
 //! How the context is laid out: kind of attention, types of the KV cache, size.
 
+use super::super::facts::GgufFacts;
+use super::cache_types::{decide_cache_types, decide_flash_attention};
+use super::context::{ContextDecision, decide_context};
+use super::error::PlanError;
+use super::memory::CacheShape;
 use crate::config::{FlashAttn, Loaded};
-use crate::model::{
-    CacheShape, ContextDecision, GgufFacts, PlanError, decide_cache_types, decide_context,
-    decide_flash_attention,
-};
 
 /// Tokens of a slot that are worth more than speed on a CPU, where reading them takes many minutes.
-const ROOMY: u32 = 32_768;
+const MIN_COMFORTABLE_CONTEXT: u32 = 32_768;
 
 /// Weights below which a step is so short that the more operations of attention without the flash
 /// kernels take longer than what they save: the demo model answers 770 requests/s instead of 1120.
@@ -15,18 +16,20 @@ const SMALL: u64 = 50_000_000;
 
 /// What was decided.
 #[derive(Debug)]
-pub(super) struct Layout {
-    pub(super) shape: CacheShape,
-    pub(super) context: ContextDecision,
+pub struct Layout {
+    /// Kind of attention and types of the KV cache.
+    pub shape: CacheShape,
+    /// The size.
+    pub context: ContextDecision,
     /// What was chosen for the user, one line each.
-    pub(super) news: Vec<String>,
+    pub notices: Vec<String>,
 }
 
 /// The layout that was asked for. On a CPU flash attention is the slower kind, the more so the
 /// deeper the sequence and most of all with quantised values, but it takes less memory: unless it
-/// was asked for, it is used there only where a context of [`ROOMY`] tokens a slot would not fit
+/// was asked for, it is used there only where a context of [`MIN_COMFORTABLE_CONTEXT`] tokens a slot would not fit
 /// without it, in models that need it or are small, or with quantised values that were asked for.
-pub(super) fn layout(
+pub fn layout(
     loaded: &Loaded,
     facts: &GgufFacts,
     on_gpu: bool,
@@ -41,13 +44,14 @@ pub(super) fn layout(
             let mut plain = match (with(false), with(true)) {
                 (Err(_), flash) => return flash,
                 (Ok(plain), Ok(flash))
-                    if plain.context.per_slot < flash.context.per_slot.min(ROOMY) =>
+                    if plain.context.per_slot
+                        < flash.context.per_slot.min(MIN_COMFORTABLE_CONTEXT) =>
                 {
                     return Ok(flash);
                 }
                 (Ok(plain), _) => plain,
             };
-            plain.news.insert(
+            plain.notices.insert(
                 0,
                 "flash attention is off, it is slower on a CPU; --flash-attn on turns it on"
                     .to_owned(),
@@ -90,17 +94,16 @@ fn layout_with(
     };
     let user_set = is_set("context.ctx_size").then_some(context.ctx_size);
     let context = decide_context(facts, user_set, context.ctx_size, &shape, budget)?;
-    Ok(Layout { shape, context, news: no_flash.into_iter().chain(notices).collect() })
+    Ok(Layout { shape, context, notices: no_flash.into_iter().chain(notices).collect() })
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::source::Source;
     use super::*;
     use crate::config::{CacheType, ModelSettings, Sources, load};
-    use crate::model::memory_need;
+    use crate::model::{Source, memory_need};
 
     fn settings(variables: &[(&str, &str)]) -> Loaded {
         let environment = variables.iter().map(|(name, value)| (name.into(), value.into()));
@@ -166,7 +169,7 @@ mod tests {
             GgufFacts { architecture: "minimax-m3".to_owned(), ..facts() },
         ] {
             let layout = layout(&settings(&[]), &facts, false, None).unwrap();
-            assert_eq!((of(&layout), layout.news), (FLASH, Vec::new()));
+            assert_eq!((of(&layout), layout.notices), (FLASH, Vec::new()));
         }
     }
 }

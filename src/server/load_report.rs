@@ -1,35 +1,35 @@
-//! What the service manager hears while the server runs: progress of loading, and heartbeats.
+//! What the service manager hears while the model is loaded.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
-use crate::api::{AppState, LoadState};
+use crate::api::LoadState;
 use crate::service::notify::Notifier;
 
-/// Time that each word of a loading server asks for. Much longer than the time between two, so
-/// that a machine that swaps is not taken for one that hangs.
+/// Time that each report asks for. Much longer than the time between two, so that a machine that
+/// swaps is not taken for one that hangs.
 const EXTENSION: Duration = Duration::from_secs(120);
 
-/// When the manager hears what of a server that loads.
+/// Times between the reports of a server that loads.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
-    /// Progress comes by the hundred; people read the status once a second at most.
-    news: Duration,
-    /// Nothing is heard while a large tensor is read, the context is allocated and the first
-    /// tokens are decoded: the word goes out all the same.
-    word: Duration,
-    /// Silence after which loading is taken to hang. A mapped model of 90 GB is read from disk by
-    /// its first decode, which tells nothing for minutes.
-    silence: Duration,
+pub(super) struct ReportInterval {
+    /// The shortest: progress comes by the hundred, people read the status once a second at most.
+    min: Duration,
+    /// The longest: there is no progress while a large tensor is read, the context is allocated
+    /// and the first tokens are decoded, and a report goes out all the same.
+    max: Duration,
+    /// Time without progress after which loading is taken to hang. A mapped model of 90 GB is
+    /// read from disk by its first decode, which takes minutes.
+    pub(super) silence: Duration,
 }
 
-impl Default for Pace {
+impl Default for ReportInterval {
     fn default() -> Self {
         Self {
-            news: Duration::from_secs(1),
-            word: Duration::from_secs(10),
+            min: Duration::from_secs(1),
+            max: Duration::from_secs(10),
             silence: Duration::from_secs(900),
         }
     }
@@ -40,7 +40,7 @@ pub(super) async fn report_loading(
     notifier: Notifier,
     mut load: watch::Receiver<LoadState>,
     bytes: u64,
-    pace: Pace,
+    interval: ReportInterval,
 ) {
     if !notifier.is_active() {
         return;
@@ -56,11 +56,11 @@ pub(super) async fn report_loading(
         if share > last {
             (last, heard, silent) = (share, Instant::now(), false);
         }
-        if heard.elapsed() < pace.silence {
+        if heard.elapsed() < interval.silence {
             notifier.starting(&loading(share, bytes), EXTENSION);
         } else if !silent {
             silent = true;
-            let seconds = pace.silence.as_secs();
+            let seconds = interval.silence.as_secs();
             tracing::error!(
                 "loading has made no progress for {seconds} s: systemd is not asked for more time"
             );
@@ -69,11 +69,11 @@ pub(super) async fn report_loading(
         // With a receiver of its own: what it sees counts as heard, and would not be told below.
         let mut end = load.clone();
         let ended = end.wait_for(|state| !matches!(state, LoadState::Loading { .. }));
-        if tokio::time::timeout(pace.news, ended).await.is_ok() {
+        if tokio::time::timeout(interval.min, ended).await.is_ok() {
             return;
         }
         // A change or the time: either way there is something to say.
-        let _ = tokio::time::timeout(pace.word - pace.news, load.changed()).await;
+        let _ = tokio::time::timeout(interval.max - interval.min, load.changed()).await;
     }
 }
 
@@ -88,51 +88,6 @@ fn loading(share: f32, bytes: u64) -> String {
     format!("loading {percent:.0} %, {:.0}/{total:.0} {name}", (f64::from(share) * total).floor())
 }
 
-/// Sends a heartbeat at this interval for as long as the engine moves on. That the task runs at
-/// all shows that the HTTP side does.
-pub(super) async fn send_heartbeats(
-    notifier: Notifier,
-    state: AppState,
-    mut load: watch::Receiver<LoadState>,
-    interval: Duration,
-) {
-    let silence = Pace::default().silence;
-    if !notifier.is_active() {
-        return;
-    }
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut heard = Instant::now();
-    let mut stuck = false;
-    loop {
-        ticks.tick().await;
-        if load.has_changed().unwrap_or(false) {
-            heard = Instant::now();
-        }
-        let (busy_for, bound) = match &*load.borrow_and_update() {
-            LoadState::Loading { .. } => (Some(heard.elapsed()), silence),
-            LoadState::Ready(model) => {
-                let bound = Duration::from_secs(state.settings().limits.stall_timeout);
-                (model.engine.busy_for(), bound)
-            }
-            LoadState::Failed(_) => (None, silence),
-        };
-        let was_stuck = stuck;
-        stuck = busy_for.is_some_and(|time| time > bound);
-        match (was_stuck, stuck) {
-            (_, false) => notifier.heartbeat(),
-            (true, true) => {}
-            (false, true) => tracing::error!(
-                "the engine has not moved on for {} s: systemd's watchdog gets no heartbeat until it does",
-                bound.as_secs()
-            ),
-        }
-        if was_stuck && !stuck {
-            tracing::warn!("the engine moves on again");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,8 +97,8 @@ mod tests {
         let (notifier, sent) = Notifier::recording();
         let (load, loading) = watch::channel(LoadState::Loading { progress: 0.5 });
         let ms = Duration::from_millis;
-        let pace = Pace { news: ms(1), word: ms(5), silence: ms(100) };
-        let report = tokio::spawn(report_loading(notifier, loading, 10_000_000, pace));
+        let interval = ReportInterval { min: ms(1), max: ms(5), silence: ms(100) };
+        let report = tokio::spawn(report_loading(notifier, loading, 10_000_000, interval));
         let mut words = 0;
         loop {
             match sent.try_recv() {
@@ -176,9 +131,9 @@ mod tests {
     async fn progress_is_told_though_it_came_soon_after_the_last_word() {
         let (notifier, sent) = Notifier::recording();
         let (load, loading) = watch::channel(LoadState::Loading { progress: 0.25 });
-        let (news, hour) = (Duration::from_millis(100), Duration::from_secs(3600));
-        let pace = Pace { news, word: hour, silence: hour };
-        tokio::spawn(report_loading(notifier, loading, 10_000_000, pace));
+        let (min, hour) = (Duration::from_millis(100), Duration::from_secs(3600));
+        let interval = ReportInterval { min, max: hour, silence: hour };
+        tokio::spawn(report_loading(notifier, loading, 10_000_000, interval));
         let told = async |words: &str| {
             while !sent.try_iter().any(|text| text.contains(words)) {
                 tokio::time::sleep(Duration::from_millis(1)).await;

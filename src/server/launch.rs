@@ -3,32 +3,28 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::layout::{Layout, layout};
-use super::run::Failure;
-use super::source::Source;
-use crate::cli::Exit;
+use super::exit::{Exit, Failure};
 use crate::config::{Gpu, LimitSettings, Loaded};
 use crate::engine::{self, Device, EngineLimits, LoadParams};
 use crate::host::{Memory, physical_cores};
-use crate::model::{PlanError, memory_need};
+use crate::model::{GpuMemory, Layout, Source, budget, layout, memory_need};
 
-/// Memory left to the rest of the machine when the default context is chosen.
-const RESERVE: u64 = 1 << 30;
-
-/// What the engine shall load, with what people should be told about it.
+/// What the engine shall load, with what users should know about it.
 #[derive(Debug)]
-pub(super) struct Decision {
+pub(super) struct LaunchPlan {
     pub(super) params: LoadParams,
-    pub(super) news: Vec<String>,
+    /// What was chosen for the user, one line each.
+    pub(super) notices: Vec<String>,
+    /// What the user chose against advice, one line each.
     pub(super) warnings: Vec<String>,
 }
 
-pub(super) fn decide(
+pub(super) fn plan(
     loaded: &Loaded,
     source: &Source,
     chat_template: Option<String>,
     devices: &[Device],
-) -> Result<Decision, Failure> {
+) -> Result<LaunchPlan, Failure> {
     let settings = &loaded.settings;
     let (model, context) = (&settings.model, &settings.context);
     let is_set = |key: &str| loaded.origins.is_set(key);
@@ -38,11 +34,10 @@ pub(super) fn decide(
         Gpu::Required | Gpu::Auto => !gpus.is_empty(),
         Gpu::Off => false,
     };
-    let Layout { shape, context: decided, mut news } =
-        layout(loaded, &source.facts, on_gpu, budget(on_gpu, &gpus)).map_err(plan_failure)?;
+    let Layout { shape, context: decided, mut notices } =
+        layout(loaded, &source.facts, on_gpu, free_memory(on_gpu, &gpus))?;
     let mut warnings = Vec::new();
-    // What was chosen for the user is news; what the user chose against advice is a warning.
-    if is_set("context.ctx_size") { &mut warnings } else { &mut news }.extend(decided.notices);
+    if is_set("context.ctx_size") { &mut warnings } else { &mut notices }.extend(decided.notices);
     let threads = match context.threads {
         0 => physical_cores(Path::new("/")),
         n => n,
@@ -74,7 +69,7 @@ pub(super) fn decide(
         stream_buffer_bytes: limits.stream_buffer_bytes,
         stream_stall_timeout: limits.stream_stall_timeout,
     };
-    Ok(Decision { params, news, warnings })
+    Ok(LaunchPlan { params, notices, warnings })
 }
 
 /// The limits that the engine keeps.
@@ -86,23 +81,12 @@ pub(super) fn engine_limits(limits: &LimitSettings) -> EngineLimits {
     }
 }
 
-/// Bytes that the model and its context may take. GPU and host share one memory on the machines
-/// this is for, so the smaller of what both have free counts.
-fn budget(on_gpu: bool, gpus: &[&Device]) -> Option<u64> {
-    let host = Memory::read(Path::new("/")).map(|m| m.available.saturating_sub(RESERVE));
-    if !on_gpu {
-        return host;
-    }
-    let gpu: u64 = gpus.iter().map(|d| d.memory_free).sum();
-    let shared = gpus.iter().all(|d| d.is_integrated);
-    match host {
-        Some(host) if shared => Some(gpu.min(host)),
-        _ => Some(gpu),
-    }
-}
-
-fn plan_failure(error: PlanError) -> Failure {
-    Failure { exit_code: error.exit_code(), message: error.to_string() }
+/// Bytes that the model and its context may take.
+fn free_memory(on_gpu: bool, gpus: &[&Device]) -> Option<u64> {
+    let gpu =
+        |device: &&Device| GpuMemory { free: device.memory_free, is_shared: device.is_integrated };
+    let gpus: Vec<GpuMemory> = gpus.iter().filter(|_| on_gpu).map(gpu).collect();
+    budget(Memory::read(Path::new("/")), &gpus)
 }
 
 fn no_gpu() -> Failure {

@@ -7,20 +7,20 @@ use std::thread::JoinHandle;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::{mpsc, watch};
 
-use super::decide::Decision;
-use super::source::Source;
+use super::launch::LaunchPlan;
+use super::template::template;
 use crate::api::{LoadState, Model};
-use crate::chat::Template;
-use crate::engine::{self, Engine};
+use crate::engine::{self, LoadError};
+use crate::model::Source;
 use crate::service::BarTerminal;
 
-/// What the loading thread tells the rest of the process.
+/// What the loading thread reports to the rest of the process.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(super) enum LoadEvent {
     /// The model is served.
     Ready(Arc<Model>),
     /// It cannot be loaded.
-    Failed(String),
+    Failed(LoadError),
     /// The engine died of a defect.
     Died,
 }
@@ -28,10 +28,10 @@ pub(super) enum Told {
 /// Loads on a thread of its own. `state` is what the API answers with meanwhile; `give_up` ends
 /// the loading early.
 pub(super) fn spawn(
-    decision: Decision,
+    plan: LaunchPlan,
     source: Source,
     state: watch::Sender<LoadState>,
-    told: mpsc::UnboundedSender<Told>,
+    events: mpsc::UnboundedSender<LoadEvent>,
     give_up: Arc<AtomicBool>,
 ) -> std::io::Result<JoinHandle<()>> {
     let body = move || {
@@ -39,16 +39,16 @@ pub(super) fn spawn(
         let bytes = source.facts.tensor_bytes;
         let mut progress = Progress::new(bytes, state.clone());
         let finish = progress.finish();
-        let died = told.clone();
+        let died = events.clone();
         let stopping = give_up.clone();
         // The receiver is the main task; if it is gone, so is the process.
         let loaded = engine::load(
-            decision.params,
+            plan.params,
             move |share| {
                 progress.to(share);
                 !give_up.load(Ordering::Relaxed)
             },
-            move || drop(died.send(Told::Died)),
+            move || drop(died.send(LoadEvent::Died)),
         );
         finish();
         drop(source);
@@ -56,34 +56,18 @@ pub(super) fn spawn(
             Ok(engine) => {
                 let model = Arc::new(Model { template: template(&engine), engine });
                 state.send_replace(LoadState::Ready(model.clone()));
-                let _ = told.send(Told::Ready(model));
+                let _ = events.send(LoadEvent::Ready(model));
             }
             Err(error) => {
                 if !stopping.load(Ordering::Relaxed) {
                     let message = "the model could not be loaded".to_owned();
                     state.send_replace(LoadState::Failed(message));
                 }
-                let _ = told.send(Told::Failed(error.to_string()));
+                let _ = events.send(LoadEvent::Failed(error));
             }
         }
     };
     std::thread::Builder::new().name("load".to_owned()).spawn(body)
-}
-
-/// The chat template, or what to do about its absence.
-fn template(engine: &Engine) -> Result<Template, String> {
-    const WAY_OUT: &str = "set `model.chat_template_file` (--chat-template-file) to a Jinja template for this model, or use /v1/completions";
-    let facts = engine.facts();
-    let Some(source) = &facts.chat_template else {
-        tracing::warn!(
-            "the model has no chat template: /v1/completions works, chat does not; {WAY_OUT}"
-        );
-        return Err(format!("the model has no chat template: {WAY_OUT}"));
-    };
-    Template::new(source, facts.bos_token.as_deref(), facts.eos_token.as_deref()).map_err(|error| {
-        tracing::warn!("the chat template cannot be used: {error}; {WAY_OUT}");
-        format!("the model's chat template cannot be used: {error}; {WAY_OUT}")
-    })
 }
 
 struct Progress {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::decide::engine_limits;
+use super::launch::engine_limits;
 use crate::api::{self, AppState, Keys};
 use crate::config::{self, Loaded, Settings, Sources};
 use crate::service::logging::LogControl;
@@ -23,9 +23,9 @@ pub(super) struct Reloader {
     current: Loaded,
 }
 
-/// What was read.
+/// Settings and keys as they were read again.
 #[derive(Debug)]
-pub(super) struct New {
+pub(super) struct ReloadedSettings {
     loaded: Loaded,
     keys: Keys,
 }
@@ -37,14 +37,18 @@ impl Reloader {
 
     /// Reads on a thread of its own: a file on a network may be silent for minutes. An error is
     /// one line.
-    pub(super) fn read(&self) -> JoinHandle<Result<New, String>> {
+    pub(super) fn read(&self) -> JoinHandle<Result<ReloadedSettings, String>> {
         let (sources, pipes) = (self.sources.clone(), self.current.pipes.clone());
         spawn_blocking(move || read(sources, &pipes))
     }
 
     /// Takes over what can be taken over; on an error, which is one line, everything stays.
-    pub(super) fn take_over(&mut self, state: &AppState, new: New) -> Result<(), String> {
-        let New { loaded, keys } = new;
+    pub(super) fn take_over(
+        &mut self,
+        state: &AppState,
+        new: ReloadedSettings,
+    ) -> Result<(), String> {
+        let ReloadedSettings { loaded, keys } = new;
         self.log.set_level(&loaded.settings.log.level).map_err(|error| error.to_string())?;
         self.report(&loaded);
         let before = state.keys();
@@ -95,7 +99,7 @@ impl Reloader {
 }
 
 /// `pipes`: what the start read, and cannot be read again unless it is another file by now.
-fn read(sources: Sources, pipes: &[PathBuf]) -> Result<New, String> {
+fn read(sources: Sources, pipes: &[PathBuf]) -> Result<ReloadedSettings, String> {
     let used_up = |path: &Path| {
         Err(format!("{} is a pipe, which can be read only once; name a file", path.display()))
     };
@@ -109,7 +113,7 @@ fn read(sources: Sources, pipes: &[PathBuf]) -> Result<New, String> {
         _ => {}
     }
     let keys = api::load_keys(&loaded.settings).map_err(|error| error.to_string())?;
-    Ok(New { loaded, keys })
+    Ok(ReloadedSettings { loaded, keys })
 }
 
 fn is_at_once(key: &str) -> bool {
@@ -161,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_nixos_module_restarts_for_all_settings_but_these() {
-        let module = include_str!("../../../nix/modules/service.nix");
+        let module = include_str!("../../nix/modules/service.nix");
         let begin = module.find("  needRestart =").unwrap();
         let list = &module[begin..begin + module[begin..].find(';').unwrap()];
         let quoted: HashSet<&str> = list.split('"').skip(1).step_by(2).collect();

@@ -1,145 +1,60 @@
-//! The server's life: check, bind, load, serve, drain.
+//! The server's life from bound listeners to the last closed connection: load, serve, drain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::decide::{Decision, decide};
-use super::load::{Told, spawn};
-use super::reload::{New, Reloader};
-use super::signals::{Asked, Signals, catch_hangups};
-use super::source::{Source, template_override};
-use super::supervise::{Pace, report_loading, send_heartbeats};
-use crate::api::{self, AppState, Keys, LoadState, Model};
-use crate::cli::Exit;
-use crate::config::{Loaded, Settings, Sources};
-use crate::engine;
-use crate::service::logging::{self, LogControl};
+use super::exit::{Exit, Failure};
+use super::launch::LaunchPlan;
+use super::load_report::{ReportInterval, report_loading};
+use super::loading::{LoadEvent, spawn};
+use super::reload::{ReloadedSettings, Reloader};
+use super::watchdog::send_heartbeats;
+use crate::api::{self, AppState, LoadState, Model};
+use crate::model::Source;
+use crate::service::logging;
 use crate::service::notify::{Notifier, heartbeat_interval};
-use crate::service::sockets::take_passed;
+use crate::service::signals::{Signal, Signals};
 
 /// Time that stopping may take after the drain: freeing the memory of a large model.
 const STOP_EXTRA: Duration = Duration::from_secs(30);
 
-/// Why the command ends with an error: one line, and the exit code.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) exit_code: u8,
-    pub(super) message: String,
+/// A server whose listeners are bound.
+pub(super) struct Server {
+    pub(super) state: AppState,
+    pub(super) signals: Signals,
+    pub(super) notifier: Notifier,
+    pub(super) reloader: Reloader,
 }
 
-impl Failure {
-    pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit_code: exit as u8, message: message.into() }
-    }
-}
-
-/// Serves until SIGTERM or SIGINT.
-pub(super) fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> Result<Exit, Failure> {
-    // First, while no other thread reads the environment.
-    let passed = take_passed().map_err(|error| Failure::new(Exit::System, error.to_string()))?;
-    let notifier = Notifier::from_env();
-    let runtime = runtime(&loaded.settings)
-        .map_err(|error| Failure::new(Exit::System, format!("cannot start threads: {error}")))?;
-    let hangup = {
-        let _runtime = runtime.enter();
-        catch_hangups().map_err(no_signals)?
-    };
-    let ended = prepare(&loaded).and_then(|(source, decision, keys)| {
-        let names = source.names(&loaded.settings.model.alias);
-        runtime.block_on(async {
-            let signals = Signals::new(hangup).map_err(no_signals)?;
-            let listeners = match passed {
-                none if none.is_empty() => api::bind(&loaded.settings).await,
-                passed => api::adopt(passed),
-            }
-            .map_err(|error| Failure {
-                exit_code: error.exit_code(),
-                message: error.to_string(),
-            })?;
-            let (load, loading) = watch::channel(LoadState::Loading { progress: 0.0 });
-            let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-            let state = AppState::new(loaded.settings.clone(), keys, names, started, loading);
-            let life = Life {
-                state,
-                signals,
-                notifier: notifier.clone(),
-                reloader: Reloader::new(sources, log, loaded),
-            };
-            life.run(listeners, decision, source, load).await
-        })
-    });
-    if let Err(failure) = &ended {
-        notifier.status(&format!("failed: {}", failure.message));
-    }
-    notifier.flush();
-    // A text that is being tokenised for nobody must not hold up the end.
-    runtime.shutdown_background();
-    ended
-}
-
-/// Ends the process without the libraries' own clean-up, which would take the memory away from
-/// under the engine's threads: they still run.
-fn end_at_once(exit: Exit) -> ! {
-    logging::flush();
-    signal_hook::low_level::exit(exit as i32)
-}
-
-fn no_signals(error: std::io::Error) -> Failure {
-    Failure::new(Exit::System, format!("cannot handle signals: {error}"))
-}
-
-/// All that can be wrong with files and settings shows here, before a port is taken.
-fn prepare(loaded: &Loaded) -> Result<(Source, Decision, Keys), Failure> {
-    let settings = &loaded.settings;
-    let keys = api::load_keys(settings)
-        .map_err(|error| Failure { exit_code: error.exit_code(), message: error.to_string() })?;
-    let chat_template = template_override(settings)?;
-    let source = Source::open(&settings.model)?;
-    let devices = engine::devices();
-    log_start(loaded, &devices);
-    let decision = decide(loaded, &source, chat_template, &devices)?;
-    for line in &decision.news {
-        tracing::info!("{line}");
-    }
-    for line in &decision.warnings {
-        tracing::warn!("{line}");
-    }
-    Ok((source, decision, keys))
-}
-
-/// A server from bound listeners to the last closed connection.
-struct Life {
-    state: AppState,
-    signals: Signals,
-    notifier: Notifier,
-    reloader: Reloader,
-}
-
-impl Life {
-    async fn run(
+impl Server {
+    pub(super) async fn run(
         mut self,
         listeners: Vec<api::Listener>,
-        decision: Decision,
+        plan: LaunchPlan,
         source: Source,
         load: watch::Sender<LoadState>,
     ) -> Result<Exit, Failure> {
         let address = listeners.first().map(|l| l.address().to_owned()).unwrap_or_default();
         let demo = source.shown.is_none();
         let bytes = source.facts.tensor_bytes;
-        let reports =
-            report_loading(self.notifier.clone(), load.subscribe(), bytes, Pace::default());
+        let reports = report_loading(
+            self.notifier.clone(),
+            load.subscribe(),
+            bytes,
+            ReportInterval::default(),
+        );
         let mut reports = Some(tokio::spawn(reports));
         if let Some(interval) = heartbeat_interval() {
             let (notifier, state) = (self.notifier.clone(), self.state.clone());
             tokio::spawn(send_heartbeats(notifier, state, load.subscribe(), interval));
         }
-        let (tell, mut told) = mpsc::unbounded_channel();
+        let (sender, mut events) = mpsc::unbounded_channel();
         let give_up = Arc::new(AtomicBool::new(false));
-        let loader = spawn(decision, source, load, tell, give_up.clone()).map_err(|error| {
+        let loader = spawn(plan, source, load, sender, give_up.clone()).map_err(|error| {
             Failure::new(Exit::System, format!("cannot start a thread: {error}"))
         })?;
         let (stop, stopped) = oneshot::channel::<()>();
@@ -152,9 +67,9 @@ impl Life {
         let mut reload = Reload::None;
         loop {
             tokio::select! {
-                asked = self.signals.next() => match asked {
-                    Asked::Stop => break,
-                    Asked::Reload => self.begin_reload(&mut reload, serving.is_some()),
+                signal = self.signals.next() => match signal {
+                    Signal::Stop => break,
+                    Signal::Reload => self.begin_reload(&mut reload, serving.is_some()),
                 },
                 read = reload.read() => {
                     self.end_reload(read, serving.as_deref());
@@ -162,8 +77,8 @@ impl Life {
                         self.begin_reload(&mut reload, serving.is_some());
                     }
                 }
-                event = told.recv() => match event {
-                    Some(Told::Ready(model)) => {
+                event = events.recv() => match event {
+                    Some(LoadEvent::Ready(model)) => {
                         if let Some(reports) = reports.take() {
                             // It ends with the loading; then nothing it says can follow READY.
                             let _ = reports.await;
@@ -173,11 +88,11 @@ impl Life {
                         self.notifier.ready(&status);
                         serving = Some(status);
                     }
-                    Some(Told::Failed(message)) => {
-                        failure = Some(Failure::new(Exit::Internal, message));
+                    Some(LoadEvent::Failed(error)) => {
+                        failure = Some(error.into());
                         break;
                     }
-                    Some(Told::Died) => {
+                    Some(LoadEvent::Died) => {
                         // What it computed is lost; a new process is the way back.
                         tracing::error!("the engine died of a defect; the panic is above");
                         return Err(Failure::new(Exit::Internal, "the engine died of a defect"));
@@ -246,7 +161,7 @@ impl Life {
     }
 
     /// Takes over what was read. `serving` is the status of a server that is ready.
-    fn end_reload(&mut self, read: Result<New, String>, serving: Option<&str>) {
+    fn end_reload(&mut self, read: Result<ReloadedSettings, String>, serving: Option<&str>) {
         let note = match read.and_then(|new| self.reloader.take_over(&self.state, new)) {
             Ok(()) => {
                 tracing::info!("the settings were read again");
@@ -272,7 +187,7 @@ enum Reload {
     #[default]
     None,
     Reading {
-        read: JoinHandle<Result<New, String>>,
+        read: JoinHandle<Result<ReloadedSettings, String>>,
         /// Asked for since it began.
         again: bool,
     },
@@ -280,7 +195,7 @@ enum Reload {
 
 impl Reload {
     /// Waits for what is read; for ever, if nothing is.
-    async fn read(&mut self) -> Result<New, String> {
+    async fn read(&mut self) -> Result<ReloadedSettings, String> {
         match self {
             Self::None => std::future::pending().await,
             Self::Reading { read, .. } => {
@@ -294,37 +209,11 @@ impl Reload {
     }
 }
 
-fn runtime(settings: &Settings) -> std::io::Result<tokio::runtime::Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if settings.server.threads > 0 {
-        builder.worker_threads(settings.server.threads as usize);
-    }
-    builder.enable_all().thread_name("http").build()
-}
-
-/// What this process is: version, backend, devices, CPU features, settings that were changed.
-fn log_start(loaded: &Loaded, devices: &[engine::Device]) {
-    tracing::info!("strixhalo {}", *crate::cli::VERSION);
-    for device in devices {
-        tracing::info!(
-            "device {}: {} ({:.1} of {:.1} GiB free)",
-            device.name,
-            device.description,
-            device.memory_free as f64 / (1_u64 << 30) as f64,
-            device.memory_total as f64 / (1_u64 << 30) as f64,
-        );
-    }
-    let compiled_for = engine::system_info();
-    tracing::info!("llama.cpp: {compiled_for}");
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") && !compiled_for.contains("AVX2 = 1") {
-        tracing::warn!(
-            "llama.cpp was compiled without AVX2, which this CPU has: it is many times slower than it could be; build it with ./dev build"
-        );
-    }
-    for entry in loaded.changed() {
-        tracing::info!("setting {} = {} ({})", entry.key, entry.value, entry.origin);
-    }
+/// Ends the process without the libraries' own clean-up, which would take the memory away from
+/// under the engine's threads: they still run.
+fn end_at_once(exit: Exit) -> ! {
+    logging::flush();
+    signal_hook::low_level::exit(exit as i32)
 }
 
 /// What follows `curl` for a server at this address.

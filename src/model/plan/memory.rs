@@ -1,0 +1,125 @@
+//! What a model and its context need.
+
+use crate::config::CacheType;
+
+use super::super::facts::{GgufFacts, Layer};
+
+/// llama.cpp rounds the cells of a sequence up to this.
+const CELL_STEP: u64 = 256;
+
+/// Everything but the context's length that decides the size of the caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheShape {
+    /// Slots.
+    pub parallel: u32,
+    /// Type of cached keys.
+    pub cache_type_k: CacheType,
+    /// Type of cached values.
+    pub cache_type_v: CacheType,
+    /// Tokens computed at once.
+    pub ubatch: u32,
+    /// Whether flash attention is used.
+    pub flash_attn: bool,
+}
+
+/// Bytes that a loaded model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryNeed {
+    /// Weights.
+    pub weights: u64,
+    /// Keys and values of all slots.
+    pub kv: u64,
+    /// Recurrent states of all slots.
+    pub recurrent: u64,
+    /// Compute buffers, estimated.
+    pub compute: u64,
+}
+
+impl MemoryNeed {
+    /// The sum.
+    pub fn total(&self) -> u64 {
+        [self.kv, self.recurrent, self.compute]
+            .iter()
+            .fold(self.weights, |sum, part| sum.saturating_add(*part))
+    }
+}
+
+/// Size of a cached value as a fraction: bytes over values of a block.
+pub fn bytes_per_value(kind: CacheType) -> (u64, u64) {
+    match kind {
+        CacheType::F32 => (4, 1),
+        CacheType::F16 | CacheType::Bf16 => (2, 1),
+        CacheType::Q8_0 => (34, 32),
+        CacheType::Q5_1 => (24, 32),
+        CacheType::Q5_0 => (22, 32),
+        CacheType::Q4_1 => (20, 32),
+        CacheType::Q4_0 | CacheType::Iq4_nl => (18, 32),
+    }
+}
+
+/// Bytes of keys and values that one token takes in all layers.
+fn bytes_per_token(facts: &GgufFacts, shape: &CacheShape) -> u64 {
+    let row = |values: u64, kind| {
+        let (bytes, block) = bytes_per_value(kind);
+        values.div_ceil(block).saturating_mul(bytes)
+    };
+    let values_of = |layer: &Layer| u64::from(layer.kv_heads) * u64::from(layer.value_length);
+    let widest = facts.layers.iter().map(values_of).max().unwrap_or(0);
+    facts.layers.iter().fold(0, |sum: u64, layer: &Layer| {
+        let keys = u64::from(layer.kv_heads) * u64::from(layer.key_length);
+        let keys = row(keys, shape.cache_type_k);
+        // Without flash attention values are stored transposed, in all layers as wide as the widest.
+        let values = match values_of(layer) {
+            own if own == 0 || shape.flash_attn => own,
+            _ => widest,
+        };
+        let values = row(values, shape.cache_type_v);
+        sum.saturating_add(keys).saturating_add(values)
+    })
+}
+
+/// What the model needs with `per_slot` tokens of context in each slot.
+pub fn memory_need(facts: &GgufFacts, shape: &CacheShape, per_slot: u64) -> MemoryNeed {
+    let slots = u64::from(shape.parallel.max(1));
+    let cells = per_slot.checked_next_multiple_of(CELL_STEP).unwrap_or(u64::MAX);
+    let has_kv = facts.layers.iter().any(|layer| layer.kv_heads > 0);
+    MemoryNeed {
+        weights: facts.tensor_bytes,
+        kv: bytes_per_token(facts, shape).saturating_mul(cells).saturating_mul(slots),
+        recurrent: (facts.recurrent_layers() as u64)
+            .saturating_mul(facts.state_values)
+            .saturating_mul(4)
+            .saturating_mul(slots),
+        compute: compute_buffers(facts, shape, if has_kv { cells } else { 0 }),
+    }
+}
+
+/// llama.cpp's graph for the largest ubatch: logits of every token, some activations, the
+/// attention mask, and without flash attention the scores of all heads, and once more as f16. An
+/// estimate from above.
+fn compute_buffers(facts: &GgufFacts, shape: &CacheShape, cells: u64) -> u64 {
+    let per_token = u64::from(facts.n_vocab)
+        .saturating_mul(4)
+        .saturating_add(u64::from(facts.n_embd).saturating_mul(4 * 16));
+    let per_cell = if shape.flash_attn { 6 } else { 6 + 6 * u64::from(facts.n_head) };
+    u64::from(shape.ubatch).saturating_mul(per_token.saturating_add(cells.saturating_mul(per_cell)))
+}
+
+/// The most tokens per slot that fit into `budget` bytes, a multiple of 256; `None`: not even
+/// the least. A model without a KV cache takes any context.
+pub fn largest_ctx_per_slot(facts: &GgufFacts, shape: &CacheShape, budget: u64) -> Option<u64> {
+    let fits = |steps: u64| memory_need(facts, shape, steps * CELL_STEP).total() <= budget;
+    if !fits(1) {
+        return None;
+    }
+    // The need grows with the context: halve the range between what fits and what does not.
+    let (mut low, mut high) = (1, u64::from(u32::MAX) / CELL_STEP);
+    if fits(high) {
+        return Some(high * CELL_STEP);
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if fits(middle) { low = middle } else { high = middle }
+    }
+    Some(low * CELL_STEP)
+}
