@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -48,10 +48,6 @@ pub(crate) struct Shared {
     pub(crate) stopped: AtomicBool,
     pub(crate) waiting: AtomicUsize,
     pub(crate) submissions: AtomicU64,
-    /// Commands that the engine thread has not taken yet.
-    pub(crate) pending: AtomicUsize,
-    /// When the drain that was asked for ends what runs.
-    pub(crate) drain_asked: OnceLock<Instant>,
     pub(crate) counters: EngineCounters,
     pub(crate) slots: Mutex<Vec<SlotSnapshot>>,
     pub(crate) pulse: Pulse,
@@ -194,7 +190,6 @@ impl Engine {
                 (Job { request, submission, events, submitted }, stream)
             })
             .unzip();
-        self.shared.pending.fetch_add(1, Ordering::Relaxed);
         match self.commands.send(Command::Submit(jobs)) {
             Ok(()) => Ok(streams),
             Err(_) => {
@@ -206,9 +201,6 @@ impl Engine {
 
     /// Takes no new requests; ends the running ones with `FinishReason::Shutdown` at `deadline`.
     pub fn drain(&self, deadline: Instant) {
-        self.shared.pending.fetch_add(1, Ordering::Relaxed);
-        // The first one counts; a step that is being computed does not hear of others.
-        let _ = self.shared.drain_asked.set(deadline);
         // An engine that is gone has nothing to drain.
         let _ = self.commands.send(Command::Drain(deadline));
     }

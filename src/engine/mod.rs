@@ -13,8 +13,6 @@ mod event;
 #[cfg(feature = "engine")]
 mod handle;
 #[cfg(feature = "engine")]
-mod interrupt;
-#[cfg(feature = "engine")]
 mod load;
 #[cfg(feature = "engine")]
 mod logits;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Seconds that a step should not exceed: few can be ended early (see [`super::interrupt`]), so a
-/// cancel or a new request is noticed that late. Only for the sake of a prompt's speed may a step take longer.
+/// Seconds that a step should not exceed: none can be ended early, so a cancel or a new request is
+/// noticed that late. Only for the sake of a prompt's speed may a step take longer.
 pub(super) const LONGEST_STEP: f64 = 1.0;
 
 /// Seconds that a step may take so that a prompt is not read in chunks below a [`TILE`].
@@ -17,22 +17,8 @@ pub(super) const TILE: usize = 64;
 /// 5 to 7 % of its speed.
 const LONGEST_PAIR_STEP: f64 = 1.5;
 
-/// Seconds that a step may take that can be ended early: what it did is lost then.
-const LONGEST_INTERRUPTIBLE_STEP: f64 = 10.0;
-
 /// Seconds that a step may take so that a larger chunk is tried.
 const LONGEST_TRIAL: f64 = 6.0;
-
-/// Without flash attention every token of a chunk is scored against all cells up to the last
-/// token's, rounded up to a multiple of this.
-const CELLS: usize = 256;
-
-/// Most scores of one head that a chunk of a lone prompt computes, unless it is a [`TILE`]: for 16
-/// heads they take 64 MiB. They take so long that a step more counts little.
-const MOST_SCORES: usize = 1 << 20;
-
-/// A rest of fewer tokens goes with the chunk before it: kernels for so few round differently.
-const LEAST_REST: usize = 4;
 
 /// Tokens in the first prompt step, before any speed is known.
 const FIRST_CHUNK: usize = TILE;
@@ -64,9 +50,6 @@ pub(crate) struct Pace {
     target: f64,
     /// llama.cpp computes this many tokens of a step at once.
     n_ubatch: usize,
-    /// On a CPU without flash attention: what scoring a token against one cell takes, of what the
-    /// weights take for that token.
-    cell_work: Option<f64>,
     /// Seconds of a step that only decodes.
     decode: Average,
     /// Seconds per prompt token, for chunks of about the sizes in [`CHUNKS`].
@@ -78,15 +61,9 @@ impl Pace {
         Self {
             target: target.as_secs_f64(),
             n_ubatch: n_ubatch.max(1),
-            cell_work: None,
             decode: Average::default(),
             prompt: Default::default(),
         }
-    }
-
-    /// For a CPU without flash attention.
-    pub(crate) fn without_flash_attention(self, cell_work: f64) -> Self {
-        Self { cell_work: Some(cell_work), ..self }
     }
 
     /// Learns from a step that computed a token of each running stream.
@@ -154,44 +131,6 @@ impl Pace {
         // What is left over after whole ubatches would read all weights once more for little.
         let chunk = chunk.min(room);
         if chunk > self.n_ubatch { chunk / self.n_ubatch * self.n_ubatch } else { chunk }
-    }
-
-    /// The same for the only request there is, in a step that can be ended early.
-    pub(crate) fn lone_prompt_budget(&self, n_batch: usize) -> usize {
-        let whole = self.largest_within(LONGEST_INTERRUPTIBLE_STEP).min(self.n_ubatch);
-        self.prompt_budget(1, 0, n_batch).max(whole.min(n_batch))
-    }
-
-    /// The next chunk of such a request's prompt, of which `read` tokens are in the cache and
-    /// `remaining` are not; `None` with flash attention. It ends where the scored cells do, unless
-    /// a step more takes longer than scoring more cells than needed.
-    pub(crate) fn lone_chunk(
-        &self,
-        read: usize,
-        remaining: usize,
-        n_batch: usize,
-    ) -> Option<usize> {
-        let cell = self.cell_work? * self.seconds_per_token(CELLS);
-        let step = self.decode.value.unwrap_or(0.0);
-        let budget = self.lone_prompt_budget(n_batch);
-        let cells = (read + 1).next_multiple_of(CELLS);
-        let mut piece = CELLS;
-        while piece * cells > MOST_SCORES && piece > TILE {
-            piece /= 2;
-        }
-        let mut chunk = (piece - read % piece).min(remaining);
-        let in_vain = |tokens: usize| (tokens * CELLS) as f64 * cell;
-        while piece == CELLS && chunk < remaining && in_vain(chunk) < step {
-            let next = CELLS.min(remaining - chunk);
-            if chunk + next > budget || (chunk + next) * cells > MOST_SCORES {
-                break;
-            }
-            chunk += next;
-        }
-        if remaining - chunk < LEAST_REST {
-            chunk = remaining;
-        }
-        Some(chunk.min(budget))
     }
 
     /// The largest chunk that is read within `limit` seconds.
@@ -313,35 +252,6 @@ mod tests {
     }
 
     #[test]
-    fn without_flash_attention_a_lone_prompt_is_read_up_to_multiples_of_256() {
-        let pace = pace(0, 180, 28).without_flash_attention(4.8e-4);
-        let chunk = |read, remaining| pace.lone_chunk(read, remaining, 2048);
-        assert_eq!(chunk(0, 518), Some(256));
-        assert_eq!(chunk(256, 262), Some(256), "not the rest of 6 with it");
-        assert_eq!(chunk(512, 6), Some(6));
-        assert_eq!(chunk(256, 259), Some(259), "no rest of 3");
-        assert_eq!(chunk(75, 1000), Some(181));
-        assert_eq!(chunk(250, 1000), Some(6 + 256), "few tokens are scored too much");
-        assert_eq!(pace.lone_chunk(0, 518, 100), Some(100));
-        let deep = [3840, 4096, 8192, 64_000].map(|read| chunk(read, 9999).unwrap());
-        assert_eq!(deep, [256, 128, 64, 64], "scores take no more memory deep in");
-    }
-
-    #[test]
-    fn without_flash_attention_chunks_are_larger_where_weights_are_most_of_the_work() {
-        let pace = pace(0, 60, 400).without_flash_attention(7e-5);
-        let chunk = |read, remaining| pace.lone_chunk(read, remaining, 2048);
-        assert_eq!(chunk(0, 2000), Some(512));
-        assert_eq!(chunk(0, 262), Some(262));
-        assert_eq!(chunk(512, 518), Some(512), "a ubatch");
-    }
-
-    #[test]
-    fn with_flash_attention_nothing_is_scored_in_vain() {
-        assert_eq!(pace(0, 180, 28).lone_chunk(0, 518, 2048), None);
-    }
-
-    #[test]
     fn alone_a_prompt_keeps_nearly_all_of_its_speed_even_if_a_step_takes_longer() {
         let mut pace = Pace::new(Duration::from_millis(250), 512);
         for _ in 0..20 {
@@ -428,15 +338,6 @@ mod tests {
         assert_eq!(pace(0, 90, 40).prompt_budget(1, 0, 2048), 128);
         assert_eq!(pace(0, 90, 40).prompt_budget(1, 1, 2048), 64);
         assert_eq!(pace(0, 80, 40).prompt_budget(1, 0, 2048), 64);
-    }
-
-    #[test]
-    fn alone_in_steps_that_can_be_ended_early_a_prompt_takes_whole_ubatches() {
-        assert_eq!(Pace::new(Duration::from_millis(250), 512).lone_prompt_budget(2048), 64);
-        assert_eq!(pace(0, 60, 40).lone_prompt_budget(2048), 512);
-        assert_eq!(pace(0, 60, 40).lone_prompt_budget(100), 100);
-        assert_eq!(pace(0, 28, 40).lone_prompt_budget(2048), 256);
-        assert_eq!(pace(0, 10_000, 40).lone_prompt_budget(2048), 2048);
     }
 
     #[test]

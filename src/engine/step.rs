@@ -7,20 +7,11 @@ use llama_cpp_2::DecodeError;
 use llama_cpp_2::token::LlamaToken;
 
 use super::handle::add;
-use super::interrupt::{self, Interruption, Watch};
 use super::pace::{LONGEST_STEP, TILE};
 use super::schedule::{self, StepKind, Want};
 use super::slot::{Phase, Slot, Work};
 use super::worker::Worker;
 use super::{FinishReason, GenerationError, GenerationEvent, OutputToken, Token, logits};
-
-/// How a step that did not fail ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Decoded {
-    Whole,
-    /// Nothing of it counts.
-    Interrupted,
-}
 
 /// One slot's part of a step.
 pub(super) struct Part {
@@ -46,40 +37,15 @@ impl Worker<'_> {
             }
             StepKind::Prompts => {
                 self.prompt_steps += 1;
-                self.lone_chunk(&wants).unwrap_or_else(|| {
-                    let budget = self.prompt_budget(&wants, hold);
-                    schedule::plan_prompts(&wants, budget, self.limits.n_batch, self.prompt_steps)
-                })
+                let budget = self.prompt_budget(&wants, hold);
+                schedule::plan_prompts(&wants, budget, self.limits.n_batch, self.prompt_steps)
             }
         };
         let part = |(slot, share)| Part { slot, share, first: 0 };
         shares.into_iter().enumerate().filter(|&(_, share)| share > 0).map(part).collect()
     }
 
-    /// Whether the next step belongs to the only request there is, and can be ended early.
-    fn is_lone(&self) -> bool {
-        let running = self.slots.iter().filter(|s| s.work.is_some()).count();
-        running == 1 && self.queue.is_empty() && self.limits.interruptible && self.lost.is_none()
-    }
-
-    /// The shares of a step that reads the only prompt, where its chunks are not whole tiles.
-    fn lone_chunk(&self, wants: &[Want]) -> Option<Vec<usize>> {
-        if !self.is_lone() {
-            return None;
-        }
-        let share = |want: &Want| match *want {
-            Want::Prompt { read, remaining, most, .. } => {
-                Some(self.pace.lone_chunk(read, remaining, self.limits.n_batch)?.min(most))
-            }
-            _ => Some(0),
-        };
-        wants.iter().map(share).collect()
-    }
-
     fn prompt_budget(&self, wants: &[Want], hold: bool) -> usize {
-        if self.is_lone() {
-            return self.pace.lone_prompt_budget(self.limits.n_batch);
-        }
         let decoding = wants.iter().filter(|w| **w == Want::Decode && !hold).count();
         let waiting = wants.iter().filter(|w| w.unread() > 0).count();
         let budget = self.pace.prompt_budget(waiting, decoding, self.limits.n_batch);
@@ -125,9 +91,7 @@ impl Worker<'_> {
     /// cannot be computed takes no other with it.
     pub(super) fn step(&mut self, parts: &mut [Part]) {
         match self.decode(parts) {
-            Ok(Decoded::Whole) => self.commit(parts),
-            // Whose turn it is among several prompts depends on the steps that counted.
-            Ok(Decoded::Interrupted) => self.prompt_steps -= 1,
+            Ok(()) => self.commit(parts),
             Err(error) if parts.len() == 1 => self.give_up(parts[0].slot, &error),
             Err(error) => {
                 tracing::warn!(%error, sequences = parts.len(), "a step failed; trying each alone");
@@ -140,8 +104,7 @@ impl Worker<'_> {
                     }
                     let alone = std::slice::from_mut(part);
                     match self.decode(alone) {
-                        Ok(Decoded::Whole) => self.commit(alone),
-                        Ok(Decoded::Interrupted) => {}
+                        Ok(()) => self.commit(alone),
                         Err(error) => self.give_up(part.slot, &error),
                     }
                 }
@@ -172,7 +135,7 @@ impl Worker<'_> {
         self.release(slot);
     }
 
-    fn decode(&mut self, parts: &mut [Part]) -> Result<Decoded, DecodeError> {
+    fn decode(&mut self, parts: &mut [Part]) -> Result<(), DecodeError> {
         let slots: Vec<usize> = parts.iter().map(|part| part.slot).collect();
         let fillers = self.fillers(parts);
         let padding = self.padding(parts);
@@ -215,32 +178,14 @@ impl Worker<'_> {
             }
         }
         let start = Instant::now();
-        let watch = self.watch(parts);
-        let compute = || self.context.decode(&mut self.batch);
-        let (decoded, progress) = interrupt::watched(watch, compute);
+        let decoded = self.context.decode(&mut self.batch);
         for &slot in &fillers {
             self.remove_filling(slot, self.slots[slot].tokens.len());
         }
         for (part, _) in parts.iter().zip(&padding).filter(|&(_, &padding)| padding > 0) {
             self.remove_filling(part.slot, self.slots[part.slot].tokens.len() + part.share);
         }
-        if let (Some(why), true, [part]) = (progress.interruption, decoded.is_err(), &*parts) {
-            tracing::debug!(?why, slot = part.slot, prompt, "a step was ended early");
-            let held = self.slots[part.slot].tokens.len();
-            // llama.cpp removed the last ubatch's tokens; there may have been others before it.
-            if self.rewind(part.slot, held) == held {
-                let took = start.elapsed();
-                if why == Interruption::Arrival {
-                    self.lost.add(part.slot, took);
-                }
-                add(&self.shared.counters.prompt_us, took.as_micros() as usize);
-                return Ok(Decoded::Interrupted);
-            }
-        }
         decoded?;
-        if progress.operations > 0 {
-            self.operations = progress.operations / self.ubatches(prompt);
-        }
         // Without this a GPU's time would be counted to whoever reads the logits first.
         self.context.synchronize();
         let took = start.elapsed();
@@ -258,34 +203,7 @@ impl Worker<'_> {
         add(&counters.prompt_us, prompt_us);
         add(&counters.predicted_us, us - prompt_us);
         add(&counters.prompt_tokens, prompt);
-        if self.kind == StepKind::Prompts {
-            self.lost.make_up(&slots, took);
-        }
-        Ok(Decoded::Whole)
-    }
-
-    /// How many ubatches llama.cpp computes so many tokens in.
-    fn ubatches(&self, tokens: usize) -> u64 {
-        tokens.div_ceil(self.context.n_ubatch().max(1) as usize).max(1) as u64
-    }
-
-    /// What may end a step that reads a single prompt.
-    fn watch(&self, parts: &[Part]) -> Option<Watch> {
-        let [part] = parts else { return None };
-        if !self.limits.interruptible || self.kind != StepKind::Prompts {
-            return None;
-        }
-        let work = self.slots[part.slot].work.as_ref()?;
-        Some(Watch {
-            shared: self.shared.clone(),
-            events: work.events.clone(),
-            deadline: work.request.deadline.into_iter().chain(self.draining).min(),
-            has_room: self.draining.is_none()
-                && self.lost.is_none()
-                && self.slots.iter().any(|s| s.work.is_none()),
-            drains: self.draining.is_some(),
-            operations: self.operations * self.ubatches(part.share),
-        })
+        Ok(())
     }
 
     /// The slots that take part in a step for the streams' sake (see [`schedule::fillers`]).

@@ -11,7 +11,6 @@ use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 
 use super::handle::{Command, Job, Shared};
-use super::interrupt::Lost;
 use super::pace::Pace;
 use super::sampler::Candidates;
 use super::schedule::{StepKind, Want};
@@ -39,9 +38,6 @@ pub(super) struct Worker<'m> {
     pub(super) kind: StepKind,
     pub(super) prompt_steps: u64,
     pub(super) draining: Option<Instant>,
-    pub(super) lost: Lost,
-    /// Operations that llama.cpp computes for a ubatch of prompts; 0 before any was.
-    pub(super) operations: u64,
 }
 
 /// Sizes that do not change while the engine runs.
@@ -51,8 +47,6 @@ pub(super) struct Limits {
     pub(super) n_ctx_slot: usize,
     /// A sequence's memory can lose its end without losing all (not so with recurrent layers).
     pub(super) can_truncate: bool,
-    /// A step can be ended early.
-    pub(super) interruptible: bool,
 }
 
 enum Drained {
@@ -120,7 +114,6 @@ impl Worker<'_> {
     }
 
     fn take(&mut self, command: Command) {
-        self.shared.pending.fetch_sub(1, Ordering::Relaxed);
         match command {
             Command::Submit(jobs) => {
                 for job in jobs {
@@ -227,7 +220,6 @@ impl Worker<'_> {
 
     /// Frees a slot; its sequence stays for the next turn of the conversation.
     pub(super) fn release(&mut self, slot: usize) {
-        self.lost.forget(slot);
         let state = &mut self.slots[slot];
         if let Some(work) = state.work.take() {
             update(&mut self.shared.slots()[slot], &work, state.tokens.len());
