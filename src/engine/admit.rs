@@ -78,14 +78,12 @@ impl Worker<'_> {
             cached_tokens: cached as u32,
             sampling: Some(request.sampling.clone()),
         };
-        let joins = self.slots.iter().all(|s| s.work.as_ref().is_none_or(|w| w.generated <= 1));
         let state = &mut self.slots[slot];
         state.last_used = self.arrivals;
         state.anchor = schedule::anchor(request.prompt.len(), &request.message_starts);
         state.work = Some(Work {
             text: TextAssembler::new(request.stop.clone()),
             phase: Phase::Prompt { read: cached },
-            joins,
             submission,
             events,
             sampler,

@@ -230,8 +230,8 @@ fn context_params(params: &LoadParams) -> LlamaContextParams {
         .with_op_offload(params.n_gpu_layers.is_some())
         // A stream of its own for each sequence: attention then reads one sequence's cells only.
         .with_kv_unified(false)
-        // A window's cache that forgets could not be cut: histories are reused, and padding is
-        // removed again.
+        // A window's cache that forgets could not be cut: histories are reused, and what
+        // fills gaps is removed again.
         .with_swa_full(true)
         .with_no_perf(true)
 }

@@ -40,9 +40,6 @@ const CROWD_SHARE: f64 = 2.0;
 /// A larger chunk is tried, up to a ubatch, while the last size gained at least this.
 const WORTH_TRYING: f64 = 1.05;
 
-/// A pass through the weights takes as long as so many tokens at least, where nothing is known.
-const LEAST_PER_PASS: usize = 8;
-
 /// Measured speeds of the running model.
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -142,13 +139,6 @@ impl Pace {
     /// Seconds that reading `tokens` of a prompt takes; infinite before any speed is known.
     pub(crate) fn reading_seconds(&self, tokens: usize) -> f64 {
         self.seconds_per_token(tokens) * tokens.max(1) as f64
-    }
-
-    /// How many tokens more a step may read for one pass through the weights less.
-    pub(crate) fn tokens_per_pass(&self) -> usize {
-        // A step of streams is little more than one pass.
-        let tokens = self.decode.value.unwrap_or(0.0) / self.seconds_per_token(TILE);
-        (tokens as usize).clamp(LEAST_PER_PASS, TILE)
     }
 
     /// The size after the largest one measured, if that one was faster than the one before it, or

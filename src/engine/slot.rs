@@ -37,8 +37,6 @@ pub(crate) struct Work {
     pub(crate) sampler: Sampler,
     pub(crate) arrival: u64,
     pub(crate) phase: Phase,
-    /// It came while no stream was past its first token, and has not fallen behind since.
-    pub(crate) joins: bool,
     pub(crate) text: TextAssembler<OutputToken>,
     pub(crate) prompt_logprobs: Vec<(Token, Option<TokenLogprobs>)>,
     pub(crate) cached: usize,

@@ -7,9 +7,8 @@ use llama_cpp_2::DecodeError;
 use llama_cpp_2::token::LlamaToken;
 
 use super::handle::add;
-use super::pace::{LONGEST_STEP, TILE};
 use super::schedule::{self, StepKind, Want};
-use super::slot::{Phase, Slot, Work};
+use super::slot::{Phase, Slot};
 use super::worker::Worker;
 use super::{FinishReason, GenerationError, GenerationEvent, OutputToken, Token, logits};
 
@@ -28,16 +27,12 @@ const SHALLOW: usize = 1024;
 impl Worker<'_> {
     pub(super) fn plan(&mut self) -> Vec<Part> {
         let wants: Vec<_> = self.slots.iter().map(Slot::want).collect();
-        let hold = wants.iter().any(|w| w.unread() > 0) && self.holds(&wants);
-        self.kind = schedule::kind(&wants, self.kind, hold);
+        self.kind = schedule::kind(&wants, self.kind);
         let shares = match self.kind {
-            StepKind::Streams => {
-                self.part_ways(&wants);
-                schedule::plan_streams(&wants, self.limits.n_batch)
-            }
+            StepKind::Streams => schedule::plan_streams(&wants, self.limits.n_batch),
             StepKind::Prompts => {
                 self.prompt_steps += 1;
-                let budget = self.prompt_budget(&wants, hold);
+                let budget = self.prompt_budget(&wants);
                 schedule::plan_prompts(&wants, budget, self.limits.n_batch, self.prompt_steps)
             }
         };
@@ -45,8 +40,8 @@ impl Worker<'_> {
         shares.into_iter().enumerate().filter(|&(_, share)| share > 0).map(part).collect()
     }
 
-    fn prompt_budget(&self, wants: &[Want], hold: bool) -> usize {
-        let decoding = wants.iter().filter(|w| **w == Want::Decode && !hold).count();
+    fn prompt_budget(&self, wants: &[Want]) -> usize {
+        let decoding = wants.iter().filter(|w| **w == Want::Decode).count();
         let waiting = wants.iter().filter(|w| w.unread() > 0).count();
         let budget = self.pace.prompt_budget(waiting, decoding, self.limits.n_batch);
         let all: usize = wants.iter().map(Want::unread).sum();
@@ -55,35 +50,6 @@ impl Worker<'_> {
             all
         } else {
             budget
-        }
-    }
-
-    /// Whether this step leaves out the running streams (see [`schedule::hold`]).
-    fn holds(&self, wants: &[Want]) -> bool {
-        let slots = || self.slots.iter().zip(wants);
-        let at_work = || slots().filter_map(|(slot, want)| Some((slot.work.as_ref()?, want)));
-        let last_token =
-            |(work, want): (&Work, &Want)| work.last_token.filter(|_| *want == Want::Decode);
-        let Some(oldest) = at_work().filter_map(last_token).min() else { return false };
-        let joining = at_work().filter_map(|(work, want)| match *want {
-            // One that is read a little at a time takes more than a step.
-            Want::Prompt { remaining, most, .. } if work.joins && remaining <= most => {
-                Some(self.pace.reading_seconds(remaining))
-            }
-            _ => None,
-        });
-        let unread = wants.iter().map(Want::unread).sum();
-        let step = self.prompt_budget(wants, true).min(unread);
-        schedule::hold(oldest.elapsed(), self.pace.reading_seconds(step), joining)
-    }
-
-    /// The streams go on. Prompts that take longer are no longer waited for, not even when there
-    /// is little left of them.
-    fn part_ways(&mut self, wants: &[Want]) {
-        for (slot, want) in self.slots.iter_mut().zip(wants).filter(|(_, w)| w.unread() > 0) {
-            if let Some(work) = &mut slot.work {
-                work.joins &= self.pace.reading_seconds(want.unread()) <= LONGEST_STEP;
-            }
         }
     }
 
@@ -138,12 +104,11 @@ impl Worker<'_> {
     fn decode(&mut self, parts: &mut [Part]) -> Result<(), DecodeError> {
         let slots: Vec<usize> = parts.iter().map(|part| part.slot).collect();
         let fillers = self.fillers(parts);
-        let padding = self.padding(parts);
         self.batch.clear();
         let mut decoding = 0;
         let mut prompt = 0;
         let mut filler = fillers.iter().peekable();
-        for (part, &padding) in parts.iter_mut().zip(&padding) {
+        for part in parts.iter_mut() {
             while let Some(&slot) = filler.next_if(|&&slot| slot < part.slot) {
                 let tokens = &self.slots[slot].tokens;
                 self.fill(slot, tokens.last().copied(), tokens.len())?;
@@ -171,19 +136,11 @@ impl Worker<'_> {
                     return Err(DecodeError::NoKvCacheSlot);
                 }
             }
-            let held = state.tokens.len() + tokens.len();
-            let last = tokens.last().copied();
-            for position in held..held + padding {
-                self.fill(part.slot, last, position)?;
-            }
         }
         let start = Instant::now();
         let decoded = self.context.decode(&mut self.batch);
         for &slot in &fillers {
             self.remove_filling(slot, self.slots[slot].tokens.len());
-        }
-        for (part, _) in parts.iter().zip(&padding).filter(|&(_, &padding)| padding > 0) {
-            self.remove_filling(part.slot, self.slots[part.slot].tokens.len() + part.share);
         }
         decoded?;
         // Without this a GPU's time would be counted to whoever reads the logits first.
@@ -193,7 +150,7 @@ impl Worker<'_> {
         if decoding > 0 {
             self.pace.observe_streams(took);
         } else {
-            self.pace.observe_prompts(prompt + padding.iter().sum::<usize>(), took);
+            self.pace.observe_prompts(prompt, took);
         }
         let counters = &self.shared.counters;
         add(&counters.decodes, 1);
@@ -220,37 +177,6 @@ impl Worker<'_> {
         let deepest = slots.iter().map(|&slot| held(slot)).max().unwrap_or(0).max(SHALLOW);
         fillers.retain(|&slot| held(slot) <= deepest && held(slot) < self.limits.n_ctx_slot);
         fillers
-    }
-
-    /// Tokens to add behind each part of a step that reads several prompts (see
-    /// [`schedule::padding`]).
-    fn padding(&self, parts: &[Part]) -> Vec<usize> {
-        let none = vec![0; parts.len()];
-        if !self.limits.can_truncate || self.kind != StepKind::Prompts {
-            return none;
-        }
-        // llama.cpp computes together only sequences whose numbers follow one another.
-        let runs = parts.chunk_by(|a, b| a.slot + 1 == b.slot);
-        let padding: Vec<usize> = runs.flat_map(|run| self.padding_of(run)).collect();
-        let tokens = parts.iter().map(|part| part.share).chain(padding.iter().copied());
-        if tokens.sum::<usize>() <= self.limits.n_batch { padding } else { none }
-    }
-
-    /// The same for sequences that are computed together.
-    fn padding_of(&self, parts: &[Part]) -> Vec<usize> {
-        let shares: Vec<usize> = parts.iter().map(|part| part.share).collect();
-        let most = shares.iter().copied().max().unwrap_or(0);
-        let fits = parts.iter().all(|part| {
-            let held = self.slots[part.slot].tokens.len();
-            held <= SHALLOW && held + most <= self.limits.n_ctx_slot
-        });
-        // Fewer tokens of a sequence than a tile are computed by other kernels, which round
-        // differently: padding must not make a tile of them.
-        let alike = shares.iter().all(|&share| (share < TILE) == (most < TILE));
-        let padding = schedule::padding(&shares, self.pace.tokens_per_pass());
-        let tokens: usize = shares.iter().chain(&padding).sum();
-        let one_pass = tokens <= self.context.n_ubatch() as usize;
-        if fits && alike && one_pass { padding } else { vec![0; parts.len()] }
     }
 
     /// Puts a token into the batch whose result nobody reads; any will do.
