@@ -18,9 +18,8 @@ use super::backend::backend;
 use super::dry::DrySamplers;
 use super::handle::{Engine, EngineLimits, ModelFacts, Shared};
 use super::main_memory::{self, Filled};
-use super::pace::Pace;
 use super::sampler::Candidates;
-use super::schedule::StepKind;
+use super::schedule::{StepCost, StepKind};
 use super::slot::Slot;
 use super::worker::{Limits, Worker};
 use super::{SlotSnapshot, Vocabulary};
@@ -171,7 +170,7 @@ fn serve(
         shared,
         slots: (0..params.slots).map(|_| Slot::default()).collect(),
         queue: Default::default(),
-        pace: Pace::new(params.step_target, params.ubatch as usize),
+        cost: StepCost::new(params.step_target, params.ubatch as usize),
         candidates: Candidates::new(),
         end_tokens: end_tokens(&model),
         arrivals: 0,

@@ -19,8 +19,6 @@ mod logits;
 #[cfg(feature = "engine")]
 mod main_memory;
 #[cfg(feature = "engine")]
-mod pace;
-#[cfg(feature = "engine")]
 mod pulse;
 mod request;
 #[cfg(feature = "engine")]

@@ -1,8 +1,11 @@
 //! The scheduler's decisions, apart from their effects: which slot takes a request, what goes
 //! into the next step.
 
+mod cost;
+
+pub(crate) use self::cost::StepCost;
+use self::cost::TILE;
 use super::Token;
-use super::pace::TILE;
 
 /// What the choice of a slot depends on.
 #[derive(Debug, Clone, Copy)]
@@ -104,8 +107,6 @@ pub(crate) enum Want {
     Prompt {
         remaining: usize,
         most: usize,
-        /// Those that have been read.
-        read: usize,
         /// Requests are numbered as they arrive.
         arrival: u64,
     },
@@ -348,7 +349,7 @@ mod tests {
     }
 
     fn prompt(remaining: usize, arrival: u64) -> Want {
-        Want::Prompt { remaining, most: usize::MAX, read: 0, arrival }
+        Want::Prompt { remaining, most: usize::MAX, arrival }
     }
 
     #[test]
@@ -397,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_prompt_with_log_probabilities_takes_small_chunks() {
-        let want = Want::Prompt { remaining: 500, most: 32, read: 0, arrival: 1 };
+        let want = Want::Prompt { remaining: 500, most: 32, arrival: 1 };
         assert_eq!(plan_prompts(&[want, prompt(500, 2)], 400, 2048, 1), [32, 320]);
         // It takes little at a time, which does not make it short.
         assert_eq!(
@@ -418,7 +419,7 @@ mod tests {
             let wants: Vec<_> = wants.iter().enumerate().map(|(i, &(kind, remaining, most))| match kind {
                 0 => Want::Nothing,
                 1 => Want::Decode,
-                _ => Want::Prompt { remaining, most, read: remaining, arrival: i as u64 },
+                _ => Want::Prompt { remaining, most, arrival: i as u64 },
             }).collect();
             let kind = kind(&wants, last);
             let shares = match kind {

@@ -83,7 +83,6 @@ impl Work {
             Phase::Generate { .. } => Want::Decode,
             Phase::Prompt { read } => Want::Prompt {
                 remaining: self.request.prompt.len() - read,
-                read,
                 most: match self.request.prompt_logprobs {
                     Some(_) => PROMPT_LOGPROBS_CHUNK,
                     None => usize::MAX,

@@ -32,25 +32,13 @@ impl Worker<'_> {
             StepKind::Streams => schedule::plan_streams(&wants, self.limits.n_batch),
             StepKind::Prompts => {
                 self.prompt_steps += 1;
-                let budget = self.prompt_budget(&wants);
+                let has_streams = wants.contains(&Want::Decode);
+                let budget = self.cost.prefill_tokens(has_streams).min(self.limits.n_batch);
                 schedule::plan_prompts(&wants, budget, self.limits.n_batch, self.prompt_steps)
             }
         };
         let part = |(slot, share)| Part { slot, share, first: 0 };
         shares.into_iter().enumerate().filter(|&(_, share)| share > 0).map(part).collect()
-    }
-
-    fn prompt_budget(&self, wants: &[Want]) -> usize {
-        let decoding = wants.iter().filter(|w| **w == Want::Decode).count();
-        let waiting = wants.iter().filter(|w| w.unread() > 0).count();
-        let budget = self.pace.prompt_budget(waiting, decoding, self.limits.n_batch);
-        let all: usize = wants.iter().map(Want::unread).sum();
-        // A small rest would have a step, and a pass through the weights, to itself.
-        if waiting > 1 && all <= (budget + budget / 4).min(self.limits.n_batch) {
-            all
-        } else {
-            budget
-        }
     }
 
     /// Computes the parts of a step; if they fail together, each alone, so that a sequence that
@@ -148,9 +136,9 @@ impl Worker<'_> {
         let took = start.elapsed();
         tracing::trace!(decoding, prompt, ?slots, ?fillers, ms = took.as_secs_f64() * 1e3, "step");
         if decoding > 0 {
-            self.pace.observe_streams(took);
+            self.cost.observe_decode(took);
         } else {
-            self.pace.observe_prompts(prompt, took);
+            self.cost.observe_prefill(prompt, took);
         }
         let counters = &self.shared.counters;
         add(&counters.decodes, 1);

@@ -11,9 +11,8 @@ use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 
 use super::handle::{Command, Job, Shared};
-use super::pace::Pace;
 use super::sampler::Candidates;
-use super::schedule::{StepKind, Want};
+use super::schedule::{StepCost, StepKind, Want};
 use super::slot::{Phase, Slot, Work};
 use super::{FinishReason, GenerationError, GenerationRequest, SlotSnapshot, Token};
 
@@ -29,7 +28,7 @@ pub(super) struct Worker<'m> {
     pub(super) limits: Limits,
     pub(super) slots: Vec<Slot>,
     pub(super) queue: VecDeque<Job>,
-    pub(super) pace: Pace,
+    pub(super) cost: StepCost,
     pub(super) batch: LlamaBatch<'static>,
     pub(super) candidates: Candidates,
     pub(super) end_tokens: Vec<Token>,
