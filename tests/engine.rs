@@ -71,7 +71,6 @@ fn request(engine: &Engine, prompt: &str) -> GenerationRequest {
         message_starts: vec![0],
         max_tokens: Some(40),
         sampling,
-        dry: None,
         stop: Vec::new(),
         top_logprobs: None,
         prompt_logprobs: None,
@@ -560,26 +559,21 @@ fn a_drain_ends_running_streams_properly_and_refuses_new_ones() {
 }
 
 #[test]
-fn dry_made_ahead_chooses_as_dry_that_is_made_when_a_sequence_starts() {
+fn each_choice_gets_a_dry_sampler_that_has_seen_no_other_text() {
     let engine = load(params(1, 512));
     let mut plain = request(&engine, "one two one two one two one");
     plain.max_tokens = Some(60);
-    let mut late = plain.clone();
-    late.sampling.dry_multiplier = 4.0;
-    late.sampling.dry_sequence_breakers = vec!["\n".to_owned(), "zz".to_owned()];
-    assert!(late.sampling.uses_dry() && !plain.sampling.uses_dry());
-    assert!(engine.known_dry_sampler(&late.sampling).is_none());
-    let made = engine.dry_sampler(&late.sampling);
-    let known = engine.known_dry_sampler(&late.sampling);
-    assert!(known.is_some_and(|known| std::sync::Arc::ptr_eq(&known, &made)));
-    // What says nothing new asks for the same.
-    let mut again = late.sampling.clone();
-    again.dry_sequence_breakers = ["zz", "", "\n", "zz"].map(str::to_owned).to_vec();
-    assert!(engine.known_dry_sampler(&again).is_some());
-    let ahead = GenerationRequest { dry: Some(made), ..late.clone() };
-    let text = |request: &GenerationRequest| collect(submit(&engine, request.clone())).text;
-    let expected = text(&late);
-    assert_ne!(expected, text(&plain), "DRY changes this text");
-    // Twice: what one sequence wrote must not be known to the next.
-    assert_eq!([text(&ahead), text(&ahead)], [expected.clone(), expected]);
+    let mut dry = plain.clone();
+    dry.sampling.dry_multiplier = 4.0;
+    dry.sampling.dry_sequence_breakers = ["zz", "", "\n", "zz", "a\0"].map(str::to_owned).to_vec();
+    assert!(dry.sampling.uses_dry() && !plain.sampling.uses_dry());
+    let texts = |requests: Vec<GenerationRequest>| -> Vec<String> {
+        let streams = engine.submit(requests).unwrap();
+        streams.into_iter().map(|stream| collect(stream).text).collect()
+    };
+    let expected = texts(vec![dry.clone()]).remove(0);
+    let plain_text = texts(vec![plain.clone()]).remove(0);
+    assert_ne!(expected, plain_text, "DRY changes this text");
+    let all = texts(vec![dry.clone(), dry.clone(), plain, dry]);
+    assert_eq!(all, [expected.clone(), expected.clone(), plain_text, expected]);
 }

@@ -15,7 +15,6 @@ use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
 use super::backend::backend;
-use super::dry::DrySamplers;
 use super::handle::{Engine, EngineLimits, ModelFacts, Shared};
 use super::main_memory::{self, Filled};
 use super::sampler::Candidates;
@@ -121,8 +120,7 @@ pub fn load(
     let (vocabulary, facts) =
         loaded.recv().map_err(|_| LoadError::Start("it ended while loading".to_owned()))??;
     let thread = Mutex::new(Some(thread));
-    let dry_samplers = DrySamplers::default();
-    Ok(Engine { commands, shared, vocabulary, dry_samplers, facts, thread })
+    Ok(Engine { commands, shared, vocabulary, facts, thread })
 }
 
 type Loaded = Result<(Vocabulary, ModelFacts), LoadError>;

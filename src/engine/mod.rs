@@ -28,8 +28,6 @@ mod schedule;
 #[cfg(feature = "engine")]
 mod slot;
 #[cfg(feature = "engine")]
-mod spelling;
-#[cfg(feature = "engine")]
 mod step;
 #[cfg(feature = "engine")]
 mod stream;
@@ -46,7 +44,6 @@ pub use text::{Assembled, TextAssembler};
 #[cfg(feature = "engine")]
 pub use self::{
     backend::{Device, devices, gpus_in_use, system_info},
-    dry::DrySampler,
     handle::{Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot, SubmitError},
     load::{LoadError, LoadParams, load},
     main_memory::give_memory_back,
