@@ -18,15 +18,6 @@ const SHORT: usize = 64 << 10;
 /// Least bytes of a huge one: a million tokens.
 const HUGE: usize = 4 << 20;
 
-/// Runs `work`, which takes seconds, on a thread where it may block, and nothing like it beside it.
-/// A panic in it becomes an internal error.
-pub(super) async fn one_at_a_time<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ApiError> {
-    static ONE: Semaphore = Semaphore::const_new(1);
-    in_lane(&ONE, move || Ok(work())).await
-}
-
 /// Runs `work` on a thread where it may block; `bytes`: the size of what it reads. A panic in it
 /// becomes an internal error.
 pub(super) async fn off_the_reactor<T: Send + 'static>(

@@ -1,7 +1,6 @@
 //! Running sequences: from a prepared request to events, and to one JSON body.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
@@ -10,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 use super::access::Record;
-use super::blocking::{off_the_reactor, one_at_a_time};
+use super::blocking::off_the_reactor;
 use super::logprobs::{self, TextColumns};
 use super::meter::Meter;
 use super::prompt::{self, Tokenised};
@@ -20,8 +19,8 @@ use super::wire::{
 };
 use super::{ApiError, AppState, Model, sse};
 use crate::engine::{
-    self, DrySampler, FinishReason, GenerationError, GenerationEvent, GenerationStream,
-    OutputToken, SamplingParams, SubmitError, Summary, Token, TokenLogprobs, Vocabulary,
+    self, FinishReason, GenerationError, GenerationEvent, GenerationStream, OutputToken,
+    SubmitError, Summary, Token, TokenLogprobs, Vocabulary,
 };
 
 /// Which API an answer is for.
@@ -118,14 +117,9 @@ where
     let deadline = (timeout > 0).then(|| record.start() + Duration::from_secs(timeout));
     let work = async {
         let model = state.model().await?;
-        // The text is tokenised from wherever a token may end within it.
-        let breakers = &mut options.sampling.dry_sequence_breakers;
-        breakers.retain(|text| model.engine.vocabulary().can_spell(text));
-        let dry = dry_sampler(&model, &options.sampling).await?;
         off_the_reactor(record.body_bytes(), move || {
             let prompts = tokenise(&model)?;
-            let dry = dry.as_ref();
-            submit(&model, &options, dry, &record, logprobs, echo_logprobs, deadline, &prompts)
+            submit(&model, &options, &record, logprobs, echo_logprobs, deadline, &prompts)
         })
         .await
     };
@@ -137,25 +131,10 @@ where
     }
 }
 
-async fn dry_sampler(
-    model: &Arc<Model>,
-    params: &SamplingParams,
-) -> Result<Option<Arc<DrySampler>>, ApiError> {
-    if !params.uses_dry() {
-        return Ok(None);
-    }
-    if let Some(known) = model.engine.known_dry_sampler(params) {
-        return Ok(Some(known));
-    }
-    let (model, params) = (model.clone(), params.clone());
-    one_at_a_time(move || Some(model.engine.dry_sampler(&params))).await
-}
-
 #[allow(clippy::too_many_arguments)]
 fn submit(
     model: &Model,
     options: &Options,
-    dry: Option<&Arc<DrySampler>>,
     record: &Record,
     logprobs: Option<u32>,
     echo_logprobs: bool,
@@ -167,7 +146,6 @@ fn submit(
         prompt::sequences(model, record.id(), options, logprobs, echo_logprobs, prompts)?;
     for sequence in &mut sequences {
         sequence.deadline = deadline;
-        sequence.dry = dry.cloned();
     }
     let prompt_tokens = prompts.iter().map(|p| p.tokens.len()).collect();
     let choices = prompts

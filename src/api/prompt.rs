@@ -200,7 +200,7 @@ fn biases(vocabulary: &Vocabulary, all: &[Bias]) -> Result<Arc<[(Token, f32)]>, 
     Ok(by_token.into())
 }
 
-/// `n` sequences for each prompt, those of the first prompt first; without deadline and DRY sampler.
+/// `n` sequences for each prompt, those of the first prompt first; without deadline.
 pub(super) fn sequences(
     model: &Model,
     id: &str,
@@ -223,7 +223,6 @@ pub(super) fn sequences(
             message_starts: prompt.message_starts.clone(),
             max_tokens: options.max_tokens,
             sampling,
-            dry: None,
             stop: options.stop.clone(),
             top_logprobs: logprobs,
             prompt_logprobs: logprobs.filter(|_| echo_logprobs),

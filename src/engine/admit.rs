@@ -42,7 +42,7 @@ impl Worker<'_> {
 
     /// Puts a request into a slot, keeping what the slot already holds of its prompt.
     fn start(&mut self, slot: usize, job: Job) {
-        let Job { request, submission, events, submitted } = job;
+        let Job { request, submission, events, submitted, dry } = job;
         self.arrivals += 1;
         let reusable = if request.cache_prompt && request.prompt_logprobs.is_none() {
             let common = schedule::common_prefix(&self.slots[slot].tokens, &request.prompt);
@@ -54,7 +54,7 @@ impl Worker<'_> {
         let cached = self.truncate(slot, reusable);
         let mut sampler = Sampler::new(
             &request.sampling,
-            request.dry.as_deref(),
+            dry,
             self.model,
             self.limits.n_ctx_slot as u32,
             &self.end_tokens,
@@ -78,14 +78,12 @@ impl Worker<'_> {
             cached_tokens: cached as u32,
             sampling: Some(request.sampling.clone()),
         };
-        let joins = self.slots.iter().all(|s| s.work.as_ref().is_none_or(|w| w.generated <= 1));
         let state = &mut self.slots[slot];
         state.last_used = self.arrivals;
         state.anchor = schedule::anchor(request.prompt.len(), &request.message_starts);
         state.work = Some(Work {
             text: TextAssembler::new(request.stop.clone()),
             phase: Phase::Prompt { read: cached },
-            joins,
             submission,
             events,
             sampler,

@@ -66,9 +66,8 @@ pub fn devices() -> Vec<Device> {
 /// that two backends of one binary drive only by the first (`llama.cpp`, the choice of
 /// `model->devices`).
 pub fn gpus_in_use(devices: &[Device]) -> Vec<&Device> {
-    let first = |integrated: bool| {
-        devices.iter().find(|d| d.is_gpu && d.is_integrated == integrated)
-    };
+    let first =
+        |integrated: bool| devices.iter().find(|d| d.is_gpu && d.is_integrated == integrated);
     let Some(first) = first(false).or_else(|| first(true)) else { return Vec::new() };
     devices
         .iter()
@@ -102,7 +101,7 @@ mod tests {
         }
     }
 
-    fn names<'a>(devices: &'a [Device]) -> Vec<&'a str> {
+    fn names(devices: &[Device]) -> Vec<&str> {
         gpus_in_use(devices).iter().map(|d| d.name.as_str()).collect()
     }
 

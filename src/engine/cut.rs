@@ -106,11 +106,7 @@ impl Cutter {
     }
 
     /// The special tokens in a text.
-    pub(super) fn specials(
-        &self,
-        text: &str,
-        parse_special: bool,
-    ) -> impl Iterator<Item = Range<usize>> {
+    fn specials(&self, text: &str, parse_special: bool) -> impl Iterator<Item = Range<usize>> {
         let searcher = if parse_special { &self.all } else { &self.plain };
         let found = searcher.iter().flat_map(move |searcher| searcher.find_iter(text));
         found.map(|found| found.range())

@@ -1,29 +1,15 @@
 //! DRY, the sampler that takes long to make.
 //!
 //! llama.cpp compares each sequence breaker with the text of each token: 70 ms a breaker for a
-//! vocabulary of 32,000 tokens, 300 ms for Qwen3's. So it is made before a request is submitted, is
-//! kept for others with the same parameters, and is copied for each sequence.
-
-use std::collections::VecDeque;
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+//! vocabulary of 32,000 tokens, 300 ms for Qwen3's. So it is made where a request is submitted, not
+//! on the engine thread, where all others would wait.
 
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::sampling::LlamaSampler;
 
 use super::SamplingParams;
-use super::sampler::look_back;
 
-/// Bytes of a sequence breaker that llama.cpp looks at.
-const LOOKED_AT: usize = 40;
-
-/// A DRY sampler that has seen no token.
-pub struct DrySampler {
-    made_with: DryParams,
-    sampler: LlamaSampler,
-}
-
-/// What it is made with.
+/// What a DRY sampler is made with.
 #[derive(Debug, PartialEq)]
 struct DryParams {
     multiplier: f32,
@@ -35,20 +21,14 @@ struct DryParams {
     breakers: Vec<String>,
 }
 
-impl fmt::Debug for DrySampler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.made_with.fmt(f)
-    }
-}
-
 impl DryParams {
+    /// `n_ctx` bounds how far it looks back.
     fn new(p: &SamplingParams, n_ctx: u32) -> Self {
         // A C string ends at its first NUL.
         let usable = |s: &&String| !s.is_empty() && !s.contains('\0');
         let mut breakers: Vec<_> = p.dry_sequence_breakers.iter().filter(usable).cloned().collect();
         breakers.sort_unstable();
-        let seen = |s: &str| s.len().min(LOOKED_AT);
-        breakers.dedup_by(|a, b| a.as_bytes()[..seen(a)] == b.as_bytes()[..seen(b)]);
+        breakers.dedup();
         Self {
             multiplier: p.dry_multiplier,
             base: p.dry_base,
@@ -57,75 +37,52 @@ impl DryParams {
             breakers,
         }
     }
-}
 
-impl DrySampler {
-    /// `n_ctx` bounds how far it looks back.
-    pub(super) fn new(p: &SamplingParams, model: &LlamaModel, n_ctx: u32) -> Self {
-        Self::made(DryParams::new(p, n_ctx), model)
-    }
-
-    fn made(params: DryParams, model: &LlamaModel) -> Self {
-        let sampler = LlamaSampler::dry(
+    fn sampler(&self, model: &LlamaModel) -> LlamaSampler {
+        LlamaSampler::dry(
             model,
-            params.multiplier,
-            params.base,
-            params.allowed_length,
-            params.last_n,
-            &params.breakers,
-        );
-        Self { made_with: params, sampler }
-    }
-
-    /// A sampler for one sequence, with a copy of all that is known of breakers.
-    pub(super) fn copy(&self) -> LlamaSampler {
-        self.sampler.clone()
+            self.multiplier,
+            self.base,
+            self.allowed_length,
+            self.last_n,
+            &self.breakers,
+        )
     }
 }
 
-/// The samplers that were asked for last, the latest first.
-#[derive(Debug, Default)]
-pub(crate) struct DrySamplers {
-    latest: Mutex<VecDeque<Arc<DrySampler>>>,
+/// Tokens to look back on, of `n` that were asked for (negative: all of `n_ctx`). llama.cpp
+/// allocates them.
+pub(super) fn look_back(n: i32, n_ctx: u32) -> i32 {
+    let most = i32::try_from(n_ctx).unwrap_or(i32::MAX);
+    if n < 0 { most } else { n.min(most) }
 }
 
-impl DrySamplers {
-    /// One may know of a million tokens that hold a breaker.
-    const MOST: usize = 4;
+/// Makes the DRY samplers of sequences; those with the parameters of the one before share the work.
+pub(super) struct DrySamplers<'m> {
+    model: &'m LlamaModel,
+    n_ctx: u32,
+    latest: Option<(DryParams, LlamaSampler)>,
+}
 
-    fn latest(&self) -> MutexGuard<'_, VecDeque<Arc<DrySampler>>> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+impl<'m> DrySamplers<'m> {
+    /// `n_ctx`: tokens of a sequence, which bound how far samplers look back.
+    pub(super) fn new(model: &'m LlamaModel, n_ctx: u32) -> Self {
+        Self { model, n_ctx, latest: None }
     }
 
-    /// The one for these parameters, if it is there.
-    pub(super) fn find(&self, p: &SamplingParams, n_ctx: u32) -> Option<Arc<DrySampler>> {
-        self.find_made(&DryParams::new(p, n_ctx))
-    }
-
-    fn find_made(&self, params: &DryParams) -> Option<Arc<DrySampler>> {
-        let mut latest = self.latest();
-        let at = latest.iter().position(|known| known.made_with == *params)?;
-        let known = latest.remove(at)?;
-        latest.push_front(known.clone());
-        Some(known)
-    }
-
-    /// The one for these parameters.
-    pub(super) fn get(
-        &self,
-        p: &SamplingParams,
-        model: &LlamaModel,
-        n_ctx: u32,
-    ) -> Arc<DrySampler> {
-        let params = DryParams::new(p, n_ctx);
-        if let Some(known) = self.find_made(&params) {
-            return known;
+    /// The sampler for one sequence; `None`: DRY changes nothing. Blocking: seconds, for many
+    /// sequence breakers.
+    pub(super) fn get(&mut self, params: &SamplingParams) -> Option<LlamaSampler> {
+        if !params.uses_dry() {
+            return None;
         }
-        // Without the lock: requests with other parameters need not wait.
-        let new = Arc::new(DrySampler::made(params, model));
-        let mut latest = self.latest();
-        latest.push_front(new.clone());
-        latest.truncate(Self::MOST);
-        new
+        let params = DryParams::new(params, self.n_ctx);
+        let sampler = match self.latest.take() {
+            Some((known, sampler)) if known == params => sampler,
+            _ => params.sampler(self.model),
+        };
+        let copy = sampler.clone();
+        self.latest = Some((params, sampler));
+        Some(copy)
     }
 }

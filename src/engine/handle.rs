@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::dry::{DrySampler, DrySamplers};
+use llama_cpp_2::sampling::LlamaSampler;
+
+use super::dry::DrySamplers;
 use super::pulse::Pulse;
 use super::stream::{self, EventSender, GenerationStream};
 use super::{GenerationRequest, SamplingParams, Vocabulary};
@@ -18,7 +20,6 @@ pub struct Engine {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) vocabulary: Vocabulary,
-    pub(crate) dry_samplers: DrySamplers,
     pub(crate) facts: ModelFacts,
     pub(crate) thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -40,6 +41,8 @@ pub(crate) struct Job {
     pub(crate) submission: u64,
     pub(crate) events: EventSender,
     pub(crate) submitted: Instant,
+    /// Has seen no token; `None`: DRY changes nothing.
+    pub(crate) dry: Option<LlamaSampler>,
 }
 
 /// State that the engine thread writes and others read.
@@ -48,10 +51,6 @@ pub(crate) struct Shared {
     pub(crate) stopped: AtomicBool,
     pub(crate) waiting: AtomicUsize,
     pub(crate) submissions: AtomicU64,
-    /// Commands that the engine thread has not taken yet.
-    pub(crate) pending: AtomicUsize,
-    /// When the drain that was asked for ends what runs.
-    pub(crate) drain_asked: OnceLock<Instant>,
     pub(crate) counters: EngineCounters,
     pub(crate) slots: Mutex<Vec<SlotSnapshot>>,
     pub(crate) pulse: Pulse,
@@ -166,7 +165,8 @@ pub enum SubmitError {
 }
 
 impl Engine {
-    /// Queues sequences that belong to one HTTP request; all are taken or none.
+    /// Queues sequences that belong to one HTTP request; all are taken or none. Blocking with DRY,
+    /// seconds for many sequence breakers.
     pub fn submit(
         &self,
         requests: Vec<GenerationRequest>,
@@ -187,14 +187,15 @@ impl Engine {
             .map_err(|waiting| SubmitError::QueueFull { waiting })?;
         let submitted = Instant::now();
         let submission = self.shared.submissions.fetch_add(1, Ordering::Relaxed);
+        let mut dry_samplers = DrySamplers::new(self.vocabulary.model(), self.facts.n_ctx_slot);
         let (jobs, streams) = requests
             .into_iter()
             .map(|request| {
                 let (events, stream) = stream::channel(limits.stream_buffer_bytes);
-                (Job { request, submission, events, submitted }, stream)
+                let dry = dry_samplers.get(&request.sampling);
+                (Job { request, submission, events, submitted, dry }, stream)
             })
             .unzip();
-        self.shared.pending.fetch_add(1, Ordering::Relaxed);
         match self.commands.send(Command::Submit(jobs)) {
             Ok(()) => Ok(streams),
             Err(_) => {
@@ -206,9 +207,6 @@ impl Engine {
 
     /// Takes no new requests; ends the running ones with `FinishReason::Shutdown` at `deadline`.
     pub fn drain(&self, deadline: Instant) {
-        self.shared.pending.fetch_add(1, Ordering::Relaxed);
-        // The first one counts; a step that is being computed does not hear of others.
-        let _ = self.shared.drain_asked.set(deadline);
         // An engine that is gone has nothing to drain.
         let _ = self.commands.send(Command::Drain(deadline));
     }
@@ -236,17 +234,6 @@ impl Engine {
     /// Text to tokens and back; callable from any thread.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
-    }
-
-    /// The DRY sampler for these parameters, if it was asked for lately.
-    pub fn known_dry_sampler(&self, params: &SamplingParams) -> Option<Arc<DrySampler>> {
-        self.dry_samplers.find(params, self.facts.n_ctx_slot)
-    }
-
-    /// The DRY sampler for these parameters. Blocking: seconds, for many sequence breakers that
-    /// have not been asked for lately.
-    pub fn dry_sampler(&self, params: &SamplingParams) -> Arc<DrySampler> {
-        self.dry_samplers.get(params, self.vocabulary.model(), self.facts.n_ctx_slot)
     }
 
     /// What is known of the model and its context.

@@ -15,13 +15,10 @@ use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
 use super::backend::backend;
-use super::dry::DrySamplers;
 use super::handle::{Engine, EngineLimits, ModelFacts, Shared};
-use super::interrupt::{self, Lost};
 use super::main_memory::{self, Filled};
-use super::pace::Pace;
 use super::sampler::Candidates;
-use super::schedule::StepKind;
+use super::schedule::{StepCost, StepKind};
 use super::slot::Slot;
 use super::worker::{Limits, Worker};
 use super::{SlotSnapshot, Vocabulary};
@@ -51,8 +48,6 @@ pub struct LoadParams {
     pub batch: u32,
     pub ubatch: u32,
     pub flash_attn: bool,
-    /// See [`crate::model::GgufFacts::cell_work`].
-    pub cell_work: f64,
     pub cache_type_k: CacheType,
     pub cache_type_v: CacheType,
     pub threads: u32,
@@ -125,8 +120,7 @@ pub fn load(
     let (vocabulary, facts) =
         loaded.recv().map_err(|_| LoadError::Start("it ended while loading".to_owned()))??;
     let thread = Mutex::new(Some(thread));
-    let dry_samplers = DrySamplers::default();
-    Ok(Engine { commands, shared, vocabulary, dry_samplers, facts, thread })
+    Ok(Engine { commands, shared, vocabulary, facts, thread })
 }
 
 type Loaded = Result<(Vocabulary, ModelFacts), LoadError>;
@@ -154,21 +148,18 @@ fn serve(
         Ok(model) => Arc::new(model),
         Err(_) => return fail(LoadError::Model(shown(params))),
     };
-    let context_params = interrupt::let_interrupt(context_params(params));
+    let context_params = context_params(params);
     let reserve = || model.new_context(backend, context_params);
     let context = match main_memory::fill(Filled::KvCache(params.kv_bytes), reserve) {
         Ok(context) => context,
         Err(_) => return fail(LoadError::Context { n_ctx: params.n_ctx }),
     };
     let can_truncate = !model.is_recurrent() && !model.is_hybrid();
-    let on_cpu = params.n_gpu_layers.is_none();
-    let pace = Pace::new(params.step_target, params.ubatch as usize);
     let mut worker = Worker {
         limits: Limits {
             n_batch: context.n_batch() as usize,
             n_ctx_slot: n_ctx_slot(params, &model, &context) as usize,
             can_truncate,
-            interruptible: can_truncate && on_cpu,
         },
         batch: LlamaBatch::new(context.n_batch() as usize, 1),
         model: &model,
@@ -177,19 +168,13 @@ fn serve(
         shared,
         slots: (0..params.slots).map(|_| Slot::default()).collect(),
         queue: Default::default(),
-        pace: if on_cpu && !params.flash_attn {
-            pace.without_flash_attention(params.cell_work)
-        } else {
-            pace
-        },
+        cost: StepCost::new(params.step_target, params.ubatch as usize),
         candidates: Candidates::new(),
         end_tokens: end_tokens(&model),
         arrivals: 0,
         kind: StepKind::Streams,
         prompt_steps: 0,
         draining: None,
-        lost: Lost::default(),
-        operations: 0,
     };
     if params.warmup
         && let Err(error) = warm_up(&mut worker.context, &model, &mut worker.batch)
@@ -242,8 +227,8 @@ fn context_params(params: &LoadParams) -> LlamaContextParams {
         .with_op_offload(params.n_gpu_layers.is_some())
         // A stream of its own for each sequence: attention then reads one sequence's cells only.
         .with_kv_unified(false)
-        // A window's cache that forgets could not be cut: histories are reused, and padding is
-        // removed again.
+        // A window's cache that forgets could not be cut: histories are reused, and what
+        // fills gaps is removed again.
         .with_swa_full(true)
         .with_no_perf(true)
 }

@@ -13,15 +13,11 @@ mod event;
 #[cfg(feature = "engine")]
 mod handle;
 #[cfg(feature = "engine")]
-mod interrupt;
-#[cfg(feature = "engine")]
 mod load;
 #[cfg(feature = "engine")]
 mod logits;
 #[cfg(feature = "engine")]
 mod main_memory;
-#[cfg(feature = "engine")]
-mod pace;
 #[cfg(feature = "engine")]
 mod pulse;
 mod request;
@@ -31,8 +27,6 @@ mod sampler;
 mod schedule;
 #[cfg(feature = "engine")]
 mod slot;
-#[cfg(feature = "engine")]
-mod spelling;
 #[cfg(feature = "engine")]
 mod step;
 #[cfg(feature = "engine")]
@@ -50,7 +44,6 @@ pub use text::{Assembled, TextAssembler};
 #[cfg(feature = "engine")]
 pub use self::{
     backend::{Device, devices, gpus_in_use, system_info},
-    dry::DrySampler,
     handle::{Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot, SubmitError},
     load::{LoadError, LoadParams, load},
     main_memory::give_memory_back,

@@ -22,10 +22,6 @@ pub struct GenerationRequest {
     pub max_tokens: Option<u32>,
     /// How tokens are chosen.
     pub sampling: SamplingParams,
-    /// [`super::Engine::dry_sampler`] of these parameters; `None`: made when the sequence starts,
-    /// while all others wait.
-    #[cfg(feature = "engine")]
-    pub dry: Option<Arc<super::DrySampler>>,
     /// Generation ends before any of these appears in the text.
     pub stop: Vec<String>,
     /// Report each token's log probability and this many alternatives.

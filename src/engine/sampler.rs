@@ -6,7 +6,7 @@ use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token::data::LlamaTokenData;
 use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 
-use super::dry::DrySampler;
+use super::dry::look_back;
 use super::{SamplingParams, Token, logits};
 use crate::config::SamplerKind;
 
@@ -57,11 +57,11 @@ impl Candidates {
 }
 
 impl Sampler {
-    /// `n_ctx` bounds how far samplers look back; `end_tokens` are forbidden by `ignore_eos`. A DRY
-    /// sampler that is not given is made, which takes long.
+    /// `dry`: the DRY sampler, if these parameters use one; `n_ctx` bounds how far samplers look
+    /// back; `end_tokens` are forbidden by `ignore_eos`.
     pub(crate) fn new(
         params: &SamplingParams,
-        dry: Option<&DrySampler>,
+        mut dry: Option<LlamaSampler>,
         model: &LlamaModel,
         n_ctx: u32,
         end_tokens: &[Token],
@@ -108,8 +108,8 @@ impl Sampler {
             _ => First::All,
         };
         let chain = (first != First::Argmax).then(|| {
-            let mut samplers: Vec<_> =
-                active.iter().map(|&kind| build(params, kind, dry, model, n_ctx, seed)).collect();
+            let build = |&kind| build(params, kind, &mut dry, model, n_ctx, seed);
+            let mut samplers: Vec<_> = active.iter().filter_map(build).collect();
             samplers.push(match params.mirostat {
                 1 => {
                     let (tau, eta) = (params.mirostat_tau, params.mirostat_eta);
@@ -207,23 +207,16 @@ fn is_active(p: &SamplingParams, kind: SamplerKind) -> bool {
     }
 }
 
-/// Tokens to look back on, of `n` that were asked for (negative: all of `n_ctx`). llama.cpp allocates
-/// them.
-pub(super) fn look_back(n: i32, n_ctx: u32) -> i32 {
-    let most = i32::try_from(n_ctx).unwrap_or(i32::MAX);
-    if n < 0 { most } else { n.min(most) }
-}
-
 fn build(
     p: &SamplingParams,
     kind: SamplerKind,
-    dry: Option<&DrySampler>,
+    dry: &mut Option<LlamaSampler>,
     model: &LlamaModel,
     n_ctx: u32,
     seed: u32,
-) -> LlamaSampler {
+) -> Option<LlamaSampler> {
     let min_keep = p.min_keep as usize;
-    match kind {
+    Some(match kind {
         SamplerKind::Penalties => LlamaSampler::penalties(
             model.n_vocab(),
             look_back(p.repeat_last_n, n_ctx),
@@ -231,10 +224,8 @@ fn build(
             p.frequency_penalty,
             p.presence_penalty,
         ),
-        SamplerKind::Dry => match dry {
-            Some(dry) => dry.copy(),
-            None => DrySampler::new(p, model, n_ctx).copy(),
-        },
+        // A chain has each kind once.
+        SamplerKind::Dry => return dry.take(),
         SamplerKind::TopNSigma => LlamaSampler::top_n_sigma(p.top_n_sigma),
         SamplerKind::TopK => LlamaSampler::top_k(i32::try_from(p.top_k).unwrap_or(i32::MAX)),
         SamplerKind::TypP => LlamaSampler::typical(p.typical_p, min_keep),
@@ -248,5 +239,5 @@ fn build(
             };
             LlamaSampler::temp_ext(temperature, p.dynatemp_range, p.dynatemp_exponent)
         }
-    }
+    })
 }

@@ -1,10 +1,11 @@
 //! The scheduler's decisions, apart from their effects: which slot takes a request, what goes
 //! into the next step.
 
-use std::time::Duration;
+mod cost;
 
+pub(crate) use self::cost::StepCost;
+use self::cost::TILE;
 use super::Token;
-use super::pace::{LONGEST_STEP, TILE};
 
 /// What the choice of a slot depends on.
 #[derive(Debug, Clone, Copy)]
@@ -106,8 +107,6 @@ pub(crate) enum Want {
     Prompt {
         remaining: usize,
         most: usize,
-        /// Those that have been read.
-        read: usize,
         /// Requests are numbered as they arrive.
         arrival: u64,
     },
@@ -123,21 +122,6 @@ impl Want {
     }
 }
 
-/// No stream waits longer than this, from token to token, for others to join it.
-const LONGEST_HOLD: Duration = Duration::from_secs(2);
-
-/// Whether streams wait with their next token for prompts that came together with them and can be
-/// read within a step. `joining`: the seconds that reading each of these will take; `waited`: those
-/// since the last token of the stream that waits longest; `step`: those of the step they would wait
-/// for.
-///
-/// A step reads all weights for few streams as for many, so requests that arrive together are
-/// done sooner if they decode together.
-pub(crate) fn hold(waited: Duration, step: f64, joining: impl IntoIterator<Item = f64>) -> bool {
-    waited.as_secs_f64() + step <= LONGEST_HOLD.as_secs_f64()
-        && joining.into_iter().any(|seconds| seconds <= LONGEST_STEP)
-}
-
 /// What a step computes.
 ///
 /// llama.cpp splits a step into parts in which every sequence has equally many tokens, so a step
@@ -151,10 +135,10 @@ pub(crate) enum StepKind {
     Prompts,
 }
 
-/// Streams and prompts take turns; `hold`: the streams wait (see [`hold`]).
-pub(crate) fn kind(wants: &[Want], last: StepKind, hold: bool) -> StepKind {
+/// Streams and prompts take turns.
+pub(crate) fn kind(wants: &[Want], last: StepKind) -> StepKind {
     let prompts = wants.iter().any(|w| w.unread() > 0);
-    let streams = !hold && wants.contains(&Want::Decode);
+    let streams = wants.contains(&Want::Decode);
     match (streams, prompts) {
         (true, false) => StepKind::Streams,
         (true, true) if last == StepKind::Prompts => StepKind::Streams,
@@ -265,29 +249,6 @@ pub(crate) fn fillers(slots: &[usize]) -> Vec<usize> {
     gaps.filter(|gap| gap.len() <= MOST).flatten().collect()
 }
 
-/// Tokens to add behind each of the `shares` of prompts that a step reads, whose results nobody
-/// reads.
-///
-/// llama.cpp takes as many tokens of each sequence at once as the shortest has, and for what is
-/// left of the others it goes through all weights again: seven prompts of different lengths take
-/// seven passes. Where a pass costs more than the tokens that the shorter ones lack (`per_pass`
-/// tokens), they get them.
-pub(crate) fn padding(shares: &[usize], per_pass: usize) -> Vec<usize> {
-    let mut lengths: Vec<usize> = shares.to_vec();
-    lengths.sort_unstable();
-    lengths.dedup();
-    let mut padded = shares.to_vec();
-    for (&length, &next) in lengths.iter().zip(lengths.iter().skip(1)) {
-        let shorter = padded.iter().filter(|&&share| share == length).count();
-        if shorter * (next - length) <= per_pass {
-            for share in padded.iter_mut().filter(|share| **share == length) {
-                *share = next;
-            }
-        }
-    }
-    padded.iter().zip(shares).map(|(padded, share)| padded - share).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -388,7 +349,7 @@ mod tests {
     }
 
     fn prompt(remaining: usize, arrival: u64) -> Want {
-        Want::Prompt { remaining, most: usize::MAX, read: 0, arrival }
+        Want::Prompt { remaining, most: usize::MAX, arrival }
     }
 
     #[test]
@@ -402,11 +363,10 @@ mod tests {
     fn streams_and_prompts_take_turns() {
         use StepKind::{Prompts, Streams};
         let both = [Want::Decode, prompt(9, 1), Want::Nothing];
-        assert_eq!(kind(&both, Streams, false), Prompts);
-        assert_eq!(kind(&both, Prompts, false), Streams);
-        assert_eq!(kind(&both, Prompts, true), Prompts, "the streams are held");
-        assert_eq!(kind(&both[..1], Streams, false), Streams);
-        assert_eq!(kind(&both[1..], Prompts, false), Prompts);
+        assert_eq!(kind(&both, Streams), Prompts);
+        assert_eq!(kind(&both, Prompts), Streams);
+        assert_eq!(kind(&both[..1], Streams), Streams);
+        assert_eq!(kind(&both[1..], Prompts), Prompts);
     }
 
     #[test]
@@ -414,18 +374,6 @@ mod tests {
         assert_eq!(fillers(&[0, 1, 3, 6, 10]), [2, 4, 5]);
         assert!(fillers(&[4]).is_empty());
         assert!(fillers(&[]).is_empty());
-    }
-
-    #[test]
-    fn streams_wait_for_prompts_that_are_soon_read_but_never_for_long() {
-        let waited = Duration::from_millis;
-        assert!(hold(waited(10), 0.8, [60.0, 0.7]));
-        assert!(!hold(waited(10), 0.8, [60.0, 1.1]));
-        assert!(hold(waited(1100), 0.8, [0.7]));
-        assert!(!hold(waited(1300), 0.8, [0.7]));
-        assert!(!hold(waited(10), 2.5, [0.1]), "the step would read more than this prompt");
-        assert!(!hold(waited(10), 0.8, []));
-        assert!(!hold(waited(10), f64::INFINITY, [f64::INFINITY]));
     }
 
     #[test]
@@ -450,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_prompt_with_log_probabilities_takes_small_chunks() {
-        let want = Want::Prompt { remaining: 500, most: 32, read: 0, arrival: 1 };
+        let want = Want::Prompt { remaining: 500, most: 32, arrival: 1 };
         assert_eq!(plan_prompts(&[want, prompt(500, 2)], 400, 2048, 1), [32, 320]);
         // It takes little at a time, which does not make it short.
         assert_eq!(
@@ -471,10 +419,9 @@ mod tests {
             let wants: Vec<_> = wants.iter().enumerate().map(|(i, &(kind, remaining, most))| match kind {
                 0 => Want::Nothing,
                 1 => Want::Decode,
-                _ => Want::Prompt { remaining, most, read: remaining, arrival: i as u64 },
+                _ => Want::Prompt { remaining, most, arrival: i as u64 },
             }).collect();
-            let hold = step % 3 == 0;
-            let kind = kind(&wants, last, hold);
+            let kind = kind(&wants, last);
             let shares = match kind {
                 StepKind::Streams => plan_streams(&wants, batch),
                 StepKind::Prompts => plan_prompts(&wants, budget, batch, step),
@@ -492,22 +439,9 @@ mod tests {
             prop_assert!(sum <= batch);
             // The last chunks of some prompts take their rests with them.
             prop_assert!(kind == StepKind::Streams || sum <= budget + TILE * wants.len());
-            let held = |w: &Want| *w == Want::Nothing || (hold && *w == Want::Decode);
-            if !wants.iter().all(held) {
+            if wants.iter().any(|want| *want != Want::Nothing) {
                 prop_assert!(shares.iter().any(|&s| s > 0), "something always moves");
             }
         }
-    }
-
-    #[test]
-    fn prompts_of_about_one_length_are_padded_to_it() {
-        assert_eq!(padding(&[16], 8), [0]);
-        assert_eq!(padding(&[16, 16, 16], 8), [0, 0, 0]);
-        assert_eq!(padding(&[14, 17, 15], 8), [3, 0, 2]);
-        // Each step on the way must pay: two tokens for three sequences, then nine for all four.
-        assert_eq!(padding(&[10, 10, 10, 12, 21], 8), [2, 2, 2, 0, 0]);
-        assert_eq!(padding(&[10, 50], 8), [0, 0]);
-        assert_eq!(padding(&[10, 50], 64), [40, 0]);
-        assert_eq!(padding(&[], 8), [0; 0]);
     }
 }

@@ -37,8 +37,6 @@ pub(crate) struct Work {
     pub(crate) sampler: Sampler,
     pub(crate) arrival: u64,
     pub(crate) phase: Phase,
-    /// It came while no stream was past its first token, and has not fallen behind since.
-    pub(crate) joins: bool,
     pub(crate) text: TextAssembler<OutputToken>,
     pub(crate) prompt_logprobs: Vec<(Token, Option<TokenLogprobs>)>,
     pub(crate) cached: usize,
@@ -85,7 +83,6 @@ impl Work {
             Phase::Generate { .. } => Want::Decode,
             Phase::Prompt { read } => Want::Prompt {
                 remaining: self.request.prompt.len() - read,
-                read,
                 most: match self.request.prompt_logprobs {
                     Some(_) => PROMPT_LOGPROBS_CHUNK,
                     None => usize::MAX,

@@ -7,20 +7,10 @@ use llama_cpp_2::DecodeError;
 use llama_cpp_2::token::LlamaToken;
 
 use super::handle::add;
-use super::interrupt::{self, Interruption, Watch};
-use super::pace::{LONGEST_STEP, TILE};
 use super::schedule::{self, StepKind, Want};
-use super::slot::{Phase, Slot, Work};
+use super::slot::{Phase, Slot};
 use super::worker::Worker;
 use super::{FinishReason, GenerationError, GenerationEvent, OutputToken, Token, logits};
-
-/// How a step that did not fail ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Decoded {
-    Whole,
-    /// Nothing of it counts.
-    Interrupted,
-}
 
 /// One slot's part of a step.
 pub(super) struct Part {
@@ -37,97 +27,25 @@ const SHALLOW: usize = 1024;
 impl Worker<'_> {
     pub(super) fn plan(&mut self) -> Vec<Part> {
         let wants: Vec<_> = self.slots.iter().map(Slot::want).collect();
-        let hold = wants.iter().any(|w| w.unread() > 0) && self.holds(&wants);
-        self.kind = schedule::kind(&wants, self.kind, hold);
+        self.kind = schedule::kind(&wants, self.kind);
         let shares = match self.kind {
-            StepKind::Streams => {
-                self.part_ways(&wants);
-                schedule::plan_streams(&wants, self.limits.n_batch)
-            }
+            StepKind::Streams => schedule::plan_streams(&wants, self.limits.n_batch),
             StepKind::Prompts => {
                 self.prompt_steps += 1;
-                self.lone_chunk(&wants).unwrap_or_else(|| {
-                    let budget = self.prompt_budget(&wants, hold);
-                    schedule::plan_prompts(&wants, budget, self.limits.n_batch, self.prompt_steps)
-                })
+                let has_streams = wants.contains(&Want::Decode);
+                let budget = self.cost.prefill_tokens(has_streams).min(self.limits.n_batch);
+                schedule::plan_prompts(&wants, budget, self.limits.n_batch, self.prompt_steps)
             }
         };
         let part = |(slot, share)| Part { slot, share, first: 0 };
         shares.into_iter().enumerate().filter(|&(_, share)| share > 0).map(part).collect()
     }
 
-    /// Whether the next step belongs to the only request there is, and can be ended early.
-    fn is_lone(&self) -> bool {
-        let running = self.slots.iter().filter(|s| s.work.is_some()).count();
-        running == 1 && self.queue.is_empty() && self.limits.interruptible && self.lost.is_none()
-    }
-
-    /// The shares of a step that reads the only prompt, where its chunks are not whole tiles.
-    fn lone_chunk(&self, wants: &[Want]) -> Option<Vec<usize>> {
-        if !self.is_lone() {
-            return None;
-        }
-        let share = |want: &Want| match *want {
-            Want::Prompt { read, remaining, most, .. } => {
-                Some(self.pace.lone_chunk(read, remaining, self.limits.n_batch)?.min(most))
-            }
-            _ => Some(0),
-        };
-        wants.iter().map(share).collect()
-    }
-
-    fn prompt_budget(&self, wants: &[Want], hold: bool) -> usize {
-        if self.is_lone() {
-            return self.pace.lone_prompt_budget(self.limits.n_batch);
-        }
-        let decoding = wants.iter().filter(|w| **w == Want::Decode && !hold).count();
-        let waiting = wants.iter().filter(|w| w.unread() > 0).count();
-        let budget = self.pace.prompt_budget(waiting, decoding, self.limits.n_batch);
-        let all: usize = wants.iter().map(Want::unread).sum();
-        // A small rest would have a step, and a pass through the weights, to itself.
-        if waiting > 1 && all <= (budget + budget / 4).min(self.limits.n_batch) {
-            all
-        } else {
-            budget
-        }
-    }
-
-    /// Whether this step leaves out the running streams (see [`schedule::hold`]).
-    fn holds(&self, wants: &[Want]) -> bool {
-        let slots = || self.slots.iter().zip(wants);
-        let at_work = || slots().filter_map(|(slot, want)| Some((slot.work.as_ref()?, want)));
-        let last_token =
-            |(work, want): (&Work, &Want)| work.last_token.filter(|_| *want == Want::Decode);
-        let Some(oldest) = at_work().filter_map(last_token).min() else { return false };
-        let joining = at_work().filter_map(|(work, want)| match *want {
-            // One that is read a little at a time takes more than a step.
-            Want::Prompt { remaining, most, .. } if work.joins && remaining <= most => {
-                Some(self.pace.reading_seconds(remaining))
-            }
-            _ => None,
-        });
-        let unread = wants.iter().map(Want::unread).sum();
-        let step = self.prompt_budget(wants, true).min(unread);
-        schedule::hold(oldest.elapsed(), self.pace.reading_seconds(step), joining)
-    }
-
-    /// The streams go on. Prompts that take longer are no longer waited for, not even when there
-    /// is little left of them.
-    fn part_ways(&mut self, wants: &[Want]) {
-        for (slot, want) in self.slots.iter_mut().zip(wants).filter(|(_, w)| w.unread() > 0) {
-            if let Some(work) = &mut slot.work {
-                work.joins &= self.pace.reading_seconds(want.unread()) <= LONGEST_STEP;
-            }
-        }
-    }
-
     /// Computes the parts of a step; if they fail together, each alone, so that a sequence that
     /// cannot be computed takes no other with it.
     pub(super) fn step(&mut self, parts: &mut [Part]) {
         match self.decode(parts) {
-            Ok(Decoded::Whole) => self.commit(parts),
-            // Whose turn it is among several prompts depends on the steps that counted.
-            Ok(Decoded::Interrupted) => self.prompt_steps -= 1,
+            Ok(()) => self.commit(parts),
             Err(error) if parts.len() == 1 => self.give_up(parts[0].slot, &error),
             Err(error) => {
                 tracing::warn!(%error, sequences = parts.len(), "a step failed; trying each alone");
@@ -140,8 +58,7 @@ impl Worker<'_> {
                     }
                     let alone = std::slice::from_mut(part);
                     match self.decode(alone) {
-                        Ok(Decoded::Whole) => self.commit(alone),
-                        Ok(Decoded::Interrupted) => {}
+                        Ok(()) => self.commit(alone),
                         Err(error) => self.give_up(part.slot, &error),
                     }
                 }
@@ -172,15 +89,14 @@ impl Worker<'_> {
         self.release(slot);
     }
 
-    fn decode(&mut self, parts: &mut [Part]) -> Result<Decoded, DecodeError> {
+    fn decode(&mut self, parts: &mut [Part]) -> Result<(), DecodeError> {
         let slots: Vec<usize> = parts.iter().map(|part| part.slot).collect();
         let fillers = self.fillers(parts);
-        let padding = self.padding(parts);
         self.batch.clear();
         let mut decoding = 0;
         let mut prompt = 0;
         let mut filler = fillers.iter().peekable();
-        for (part, &padding) in parts.iter_mut().zip(&padding) {
+        for part in parts.iter_mut() {
             while let Some(&slot) = filler.next_if(|&&slot| slot < part.slot) {
                 let tokens = &self.slots[slot].tokens;
                 self.fill(slot, tokens.last().copied(), tokens.len())?;
@@ -208,47 +124,21 @@ impl Worker<'_> {
                     return Err(DecodeError::NoKvCacheSlot);
                 }
             }
-            let held = state.tokens.len() + tokens.len();
-            let last = tokens.last().copied();
-            for position in held..held + padding {
-                self.fill(part.slot, last, position)?;
-            }
         }
         let start = Instant::now();
-        let watch = self.watch(parts);
-        let compute = || self.context.decode(&mut self.batch);
-        let (decoded, progress) = interrupt::watched(watch, compute);
+        let decoded = self.context.decode(&mut self.batch);
         for &slot in &fillers {
             self.remove_filling(slot, self.slots[slot].tokens.len());
         }
-        for (part, _) in parts.iter().zip(&padding).filter(|&(_, &padding)| padding > 0) {
-            self.remove_filling(part.slot, self.slots[part.slot].tokens.len() + part.share);
-        }
-        if let (Some(why), true, [part]) = (progress.interruption, decoded.is_err(), &*parts) {
-            tracing::debug!(?why, slot = part.slot, prompt, "a step was ended early");
-            let held = self.slots[part.slot].tokens.len();
-            // llama.cpp removed the last ubatch's tokens; there may have been others before it.
-            if self.rewind(part.slot, held) == held {
-                let took = start.elapsed();
-                if why == Interruption::Arrival {
-                    self.lost.add(part.slot, took);
-                }
-                add(&self.shared.counters.prompt_us, took.as_micros() as usize);
-                return Ok(Decoded::Interrupted);
-            }
-        }
         decoded?;
-        if progress.operations > 0 {
-            self.operations = progress.operations / self.ubatches(prompt);
-        }
         // Without this a GPU's time would be counted to whoever reads the logits first.
         self.context.synchronize();
         let took = start.elapsed();
         tracing::trace!(decoding, prompt, ?slots, ?fillers, ms = took.as_secs_f64() * 1e3, "step");
         if decoding > 0 {
-            self.pace.observe_streams(took);
+            self.cost.observe_decode(took);
         } else {
-            self.pace.observe_prompts(prompt + padding.iter().sum::<usize>(), took);
+            self.cost.observe_prefill(prompt, took);
         }
         let counters = &self.shared.counters;
         add(&counters.decodes, 1);
@@ -258,34 +148,7 @@ impl Worker<'_> {
         add(&counters.prompt_us, prompt_us);
         add(&counters.predicted_us, us - prompt_us);
         add(&counters.prompt_tokens, prompt);
-        if self.kind == StepKind::Prompts {
-            self.lost.make_up(&slots, took);
-        }
-        Ok(Decoded::Whole)
-    }
-
-    /// How many ubatches llama.cpp computes so many tokens in.
-    fn ubatches(&self, tokens: usize) -> u64 {
-        tokens.div_ceil(self.context.n_ubatch().max(1) as usize).max(1) as u64
-    }
-
-    /// What may end a step that reads a single prompt.
-    fn watch(&self, parts: &[Part]) -> Option<Watch> {
-        let [part] = parts else { return None };
-        if !self.limits.interruptible || self.kind != StepKind::Prompts {
-            return None;
-        }
-        let work = self.slots[part.slot].work.as_ref()?;
-        Some(Watch {
-            shared: self.shared.clone(),
-            events: work.events.clone(),
-            deadline: work.request.deadline.into_iter().chain(self.draining).min(),
-            has_room: self.draining.is_none()
-                && self.lost.is_none()
-                && self.slots.iter().any(|s| s.work.is_none()),
-            drains: self.draining.is_some(),
-            operations: self.operations * self.ubatches(part.share),
-        })
+        Ok(())
     }
 
     /// The slots that take part in a step for the streams' sake (see [`schedule::fillers`]).
@@ -302,37 +165,6 @@ impl Worker<'_> {
         let deepest = slots.iter().map(|&slot| held(slot)).max().unwrap_or(0).max(SHALLOW);
         fillers.retain(|&slot| held(slot) <= deepest && held(slot) < self.limits.n_ctx_slot);
         fillers
-    }
-
-    /// Tokens to add behind each part of a step that reads several prompts (see
-    /// [`schedule::padding`]).
-    fn padding(&self, parts: &[Part]) -> Vec<usize> {
-        let none = vec![0; parts.len()];
-        if !self.limits.can_truncate || self.kind != StepKind::Prompts {
-            return none;
-        }
-        // llama.cpp computes together only sequences whose numbers follow one another.
-        let runs = parts.chunk_by(|a, b| a.slot + 1 == b.slot);
-        let padding: Vec<usize> = runs.flat_map(|run| self.padding_of(run)).collect();
-        let tokens = parts.iter().map(|part| part.share).chain(padding.iter().copied());
-        if tokens.sum::<usize>() <= self.limits.n_batch { padding } else { none }
-    }
-
-    /// The same for sequences that are computed together.
-    fn padding_of(&self, parts: &[Part]) -> Vec<usize> {
-        let shares: Vec<usize> = parts.iter().map(|part| part.share).collect();
-        let most = shares.iter().copied().max().unwrap_or(0);
-        let fits = parts.iter().all(|part| {
-            let held = self.slots[part.slot].tokens.len();
-            held <= SHALLOW && held + most <= self.limits.n_ctx_slot
-        });
-        // Fewer tokens of a sequence than a tile are computed by other kernels, which round
-        // differently: padding must not make a tile of them.
-        let alike = shares.iter().all(|&share| (share < TILE) == (most < TILE));
-        let padding = schedule::padding(&shares, self.pace.tokens_per_pass());
-        let tokens: usize = shares.iter().chain(&padding).sum();
-        let one_pass = tokens <= self.context.n_ubatch() as usize;
-        if fits && alike && one_pass { padding } else { vec![0; parts.len()] }
     }
 
     /// Puts a token into the batch whose result nobody reads; any will do.

@@ -9,7 +9,6 @@ use llama_cpp_2::token_type::LlamaTokenAttr;
 
 use super::Token;
 use super::cut::{self, Cutter};
-use super::spelling::Spelling;
 
 /// The vocabulary of a loaded model. Cheap to clone.
 #[derive(Clone)]
@@ -19,8 +18,6 @@ pub struct Vocabulary {
     /// Bytes of each token's piece with special tokens spelt out.
     piece_bytes: Arc<[u16]>,
     cutter: Arc<Cutter>,
-    /// Where it cannot spell every text, what it can spell, and its token for the rest.
-    spelling: Option<Arc<(Spelling, Option<Token>)>>,
 }
 
 impl fmt::Debug for Vocabulary {
@@ -42,8 +39,7 @@ impl Vocabulary {
             })
             .collect();
         let cutter = Arc::new(cutter(&model, n_tokens));
-        let spelling = spelling(&model, n_tokens).map(Arc::new);
-        Self { model, n_tokens, piece_bytes, cutter, spelling }
+        Self { model, n_tokens, piece_bytes, cutter }
     }
 
     pub(super) fn model(&self) -> &LlamaModel {
@@ -96,7 +92,7 @@ impl Vocabulary {
         parse_special: bool,
     ) -> Vec<Token> {
         let vocab = self.model.vocab();
-        if cuts.is_empty() && self.spelling.is_none() {
+        if cuts.is_empty() {
             let tokens = vocab.tokenize(text.as_bytes(), add_special, parse_special);
             return tokens.into_iter().map(|t| t.0).collect();
         }
@@ -106,41 +102,14 @@ impl Vocabulary {
         }
         let mut begin = 0;
         for end in cuts.iter().copied().chain([text.len()]) {
-            self.tokenize_part(&text[begin..end], parse_special, &mut tokens);
+            let part = vocab.tokenize(&text.as_bytes()[begin..end], false, parse_special);
+            tokens.extend(part.into_iter().map(|t| t.0));
             begin = end;
         }
         if add_special && vocab.should_add_eos() {
             tokens.push(vocab.eos().0);
         }
         tokens
-    }
-
-    /// Adds the tokens of a text without those at its start and end.
-    fn tokenize_part(&self, text: &str, parse_special: bool, tokens: &mut Vec<Token>) {
-        let add = |text: &str, tokens: &mut Vec<Token>| {
-            let all = self.model.vocab().tokenize(text.as_bytes(), false, parse_special);
-            tokens.extend(all.into_iter().map(|t| t.0));
-        };
-        let Some(spelling) = &self.spelling else { return add(text, tokens) };
-        let (spelling, unknown) = &**spelling;
-        let specials: Vec<_> = self.cutter.specials(text, parse_special).collect();
-        let is_special = |at: usize| {
-            let next = specials.partition_point(|range| range.end <= at);
-            specials.get(next).is_some_and(|range| range.contains(&at))
-        };
-        let mut begin = 0;
-        for (at, c) in text.char_indices().filter(|&(at, c)| !spelling.has(c) && !is_special(at)) {
-            add(&text[begin..at], tokens);
-            tokens.extend(unknown);
-            begin = at + c.len_utf8();
-        }
-        add(&text[begin..], tokens);
-    }
-
-    /// Whether `text` has no character that the vocabulary cannot spell. Such text must not reach
-    /// llama.cpp by another way than `tokenize`.
-    pub fn can_spell(&self, text: &str) -> bool {
-        self.spelling.as_ref().is_none_or(|spelling| text.chars().all(|c| spelling.0.has(c)))
     }
 
     /// The bytes of one token, which need not be whole characters. Ids outside the vocabulary
@@ -155,11 +124,6 @@ impl Vocabulary {
     /// The bytes of several tokens, special ones spelt out.
     pub fn detokenize(&self, tokens: &[Token]) -> Vec<u8> {
         tokens.iter().flat_map(|&t| self.piece(t, true)).collect()
-    }
-
-    /// Whether the token ends a generation.
-    pub fn is_end_of_generation(&self, token: Token) -> bool {
-        self.contains(token) && self.model.vocab().is_eog(LlamaToken(token))
     }
 
     /// Whether llama.cpp would put a BOS token first (`add_special`).
@@ -189,18 +153,6 @@ impl Vocabulary {
             })
             .collect()
     }
-}
-
-fn spelling(model: &LlamaModel, n_tokens: i32) -> Option<(Spelling, Option<Token>)> {
-    let vocab = model.vocab();
-    // llama-cpp-2's own type of a vocabulary panics at RWKV's.
-    if !model.meta_val_str("tokenizer.ggml.model").is_ok_and(|name| name == "llama") {
-        return None;
-    }
-    let tokens = || (0..n_tokens).map(LlamaToken);
-    let texts = tokens().filter_map(|token| vocab.text(token)?.to_str().ok());
-    let unknown = tokens().find(|token| vocab.attr(*token).contains(LlamaTokenAttr::Unknown));
-    Some((Spelling::new(texts)?, unknown.map(|token| token.0)))
 }
 
 fn cutter(model: &LlamaModel, n_tokens: i32) -> Cutter {

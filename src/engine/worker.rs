@@ -11,10 +11,8 @@ use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 
 use super::handle::{Command, Job, Shared};
-use super::interrupt::Lost;
-use super::pace::Pace;
 use super::sampler::Candidates;
-use super::schedule::{StepKind, Want};
+use super::schedule::{StepCost, StepKind, Want};
 use super::slot::{Phase, Slot, Work};
 use super::{FinishReason, GenerationError, GenerationRequest, SlotSnapshot, Token};
 
@@ -30,7 +28,7 @@ pub(super) struct Worker<'m> {
     pub(super) limits: Limits,
     pub(super) slots: Vec<Slot>,
     pub(super) queue: VecDeque<Job>,
-    pub(super) pace: Pace,
+    pub(super) cost: StepCost,
     pub(super) batch: LlamaBatch<'static>,
     pub(super) candidates: Candidates,
     pub(super) end_tokens: Vec<Token>,
@@ -39,9 +37,6 @@ pub(super) struct Worker<'m> {
     pub(super) kind: StepKind,
     pub(super) prompt_steps: u64,
     pub(super) draining: Option<Instant>,
-    pub(super) lost: Lost,
-    /// Operations that llama.cpp computes for a ubatch of prompts; 0 before any was.
-    pub(super) operations: u64,
 }
 
 /// Sizes that do not change while the engine runs.
@@ -51,8 +46,6 @@ pub(super) struct Limits {
     pub(super) n_ctx_slot: usize,
     /// A sequence's memory can lose its end without losing all (not so with recurrent layers).
     pub(super) can_truncate: bool,
-    /// A step can be ended early.
-    pub(super) interruptible: bool,
 }
 
 enum Drained {
@@ -120,7 +113,6 @@ impl Worker<'_> {
     }
 
     fn take(&mut self, command: Command) {
-        self.shared.pending.fetch_sub(1, Ordering::Relaxed);
         match command {
             Command::Submit(jobs) => {
                 for job in jobs {
@@ -227,7 +219,6 @@ impl Worker<'_> {
 
     /// Frees a slot; its sequence stays for the next turn of the conversation.
     pub(super) fn release(&mut self, slot: usize) {
-        self.lost.forget(slot);
         let state = &mut self.slots[slot];
         if let Some(work) = state.work.take() {
             update(&mut self.shared.slots()[slot], &work, state.tokens.len());

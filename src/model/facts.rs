@@ -64,17 +64,6 @@ impl GgufFacts {
         self.layers.iter().filter(|layer| layer.recurrent).count()
     }
 
-    /// What a CPU needs to score a token against one cell of the KV cache and add that cell's
-    /// values, without flash attention, of what it needs for all products with weights; 0.00048
-    /// for Qwen3-0.6B. A mixture of experts needs less for its weights than is assumed.
-    pub fn cell_work(&self) -> f64 {
-        /// Products with cached values, which are f16, take twice as long as those with Q8_0.
-        const SLOWER: f64 = 2.0;
-        let cached = self.layers.iter().filter(|layer| layer.kv_heads > 0);
-        let values: u64 = cached.map(|l| u64::from(l.key_length) + u64::from(l.value_length)).sum();
-        SLOWER * values as f64 * f64::from(self.n_head) / self.n_params.max(1) as f64
-    }
-
     /// Whether a sequence cannot be cut at any token, as a recurrent state cannot be rewound.
     pub fn is_hybrid_or_recurrent(&self) -> bool {
         self.recurrent_layers() > 0

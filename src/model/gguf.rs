@@ -140,6 +140,15 @@ pub struct TensorInfo {
     pub bytes: u64,
 }
 
+/// What is known of the texts of a vocabulary's tokens, which are not kept.
+#[derive(Debug, Clone, Default)]
+pub struct TokenTexts {
+    /// One that is there twice; llama.cpp aborts on it.
+    pub duplicate: Option<String>,
+    /// How many are names of bytes, such as `<0x0A>`.
+    pub bytes: usize,
+}
+
 /// The header of one GGUF file.
 #[derive(Debug, Clone)]
 pub struct Gguf {
@@ -153,8 +162,8 @@ pub struct Gguf {
     pub data_start: u64,
     /// Length of the file in bytes.
     pub file_bytes: u64,
-    /// A token that is in the vocabulary twice; llama.cpp aborts on one.
-    pub duplicate_token: Option<String>,
+    /// What is known of the texts of the vocabulary's tokens.
+    pub token_texts: TokenTexts,
 }
 
 impl Gguf {
@@ -183,7 +192,7 @@ impl Gguf {
             tensors: Vec::new(),
             data_start: 0,
             file_bytes,
-            duplicate_token: None,
+            token_texts: TokenTexts::default(),
         };
         for _ in 0..n_keys {
             gguf.read_entry(&mut reader)?;
@@ -202,7 +211,7 @@ impl Gguf {
         let kind = reader.value_type(&key)?;
         let value = match kind {
             ValueType::Array => {
-                let array = reader.array(&key, &mut self.duplicate_token)?;
+                let array = reader.array(&key, &mut self.token_texts)?;
                 MetaValue::Array(array)
             }
             ValueType::Text if key == SKIPPED_TEXT => {

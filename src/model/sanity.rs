@@ -25,9 +25,17 @@ pub(super) fn check(gguf: &Gguf, facts: &GgufFacts) -> Result<(), GgufError> {
 }
 
 fn check_vocabulary(keys: &Keys<'_>, n_vocab: u32) -> Result<(), GgufError> {
-    if let Some(token) = &keys.gguf.duplicate_token {
+    let texts = &keys.gguf.token_texts;
+    if let Some(token) = &texts.duplicate {
         return Err(GgufError(format!(
             "the vocabulary has the token {token:?} twice: the file is damaged"
+        )));
+    }
+    // llama.cpp throws, past all C, at a character that such a vocabulary cannot spell.
+    if keys.text("tokenizer.ggml.model")? == Some("llama") && texts.bytes < 256 {
+        return Err(GgufError(format!(
+            "its SentencePiece vocabulary has tokens for {} of 256 bytes, so there is text that it cannot spell: use a model with byte fallback",
+            texts.bytes
         )));
     }
     let lists: [(&str, &[ValueType]); 2] = [

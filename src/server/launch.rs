@@ -57,7 +57,6 @@ pub(super) fn plan(
         batch: context.batch,
         ubatch: shape.ubatch,
         flash_attn: shape.flash_attn,
-        cell_work: source.facts.cell_work(),
         cache_type_k: shape.cache_type_k,
         cache_type_v: shape.cache_type_v,
         threads,

@@ -1,7 +1,7 @@
 //! What models of other kinds than the built-in one need: SentencePiece vocabularies, BOS tokens,
 //! learned positions.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::tiny::Tiny;
 
@@ -9,7 +9,7 @@ const TEMPLATE: &str =
     "{{ bos_token }}{% for m in messages %}[INST] {{ m.content }} [/INST]{% endfor %}";
 
 fn llama_chat() -> Tiny {
-    Tiny::llama(true).text("tokenizer.chat_template", TEMPLATE)
+    Tiny::llama().text("tokenizer.chat_template", TEMPLATE)
 }
 
 #[test]
@@ -37,8 +37,8 @@ fn tokens_that_the_model_suppresses_are_never_generated() {
         assert_eq!(reply.status, 200, "{}", reply.json);
         serde_json::from_value(reply.json["choices"][0]["tokens"].clone()).unwrap()
     };
-    let free = generated(&Tiny::llama(true).serve(&[]));
-    let suppressed = Tiny::llama(true).i32s("tokenizer.ggml.suppress_tokens", &free);
+    let free = generated(&Tiny::llama().serve(&[]));
+    let suppressed = Tiny::llama().i32s("tokenizer.ggml.suppress_tokens", &free);
     let others = generated(&suppressed.serve(&[]));
     assert!(others.iter().all(|token| !free.contains(token)), "{others:?} of {free:?}");
 }
@@ -63,31 +63,8 @@ fn a_context_longer_than_the_learned_positions_is_cut_to_them() {
 }
 
 #[test]
-fn a_character_that_a_vocabulary_lacks_is_its_unknown_token() {
-    let tiny = Tiny::llama(false);
-    let server = tiny.serve(&[]);
-    let tokenize = |text: &str| {
-        let reply = server.post("/tokenize", json!({"content": text, "with_pieces": true}));
-        assert_eq!(reply.status, 200, "{}", reply.json);
-        reply.json["tokens"].as_array().unwrap().clone()
-    };
-    let ids = |text: &str| tokenize(text).iter().map(|t| t["id"].clone()).collect::<Vec<Value>>();
-    assert!(!ids("Hello").contains(&json!(0)));
-    assert_eq!(ids("é"), [0]);
-    assert_eq!(ids("Hello\n漢字!").iter().filter(|id| **id == 0).count(), 3);
-    let reply = server.post("/v1/completions", json!({"prompt": "Hello 😀", "max_tokens": 2}));
-    assert_eq!(reply.status, 200, "{}", reply.json);
-    let bias = json!({"prompt": "Hello", "max_tokens": 1, "logit_bias": [["é", 1]]});
-    assert_eq!(server.post("/v1/completions", bias).status, 200);
-    let dry = json!({
-        "prompt": "Hello", "max_tokens": 1, "dry_multiplier": 1, "dry_sequence_breakers": ["l\n"],
-    });
-    assert_eq!(server.post("/v1/completions", dry).status, 200);
-}
-
-#[test]
 fn text_offsets_of_an_echoed_prompt_count_its_own_characters() {
-    let server = Tiny::llama(true).serve(&[]);
+    let server = Tiny::llama().serve(&[]);
     let body = json!({"prompt": "Hello a b", "max_tokens": 0, "echo": true, "logprobs": 1});
     let reply = server.post("/v1/completions", body);
     assert_eq!(reply.status, 200, "{}", reply.json);

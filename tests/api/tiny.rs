@@ -28,13 +28,11 @@ pub struct Tiny {
 
 impl Tiny {
     /// Llama with one layer and a SentencePiece vocabulary, which puts `<s>` and a space in front
-    /// of a text. Without `bytes` it knows letters, digits and punctuation and nothing else.
-    pub fn llama(bytes: bool) -> Self {
+    /// of a text.
+    pub fn llama() -> Self {
         let mut tokens =
             vec![("<unk>".to_owned(), UNKNOWN), ("<s>".into(), CONTROL), ("</s>".into(), CONTROL)];
-        if bytes {
-            tokens.extend((0..=255).map(|byte| (format!("<0x{byte:02X}>"), BYTE)));
-        }
+        tokens.extend((0..=255).map(|byte| (format!("<0x{byte:02X}>"), BYTE)));
         tokens.extend(["\u{2581}H", "el", "lo", "ello"].map(|text| (text.to_owned(), NORMAL)));
         tokens.extend(('!'..='~').chain(['\u{2581}']).map(|c| (c.to_string(), NORMAL)));
         let scores: Vec<u8> =

@@ -131,9 +131,9 @@ pub struct LimitSettings {
     #[schemars(range(min = 1, max = 86_400))]
     pub stream_stall_timeout: u64,
     /// Seconds that one step of the engine may take before the heartbeat to systemd's watchdog
-    /// stops, so that a hung GPU ends in a restart. A step is planned to take a second, on a CPU
-    /// up to ten; a minute is beyond any that still computes. Only with a `WatchdogSec=`, at
-    /// least twice this.
+    /// stops, so that a hung GPU ends in a restart. A step is planned to take two seconds at most;
+    /// a minute is beyond any that still computes. Only with a `WatchdogSec=`, at least twice
+    /// this.
     #[schemars(range(min = 1, max = 86_400))]
     pub stall_timeout: u64,
     /// Seconds that running requests get to finish after SIGTERM. Below systemd's stop timeout of

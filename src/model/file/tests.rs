@@ -144,6 +144,7 @@ fn what_llama_cpp_would_abort_on_is_refused() {
         (model().i32s(tokens, &[1, 2]), "list of str"),
         (model().texts(tokens, &["a", "b", "a", "c"]), "\"a\" twice"),
         (model().texts(tokens, &[]), "empty"),
+        (model().text("tokenizer.ggml.model", "llama"), "0 of 256 bytes"),
         (model().i32s("tokenizer.ggml.token_type", &[1]), "1 values for 4 tokens"),
         (model().text("tokenizer.ggml.scores", "x"), "type str"),
         (model().without("tokenizer.ggml.merges"), "no merges"),

@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{BufReader, Read, Seek};
 
 use super::{
-    ArrayFacts, GgufError, MetaValue, TOKENS, TRUNCATED_HEADER, TensorInfo, TensorType, ValueType,
-    too_large,
+    ArrayFacts, GgufError, MetaValue, TOKENS, TRUNCATED_HEADER, TensorInfo, TensorType, TokenTexts,
+    ValueType, too_large,
 };
 
 /// All strings and arrays that are kept, in bytes.
@@ -154,7 +154,7 @@ impl<R: Read + Seek> Reader<R> {
     pub(super) fn array(
         &mut self,
         key: &str,
-        duplicate: &mut Option<String>,
+        texts: &mut TokenTexts,
     ) -> Result<ArrayFacts, GgufError> {
         let kind = self.value_type(key)?;
         let len = self.u64()?;
@@ -170,7 +170,7 @@ impl<R: Read + Seek> Reader<R> {
         }
         let mut integers = None;
         match kind {
-            ValueType::Text if key == TOKENS => self.tokens(len, duplicate)?,
+            ValueType::Text if key == TOKENS => self.tokens(len, texts)?,
             ValueType::Text => {
                 for _ in 0..len {
                     let length = self.u64()?;
@@ -201,9 +201,9 @@ impl<R: Read + Seek> Reader<R> {
         Ok(ArrayFacts { kind, len, integers })
     }
 
-    /// Walks the vocabulary and looks for a token that is there twice. Two independent hashes
+    /// Walks the vocabulary. To find a token that is there twice, two independent hashes
     /// of 64 bits stand for the text, so that 150,000 tokens need no copies.
-    fn tokens(&mut self, len: u64, duplicate: &mut Option<String>) -> Result<(), GgufError> {
+    fn tokens(&mut self, len: u64, texts: &mut TokenTexts) -> Result<(), GgufError> {
         if len > MAX_TOKENS {
             return Err(GgufError(format!(
                 "the vocabulary claims {len} tokens: the file is damaged, download it again"
@@ -219,10 +219,11 @@ impl<R: Read + Seek> Reader<R> {
                 )));
             }
             let token = self.raw(length)?;
+            texts.bytes += usize::from(names_byte(&token));
             let hash = hashers.each_ref().map(|hasher| hasher.hash_one(&token));
             // llama.cpp gives empty tokens names of their own.
-            if !token.is_empty() && !seen.insert(hash) && duplicate.is_none() {
-                *duplicate = Some(String::from_utf8_lossy(&token).into_owned());
+            if !token.is_empty() && !seen.insert(hash) && texts.duplicate.is_none() {
+                texts.duplicate = Some(String::from_utf8_lossy(&token).into_owned());
             }
         }
         Ok(())
@@ -297,4 +298,10 @@ fn foreign(head: &[u8]) -> String {
     } else {
         format!("it is not a GGUF file (it does not begin with `GGUF`); {get}")
     }
+}
+
+/// Whether a token's text is the name of a byte; llama.cpp looks for capital digits.
+fn names_byte(text: &[u8]) -> bool {
+    let is_digit = |c: &u8| c.is_ascii_digit() || (b'A'..=b'F').contains(c);
+    matches!(text, [b'<', b'0', b'x', a, b, b'>'] if is_digit(a) && is_digit(b))
 }
