@@ -4,13 +4,12 @@ use serde::Serialize;
 
 use super::generate::{Choice, Reply, Running, Shape, ids, total_timings, usage};
 use super::logprobs::{self, TextColumns};
-use super::wire::{
-    ChatDelta, Delta, FINGERPRINT, Progress, TextChoice, TextLogprobs, Timings, Usage,
-    finish_reason,
-};
+use super::numbers::finish_reason;
 use crate::engine::{
     GenerationError, GenerationEvent, OutputToken, Summary, Token, TokenLogprobs, Vocabulary,
 };
+use crate::protocol::llama_server::{Progress, Timings};
+use crate::protocol::openai::{ChatDelta, Delta, FINGERPRINT, TextChoice, TextLogprobs, Usage};
 
 /// Writes the chunks of one answer.
 pub(super) struct Chunks {

@@ -5,8 +5,8 @@ use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, header};
 
 use super::blocking::off_the_reactor;
-use super::wire::{BodyError, FromJson};
 use super::{ApiError, structure};
+use crate::protocol::{BodyError, FromJson};
 
 /// The request body, read as JSON; `upload` has bounded it.
 ///

@@ -13,16 +13,16 @@ use super::access::Record;
 use super::blocking::{off_the_reactor, one_at_a_time};
 use super::logprobs::{self, TextColumns};
 use super::meter::Meter;
+use super::numbers::finish_reason;
 use super::prompt::{self, Tokenised};
-use super::wire::{
-    Answer, AnswerMessage, ChatChoice, FINGERPRINT, Options, TextChoice, Timings, Usage,
-    finish_reason,
-};
 use super::{ApiError, AppState, Model, sse};
 use crate::engine::{
     self, DrySampler, FinishReason, GenerationError, GenerationEvent, GenerationStream,
     OutputToken, SamplingParams, SubmitError, Summary, Token, TokenLogprobs, Vocabulary,
 };
+use crate::protocol::Options;
+use crate::protocol::llama_server::Timings;
+use crate::protocol::openai::{Answer, AnswerMessage, ChatChoice, FINGERPRINT, TextChoice, Usage};
 
 /// Which API an answer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,9 +119,9 @@ where
     let work = async {
         let model = state.model().await?;
         // The text is tokenised from wherever a token may end within it.
-        let breakers = &mut options.sampling.dry_sequence_breakers;
+        let breakers = &mut options.sampling.values.dry_sequence_breakers;
         breakers.retain(|text| model.engine.vocabulary().can_spell(text));
-        let dry = dry_sampler(&model, &options.sampling).await?;
+        let dry = dry_sampler(&model, &prompt::sampling_params(&options.sampling)).await?;
         off_the_reactor(record.body_bytes(), move || {
             let prompts = tokenise(&model)?;
             let dry = dry.as_ref();

@@ -11,8 +11,8 @@ use super::blocking::off_the_reactor;
 use super::extract::JsonBody;
 use super::generate::{Reply, Shape, respond, start};
 use super::prompt::{chat_prompt, render, text_prompt};
-use super::wire::{ChatBody, CompletionBody};
 use super::{ApiError, AppState};
+use crate::protocol::openai::{ChatBody, CompletionBody};
 
 /// The routes, without `server.api_prefix`. `/completions` is llama-server's native form and
 /// not among them.

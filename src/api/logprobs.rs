@@ -1,7 +1,9 @@
 //! Log probabilities of tokens, in the chat API's shape and in the legacy one.
 
-use super::wire::{Alternatives, ChatLogprobs, ChatTokenLogprob, TextLogprobs, TokenLogprob};
 use crate::engine::{OutputToken, Token, TokenLogprobs, Vocabulary};
+use crate::protocol::openai::{
+    Alternatives, ChatLogprobs, ChatTokenLogprob, TextLogprobs, TokenLogprob,
+};
 
 /// OpenAI's number for "practically impossible"; JSON has no infinity.
 const LEAST: f32 = -9999.0;

@@ -19,6 +19,7 @@ mod logprobs;
 mod meter;
 mod metrics;
 mod models;
+mod numbers;
 mod prompt;
 mod props;
 mod router;
@@ -29,7 +30,6 @@ mod state;
 mod structure;
 mod tokens;
 mod upload;
-pub mod wire;
 
 pub use accept::raise_descriptor_limit;
 pub use access::RequestId;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::wire::{Bias, BiasTarget, Conversation, Options, Prompt, PromptPiece};
 use super::{ApiError, Model};
-use crate::chat::{RenderRequest, Rendered};
-use crate::engine::{GenerationRequest, Token, Vocabulary};
+use crate::chat::{Conversation, Rendered};
+use crate::engine::{GenerationRequest, SamplingParams, Token, Vocabulary};
+use crate::protocol::openai::{Prompt, PromptPiece};
+use crate::protocol::{Bias, BiasTarget, Options, Sampling};
 
 /// A prompt that fits into a slot.
 #[derive(Debug)]
@@ -28,14 +29,7 @@ pub(super) fn render(model: &Model, conversation: &Conversation) -> Result<Rende
         param: Some("messages".to_owned()),
         code: "no_chat_template",
     })?;
-    let request = RenderRequest {
-        messages: &conversation.messages,
-        tools: &conversation.tools,
-        add_generation_prompt: conversation.add_generation_prompt,
-        continue_final_message: conversation.continue_final_message,
-        kwargs: conversation.kwargs.clone(),
-    };
-    let mut rendered = template.render(&request).map_err(|error| ApiError::InvalidRequest {
+    let mut rendered = template.render(conversation).map_err(|error| ApiError::InvalidRequest {
         message: error.to_string(),
         param: Some("messages".to_owned()),
         code: "template_error",
@@ -200,6 +194,15 @@ fn biases(vocabulary: &Vocabulary, all: &[Bias]) -> Result<Arc<[(Token, f32)]>, 
     Ok(by_token.into())
 }
 
+/// What the engine samples with; `logit_bias` is left empty.
+pub(super) fn sampling_params(sampling: &Sampling) -> SamplingParams {
+    SamplingParams {
+        min_keep: sampling.min_keep,
+        ignore_eos: sampling.ignore_eos,
+        ..SamplingParams::from(&sampling.values)
+    }
+}
+
 /// `n` sequences for each prompt, those of the first prompt first; without deadline and DRY sampler.
 pub(super) fn sequences(
     model: &Model,
@@ -210,7 +213,7 @@ pub(super) fn sequences(
     prompts: &[Tokenised],
 ) -> Result<Vec<GenerationRequest>, ApiError> {
     let vocabulary = model.engine.vocabulary();
-    let mut common = options.sampling.clone();
+    let mut common = sampling_params(&options.sampling);
     common.logit_bias = biases(vocabulary, &options.logit_bias)?;
     let slots = model.engine.facts().n_slots.max(1);
     let sequence = |prompt: &Tokenised, k: u32| {

@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 use super::access::Record;
 use super::blocking::off_the_reactor;
 use super::extract::JsonBody;
-use super::wire::tokens::{DetokenizeRequest, TextOrToken, TokenizeContent, TokenizeRequest};
 use super::{ApiError, AppState};
 use crate::engine::{Token, Vocabulary};
+use crate::protocol::llama_server::{
+    DetokenizeRequest, TextOrToken, TokenizeContent, TokenizeRequest,
+};
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/tokenize", post(tokenize)).route("/detokenize", post(detokenize))

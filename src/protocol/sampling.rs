@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use super::body::{BodyError, Integer};
 use crate::config::{SamplerKind, SamplingSettings};
-use crate::engine::SamplingParams;
 
 /// The fields as sent; absent ones take the settings' values.
 #[derive(Debug, Default, Deserialize)]
@@ -39,13 +38,30 @@ pub(super) struct SamplingFields {
     ignore_eos: Option<bool>,
 }
 
+/// How tokens are chosen, without `logit_bias`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// The settings' values with the request's over them. `n_predict` is the settings' own.
+    pub values: SamplingSettings,
+    /// Samplers never leave fewer candidates than this.
+    pub min_keep: u32,
+    /// End-of-generation tokens are never chosen.
+    pub ignore_eos: bool,
+}
+
+impl From<&SamplingSettings> for Sampling {
+    fn from(settings: &SamplingSettings) -> Self {
+        Self { values: settings.clone(), min_keep: 0, ignore_eos: false }
+    }
+}
+
 /// More sequence breakers than this cost time at every token.
 const MAX_BREAKERS: usize = 32;
 
 impl SamplingFields {
-    /// The settings' values with the request's over them; `logit_bias` is left empty.
-    pub(super) fn over(self, defaults: &SamplingSettings) -> Result<SamplingParams, BodyError> {
-        let mut p = SamplingParams::from(defaults);
+    /// The settings' values with the request's over them.
+    pub(super) fn over(self, defaults: &SamplingSettings) -> Result<Sampling, BodyError> {
+        let mut p = defaults.clone();
         number(&mut p.temperature, self.temperature, "temperature", 0.0, 100.0)?;
         number(&mut p.top_p, self.top_p, "top_p", 0.0, 1.0)?;
         number(&mut p.min_p, self.min_p, "min_p", 0.0, 1.0)?;
@@ -80,7 +96,8 @@ impl SamplingFields {
             most,
         )?;
         integer(&mut p.mirostat, self.mirostat, "mirostat", 0, 2)?;
-        integer(&mut p.min_keep, self.min_keep, "min_keep", 0, most)?;
+        let mut min_keep = 0;
+        integer(&mut min_keep, self.min_keep, "min_keep", 0, most)?;
 
         if let Some(breakers) = self.dry_sequence_breakers {
             if breakers.len() > MAX_BREAKERS || breakers.iter().any(|b| b.len() > 1024) {
@@ -102,10 +119,9 @@ impl SamplingFields {
             Some(named) => p.samplers = samplers(&named)?,
         }
         if let Some(seed) = self.seed {
-            p.seed = fold_seed(seed);
+            p.seed = fold_seed(seed).map_or(-1, i64::from);
         }
-        p.ignore_eos = self.ignore_eos.unwrap_or(false);
-        Ok(p)
+        Ok(Sampling { values: p, min_keep, ignore_eos: self.ignore_eos.unwrap_or(false) })
     }
 }
 
@@ -259,13 +275,13 @@ mod tests {
     use super::super::body::parse;
     use super::*;
 
-    fn read(json: &str) -> Result<SamplingParams, BodyError> {
+    fn read(json: &str) -> Result<Sampling, BodyError> {
         parse::<SamplingFields>(json)?.over(&SamplingSettings::default())
     }
 
     #[test]
     fn absent_and_null_fields_take_the_settings_values() {
-        let defaults = SamplingParams::from(&SamplingSettings::default());
+        let defaults = Sampling::from(&SamplingSettings::default());
         assert_eq!(read("{}").unwrap(), defaults);
         assert_eq!(
             read(r#"{"temperature":null,"seed":null,"samplers":null,"top_k":null}"#).unwrap(),
@@ -275,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_limit_larger_than_any_is_none() {
-        let p = read(r#"{"top_k":99999999999,"repeat_last_n":1e30}"#).unwrap();
+        let p = read(r#"{"top_k":99999999999,"repeat_last_n":1e30}"#).unwrap().values;
         assert_eq!((i64::from(p.top_k), i64::from(p.repeat_last_n)), (2147483647, 2147483647));
     }
 
@@ -313,7 +329,8 @@ mod tests {
             r#"{"temperature":100,"top_p":0,"top_k":-1,"frequency_penalty":-2,"dry_base":0,
                 "adaptive_target":-1,"mirostat":2,"repeat_last_n":-1}"#,
         )
-        .unwrap();
+        .unwrap()
+        .values;
         assert_eq!((p.temperature, p.top_p, p.top_k), (100.0, 0.0, 0));
         assert_eq!((p.dry_base, p.mirostat, p.repeat_last_n), (1.75, 2, -1));
     }
@@ -321,7 +338,7 @@ mod tests {
     #[test]
     fn samplers_are_named_or_spelt_in_letters() {
         use SamplerKind::*;
-        let chain = |json: &str| read(json).unwrap().samplers;
+        let chain = |json: &str| read(json).unwrap().values.samplers;
         assert_eq!(chain(r#"{"samplers":["temperature","top_k"]}"#), [Temperature, TopK]);
         assert_eq!(chain(r#"{"samplers":"top_k;temperature"}"#), [TopK, Temperature]);
         assert_eq!(
@@ -333,7 +350,10 @@ mod tests {
 
     #[test]
     fn seeds_of_any_size_are_folded_and_minus_one_is_random() {
-        let seed = |json: &str| read(&format!(r#"{{"seed":{json}}}"#)).unwrap().seed;
+        let seed = |json: &str| {
+            let seed = read(&format!(r#"{{"seed":{json}}}"#)).unwrap().values.seed;
+            u32::try_from(seed).ok()
+        };
         assert_eq!(seed("0"), Some(0));
         assert_eq!(seed("4294967294"), Some(4_294_967_294));
         assert_eq!(seed("-1"), None);

@@ -1,22 +1,16 @@
-//! The fields that all generating endpoints share, beside sampling.
+//! The fields that chat and completions share, beside sampling.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::bias::{Bias, BiasField};
-use super::body::{BodyError, Integer, parse};
-use super::sampling::{SamplingFields, count, integer};
-use super::stop::StopField;
 use crate::config::Settings;
-use crate::engine::SamplingParams;
-
-/// Most choices of one prompt.
-pub const MAX_CHOICES: u32 = 128;
-
-/// Most alternatives per token. OpenAI stops at 20; evaluations ask llama-server for more.
-pub const MAX_ALTERNATIVES: u32 = 1000;
+use crate::protocol::body::{BodyError, Integer, parse};
+use crate::protocol::logit_bias::BiasField;
+use crate::protocol::sampling::{SamplingFields, count, integer};
+use crate::protocol::stop::StopField;
+use crate::protocol::{MAX_ALTERNATIVES, MAX_CHOICES, Options, Sampling};
 
 /// The fields as sent.
 #[derive(Debug, Default, Deserialize)]
@@ -63,43 +57,6 @@ struct ResponseFormat {
     kind: String,
 }
 
-/// The shared fields, checked as far as that needs no model.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// The model asked for.
-    pub model: Option<String>,
-    /// Answer with server-sent events.
-    pub stream: bool,
-    /// End the stream with a chunk that has `usage`.
-    pub include_usage: bool,
-    /// Choices per prompt.
-    pub n: u32,
-    /// Most tokens per choice; `None`: until the context is full.
-    pub max_tokens: Option<u32>,
-    /// How tokens are chosen, without `logit_bias`.
-    pub sampling: SamplingParams,
-    /// Biases; texts among them become tokens once the model is there.
-    pub logit_bias: Vec<Bias>,
-    /// Strings that end a generation.
-    pub stop: Vec<String>,
-    /// Reuse what a slot holds of the prompt.
-    pub cache_prompt: bool,
-    /// A slot's number, which may be beyond the last.
-    pub id_slot: Option<u32>,
-    /// Report how far the prompt has been read.
-    pub progress: bool,
-    /// Report token ids.
-    pub return_tokens: bool,
-    /// Report timings in every chunk.
-    pub timings_per_token: bool,
-    /// Most milliseconds of generation.
-    pub max_predict_ms: Option<u64>,
-    /// Silence on a stream after which a comment is sent.
-    pub ping_interval: Option<Duration>,
-    /// llama-server's way to ask for log probabilities.
-    pub n_probs: Option<u32>,
-}
-
 /// The shared fields as sent, with the right types.
 #[derive(Debug)]
 pub(super) struct RawOptions {
@@ -121,7 +78,7 @@ impl RawOptions {
 }
 
 impl OptionFields {
-    fn check(self, sampling: SamplingParams, settings: &Settings) -> Result<Options, BodyError> {
+    fn check(self, sampling: Sampling, settings: &Settings) -> Result<Options, BodyError> {
         self.refuse_what_is_missing_here()?;
         let most = i128::from(i32::MAX);
 

@@ -2,13 +2,13 @@
 
 use serde::Deserialize;
 
-use super::body::{BodyError, FromJson, object_text, parse};
-use crate::engine::Token;
+use crate::protocol::Token;
+use crate::protocol::body::{BodyError, FromJson, object_text, parse};
 
 /// Body of `/tokenize`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct TokenizeRequest {
-    /// What is tokenised.
+    /// What is tokenized.
     pub content: TokenizeContent,
     /// Add the tokens that the model wants at the start or end of a text.
     #[serde(default, deserialize_with = "or_default")]
@@ -48,7 +48,7 @@ pub struct DetokenizeRequest {
     pub tokens: Vec<Token>,
 }
 
-/// Most bytes of text in one request: a core tokenises a megabyte in about a second.
+/// Most bytes of text in one request: a core tokenizes a megabyte in about a second.
 const MAX_TEXT: usize = 8 << 20;
 
 /// Most tokens in one request; a token may be the text of a hundred spaces.

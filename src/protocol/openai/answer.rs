@@ -3,7 +3,8 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::engine::{self, FinishReason};
+use crate::protocol::Token;
+use crate::protocol::llama_server::Timings;
 
 /// A whole answer; `C` is `ChatChoice` or `TextChoice`.
 #[derive(Debug, Serialize)]
@@ -31,7 +32,7 @@ pub struct ChatChoice {
     pub logprobs: Option<ChatLogprobs>,
     pub finish_reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokens: Option<Vec<engine::Token>>,
+    pub tokens: Option<Vec<Token>>,
 }
 
 /// The message of a whole chat answer.
@@ -52,7 +53,7 @@ pub struct ChatDelta<'a> {
     pub logprobs: Option<ChatLogprobs>,
     pub finish_reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokens: Option<Vec<engine::Token>>,
+    pub tokens: Option<Vec<Token>>,
 }
 
 /// What a chat chunk adds to the message.
@@ -74,7 +75,7 @@ pub struct TextChoice<'a> {
     pub logprobs: Option<TextLogprobs>,
     pub finish_reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokens: Option<Vec<engine::Token>>,
+    pub tokens: Option<Vec<Token>>,
 }
 
 /// Log probabilities in the chat API's shape.
@@ -97,7 +98,7 @@ pub struct ChatTokenLogprob {
 #[derive(Debug, Serialize)]
 #[allow(missing_docs)]
 pub struct TokenLogprob {
-    pub id: engine::Token,
+    pub id: Token,
     pub token: String,
     pub bytes: Vec<u8>,
     pub logprob: f32,
@@ -159,99 +160,10 @@ impl Usage {
     }
 }
 
-/// llama-server's `timings`: counts, milliseconds, tokens per second.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[allow(missing_docs)]
-pub struct Timings {
-    pub cache_n: u32,
-    pub prompt_n: u32,
-    pub prompt_ms: f64,
-    pub prompt_per_token_ms: f64,
-    pub prompt_per_second: f64,
-    pub predicted_n: u32,
-    pub predicted_ms: f64,
-    pub predicted_per_token_ms: f64,
-    pub predicted_per_second: f64,
-}
-
-impl From<engine::Timings> for Timings {
-    fn from(t: engine::Timings) -> Self {
-        let prompt_ms = t.prompt_time.as_secs_f64() * 1e3;
-        let predicted_ms = t.predicted_time.as_secs_f64() * 1e3;
-        Self {
-            cache_n: t.cached_tokens,
-            prompt_n: t.prompt_tokens,
-            prompt_ms,
-            prompt_per_token_ms: ratio(prompt_ms, t.prompt_tokens.into()),
-            prompt_per_second: ratio(f64::from(t.prompt_tokens) * 1e3, prompt_ms),
-            predicted_n: t.predicted_tokens,
-            predicted_ms,
-            predicted_per_token_ms: ratio(predicted_ms, t.predicted_tokens.into()),
-            predicted_per_second: ratio(f64::from(t.predicted_tokens) * 1e3, predicted_ms),
-        }
-    }
-}
-
-/// JSON has no infinity: what has not been measured counts as 0.
-fn ratio(a: f64, b: f64) -> f64 {
-    if b > 0.0 { a / b } else { 0.0 }
-}
-
-/// llama-server's `prompt_progress`.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[allow(missing_docs)]
-pub struct Progress {
-    pub total: u32,
-    pub cache: u32,
-    pub processed: u32,
-    pub time_ms: u64,
-}
-
-impl From<engine::PromptProgress> for Progress {
-    fn from(p: engine::PromptProgress) -> Self {
-        Self {
-            total: p.total,
-            cache: p.cached,
-            processed: p.processed,
-            time_ms: u64::try_from(p.elapsed.as_millis()).unwrap_or(u64::MAX),
-        }
-    }
-}
-
-/// OpenAI's word for the end of a generation.
-pub fn finish_reason(reason: &FinishReason) -> &'static str {
-    match reason {
-        FinishReason::EndOfGeneration | FinishReason::StopString(_) => "stop",
-        FinishReason::Length | FinishReason::ContextFull | FinishReason::Shutdown => "length",
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-
-    #[test]
-    fn timings_have_llama_servers_names_and_no_infinities() {
-        let timings = Timings::from(engine::Timings {
-            cached_tokens: 3,
-            prompt_tokens: 10,
-            prompt_time: Duration::from_millis(20),
-            predicted_tokens: 0,
-            predicted_time: Duration::ZERO,
-            queue_time: Duration::ZERO,
-        });
-        assert_eq!(
-            serde_json::to_value(timings).unwrap(),
-            serde_json::json!({
-                "cache_n": 3, "prompt_n": 10, "prompt_ms": 20.0, "prompt_per_token_ms": 2.0,
-                "prompt_per_second": 500.0, "predicted_n": 0, "predicted_ms": 0.0,
-                "predicted_per_token_ms": 0.0, "predicted_per_second": 0.0
-            })
-        );
-    }
 
     #[test]
     fn usage_has_openais_names() {
@@ -262,14 +174,5 @@ mod tests {
                 "prompt_tokens_details": {"cached_tokens": 2}
             })
         );
-    }
-
-    #[test]
-    fn cut_answers_end_with_length() {
-        assert_eq!(finish_reason(&FinishReason::EndOfGeneration), "stop");
-        assert_eq!(finish_reason(&FinishReason::StopString("x".to_owned())), "stop");
-        assert_eq!(finish_reason(&FinishReason::Length), "length");
-        assert_eq!(finish_reason(&FinishReason::ContextFull), "length");
-        assert_eq!(finish_reason(&FinishReason::Shutdown), "length");
     }
 }

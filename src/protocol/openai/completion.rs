@@ -6,10 +6,11 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::body::{BodyError, FromJson, Integer, object_text, parse};
-use super::options::{MAX_ALTERNATIVES, Options, RawOptions};
-use super::sampling::count;
+use super::options::RawOptions;
 use crate::config::Settings;
+use crate::protocol::body::{BodyError, FromJson, Integer, object_text, parse};
+use crate::protocol::sampling::count;
+use crate::protocol::{MAX_ALTERNATIVES, Options};
 
 /// Most sequences that one request may ask for: prompts times `n`.
 pub const MAX_SEQUENCES: usize = 2048;
@@ -20,7 +21,7 @@ pub type Prompt = Vec<PromptPiece>;
 /// A part of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PromptPiece {
-    /// Text to be tokenised.
+    /// Text to be tokenized.
     Text(String),
     /// A token id.
     Token(i128),

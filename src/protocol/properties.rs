@@ -1,9 +1,10 @@
-//! Wild bodies: whatever arrives is read or refused, and nothing panics.
+//! Properties of every body: whatever arrives is read or refused, and nothing panics.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{ChatBody, CompletionBody, FromJson, MAX_CHOICES};
+use super::openai::{ChatBody, CompletionBody};
+use super::{FromJson, MAX_CHOICES};
 use crate::config::Settings;
 
 const FIELDS: [&str; 40] = [

@@ -3,26 +3,12 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::body::{BodyError, FromJson, Integer, object_text, parse};
-use super::options::{MAX_ALTERNATIVES, Options, RawOptions};
-use super::sampling::count;
-use crate::chat::{Content, ContentPart, Message, Role};
+use super::options::RawOptions;
+use crate::chat::{Content, ContentPart, Conversation, Message, Role};
 use crate::config::Settings;
-
-/// A conversation and how its prompt is made.
-#[derive(Debug, Clone)]
-pub struct Conversation {
-    /// The messages, at least one.
-    pub messages: Vec<Message>,
-    /// Tool definitions that the template shall show.
-    pub tools: Vec<Value>,
-    /// End the prompt with the assistant's opening.
-    pub add_generation_prompt: bool,
-    /// The last message is the assistant's and shall be continued.
-    pub continue_final_message: bool,
-    /// Variables for the template.
-    pub kwargs: Map<String, Value>,
-}
+use crate::protocol::body::{BodyError, FromJson, Integer, object_text, parse};
+use crate::protocol::sampling::count;
+use crate::protocol::{MAX_ALTERNATIVES, Options};
 
 /// A checked chat request.
 #[derive(Debug, Clone)]

@@ -30,7 +30,7 @@ enum BiasValue {
     Allowed(bool),
 }
 
-/// Bytes of all texts together: they are tokenised, which takes time.
+/// Bytes of all texts together: they are tokenized, which takes time.
 const MAX_TEXT: usize = 64 << 10;
 
 impl BiasField {
