@@ -4,6 +4,7 @@ use tokio::sync::Semaphore;
 
 use super::ApiError;
 use crate::engine;
+use crate::http::Error;
 
 /// Long texts that are read at the same time: tokenising a megabyte takes seconds of a core
 /// that the engine computes on, and a client that has gone does not end it.
@@ -54,7 +55,8 @@ async fn in_lane<T: Send + 'static>(
     lane: &'static Semaphore,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    const DIED: ApiError = ApiError::Internal("an internal error; the server's log says more");
+    const DIED: ApiError =
+        ApiError::Http(Error::Internal("an internal error; the server's log says more"));
     // The semaphores are never closed.
     let permit = lane.acquire().await.map_err(|_| DIED)?;
     tokio::task::spawn_blocking(move || {

@@ -4,11 +4,12 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, header};
 
+use super::ApiError;
 use super::blocking::off_the_reactor;
-use super::{ApiError, structure};
-use crate::protocol::{BodyError, FromJson};
+use crate::http::{Error, json_limits};
+use crate::protocol::FromJson;
 
-/// The request body, read as JSON; `upload` has bounded it.
+/// The request body, read as JSON; `read_body` has bounded it.
 ///
 /// Any `Content-Type` is taken, as llama-server does (`curl -d` sends a form's), except those
 /// that certainly are not JSON, and compressed bodies: 415. All else that is wrong is a 400.
@@ -23,14 +24,14 @@ impl<T: FromJson, S: Send + Sync> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         refuse_other_media(request.headers())?;
-        let body = Bytes::from_request(request, state).await.map_err(|e| {
-            ApiError::InvalidRequest { message: e.body_text(), param: None, code: "invalid_body" }
-        })?;
+        let body = Bytes::from_request(request, state)
+            .await
+            .map_err(|e| Error::Invalid { message: e.body_text(), code: "invalid_body" })?;
         let value = if body.len() < LARGE {
             T::from_json(&body)?
         } else {
             off_the_reactor(body.len(), move || {
-                structure::check(&body)?;
+                json_limits::check(&body)?;
                 Ok(T::from_json(&body)?)
             })
             .await?
@@ -39,27 +40,21 @@ impl<T: FromJson, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     }
 }
 
-fn refuse_other_media(headers: &HeaderMap) -> Result<(), ApiError> {
+fn refuse_other_media(headers: &HeaderMap) -> Result<(), Error> {
     let media = headers.get(header::CONTENT_TYPE).map(|v| v.as_bytes().to_ascii_lowercase());
     let is = |media: &[u8], kind: &str| media.starts_with(kind.as_bytes());
     let encoding = headers.get(header::CONTENT_ENCODING).map(|v| v.as_bytes().to_ascii_lowercase());
     if let Some(encoding) = encoding.filter(|e| !e.is_empty() && e != b"identity") {
         let encoding = String::from_utf8_lossy(&encoding).chars().take(40).collect();
-        return Err(ApiError::UnsupportedEncoding { encoding });
+        return Err(Error::UnsupportedEncoding { encoding });
     }
     match media {
         Some(media)
             if ["multipart/", "image/", "audio/", "video/"].iter().any(|k| is(&media, k)) =>
         {
-            Err(ApiError::UnsupportedMediaType)
+            Err(Error::UnsupportedMediaType)
         }
         _ => Ok(()),
-    }
-}
-
-impl From<BodyError> for ApiError {
-    fn from(error: BodyError) -> Self {
-        Self::InvalidRequest { message: error.message, param: error.param, code: error.code }
     }
 }
 
@@ -69,7 +64,7 @@ mod tests {
 
     use super::*;
 
-    fn refusal(name: header::HeaderName, value: &'static str) -> Option<ApiError> {
+    fn refusal(name: header::HeaderName, value: &'static str) -> Option<Error> {
         refuse_other_media(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))])).err()
     }
 

@@ -9,10 +9,10 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
-use super::access::Record;
 use super::blocking::{off_the_reactor, one_at_a_time};
 use super::logprobs::{self, TextColumns};
 use super::meter::Meter;
+use super::metrics::Counts;
 use super::numbers::finish_reason;
 use super::prompt::{self, Tokenised};
 use super::{ApiError, AppState, Model, sse};
@@ -20,6 +20,7 @@ use crate::engine::{
     self, DrySampler, FinishReason, GenerationError, GenerationEvent, GenerationStream,
     OutputToken, SamplingParams, SubmitError, Summary, Token, TokenLogprobs, Vocabulary,
 };
+use crate::http::RequestLog;
 use crate::protocol::Options;
 use crate::protocol::llama_server::Timings;
 use crate::protocol::openai::{Answer, AnswerMessage, ChatChoice, FINGERPRINT, TextChoice, Usage};
@@ -100,7 +101,7 @@ pub(super) struct Choice {
 pub(super) async fn start<F>(
     state: AppState,
     mut options: Options,
-    record: Record,
+    log: RequestLog,
     logprobs: Option<u32>,
     echo_logprobs: bool,
     tokenise: F,
@@ -115,17 +116,27 @@ where
     if most > 0 {
         options.max_tokens = Some(options.max_tokens.map_or(most, |asked| asked.min(most)));
     }
-    let deadline = (timeout > 0).then(|| record.start() + Duration::from_secs(timeout));
+    let deadline = (timeout > 0).then(|| log.start() + Duration::from_secs(timeout));
     let work = async {
         let model = state.model().await?;
         // The text is tokenised from wherever a token may end within it.
         let breakers = &mut options.sampling.values.dry_sequence_breakers;
         breakers.retain(|text| model.engine.vocabulary().can_spell(text));
         let dry = dry_sampler(&model, &prompt::sampling_params(&options.sampling)).await?;
-        off_the_reactor(record.body_bytes(), move || {
+        off_the_reactor(log.body_bytes(), move || {
             let prompts = tokenise(&model)?;
             let dry = dry.as_ref();
-            submit(&model, &options, dry, &record, logprobs, echo_logprobs, deadline, &prompts)
+            submit(
+                &model,
+                &options,
+                dry,
+                &log,
+                state.counts(),
+                logprobs,
+                echo_logprobs,
+                deadline,
+                &prompts,
+            )
         })
         .await
     };
@@ -156,15 +167,16 @@ fn submit(
     model: &Model,
     options: &Options,
     dry: Option<&Arc<DrySampler>>,
-    record: &Record,
+    log: &RequestLog,
+    counts: &Arc<Counts>,
     logprobs: Option<u32>,
     echo_logprobs: bool,
     deadline: Option<Instant>,
     prompts: &[Tokenised],
 ) -> Result<Running, ApiError> {
-    record.prompt_tokens(prompts.iter().map(|p| p.tokens.len()).sum());
+    log.prompt_tokens(prompts.iter().map(|p| p.tokens.len()).sum());
     let mut sequences =
-        prompt::sequences(model, record.id(), options, logprobs, echo_logprobs, prompts)?;
+        prompt::sequences(model, log.id(), options, logprobs, echo_logprobs, prompts)?;
     for sequence in &mut sequences {
         sequence.deadline = deadline;
         sequence.dry = dry.cloned();
@@ -183,25 +195,31 @@ fn submit(
     let streams = model.engine.submit(sequences).map_err(|error| match error {
         SubmitError::QueueFull { waiting } => {
             let slots = model.engine.facts().n_slots;
-            let retry_after = record.counts().retry_after(waiting, slots);
+            let retry_after = counts.retry_after(waiting, slots);
             ApiError::QueueFull { waiting, retry_after }
         }
         SubmitError::Stopped => ApiError::shutting_down(),
     })?;
-    let log = record.clone();
+    let events = merge(streams, options.n as usize, log, counts);
+    let log = log.clone();
     Ok(Running {
         vocabulary: model.engine.vocabulary().clone(),
         prompt_tokens,
         choices,
-        events: end_together(merge(streams, options.n as usize, record), move || log.succeeded()),
+        events: end_together(events, move || log.succeeded()),
     })
 }
 
 /// `n`: choices of each prompt.
-fn merge(streams: Vec<GenerationStream>, n: usize, record: &Record) -> Events {
+fn merge(
+    streams: Vec<GenerationStream>,
+    n: usize,
+    log: &RequestLog,
+    counts: &Arc<Counts>,
+) -> Events {
     let events = stream::select_all(streams.into_iter().enumerate().map(|(choice, stream)| {
         // Each prompt's cached tokens count once, as in `usage`.
-        let meter = Meter::new(record.clone(), choice % n == 0);
+        let meter = Meter::new(log.clone(), counts.clone(), choice % n == 0);
         stream::unfold((stream, meter), move |(mut stream, mut meter)| async move {
             let event = stream.next().await?;
             meter.event(&event);

@@ -6,12 +6,12 @@ use axum::routing::post;
 use axum::{Extension, Json, Router};
 use serde::Serialize;
 
-use super::access::Record;
 use super::blocking::off_the_reactor;
 use super::extract::JsonBody;
 use super::generate::{Reply, Shape, respond, start};
 use super::prompt::{chat_prompt, render, text_prompt};
 use super::{ApiError, AppState};
+use crate::http::RequestLog;
 use crate::protocol::openai::{ChatBody, CompletionBody};
 
 /// The routes, without `server.api_prefix`. `/completions` is llama-server's native form and
@@ -26,14 +26,14 @@ pub(super) fn routes() -> Router<AppState> {
 
 async fn chat(
     State(state): State<AppState>,
-    Extension(record): Extension<Record>,
+    Extension(log): Extension<RequestLog>,
     JsonBody(body): JsonBody<ChatBody>,
 ) -> Result<Response, ApiError> {
     let call = body.check(&state.settings())?;
     check_model(&state, call.options.model.as_deref())?;
-    record.model(state.model_name());
+    log.model(state.model_name());
     let reply = Reply::new(Shape::Chat, &state, &call.options, call.top_logprobs);
-    let work = start(state.clone(), call.options, record, call.top_logprobs, false, move |model| {
+    let work = start(state.clone(), call.options, log, call.top_logprobs, false, move |model| {
         Ok(vec![chat_prompt(model, &call.conversation, call.echo)?])
     });
     respond(&state, reply, work).await
@@ -41,14 +41,14 @@ async fn chat(
 
 async fn completions(
     State(state): State<AppState>,
-    Extension(record): Extension<Record>,
+    Extension(log): Extension<RequestLog>,
     JsonBody(body): JsonBody<CompletionBody>,
 ) -> Result<Response, ApiError> {
     let call = body.check(&state.settings())?;
     check_model(&state, call.options.model.as_deref())?;
-    record.model(state.model_name());
+    log.model(state.model_name());
     let reply = Reply::new(Shape::Text, &state, &call.options, call.logprobs);
-    let work = start(state.clone(), call.options, record, call.logprobs, call.echo, move |model| {
+    let work = start(state.clone(), call.options, log, call.logprobs, call.echo, move |model| {
         let path = |i: usize| {
             if call.single { "prompt".to_owned() } else { format!("prompt[{i}]") }
         };
@@ -65,13 +65,12 @@ struct AppliedTemplate {
 
 async fn apply_template(
     State(state): State<AppState>,
-    Extension(record): Extension<Record>,
+    Extension(log): Extension<RequestLog>,
     JsonBody(body): JsonBody<ChatBody>,
 ) -> Result<Json<AppliedTemplate>, ApiError> {
     let conversation = body.check_conversation(&state.settings())?;
     let model = state.model().await?;
-    let rendered =
-        off_the_reactor(record.body_bytes(), move || render(&model, &conversation)).await?;
+    let rendered = off_the_reactor(log.body_bytes(), move || render(&model, &conversation)).await?;
     Ok(Json(AppliedTemplate { prompt: rendered.prompt }))
 }
 
@@ -90,6 +89,3 @@ fn check_model(state: &AppState, asked: Option<&str>) -> Result<(), ApiError> {
         _ => Ok(()),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,12 +1,12 @@
 //! `/health`: whether the server answers requests yet.
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use super::error::openai_error;
 use super::{ApiError, AppState, LoadState};
 
 pub(super) fn routes() -> Router<AppState> {
@@ -22,21 +22,21 @@ async fn health(State(state): State<AppState>) -> Response {
             // Two digits: the float's own would show noise.
             let progress = (f64::from(progress.clamp(0.0, 1.0)) * 100.0).round() / 100.0;
             unavailable(
-                ApiError::Unavailable { message, code: "loading" },
+                ApiError::unavailable(message, "loading"),
                 json!({"status": "loading", "progress": progress}),
             )
         }
-        LoadState::Failed(message) => unavailable(
-            ApiError::Unavailable { message, code: "load_failed" },
-            json!({"status": "failed"}),
-        ),
+        LoadState::Failed(message) => {
+            unavailable(ApiError::unavailable(message, "load_failed"), json!({"status": "failed"}))
+        }
     }
 }
 
 fn unavailable(error: ApiError, status: Value) -> Response {
-    let mut body = error.body();
+    let mut body = openai_error(&error.problem());
     if let (Value::Object(body), Value::Object(status)) = (&mut body, status) {
         body.extend(status);
     }
-    error.into_response().map(|_| Body::from(body.to_string()))
+    let response = error.into_response();
+    (response.status(), response.headers().clone(), Json(body)).into_response()
 }

@@ -1,15 +1,17 @@
-//! Measures one sequence as its events pass by, for the record of its request and the metrics.
+//! Measures one sequence as its events pass by, for the log of its request and the metrics.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::access::Record;
-use super::metrics::Sequences;
+use super::metrics::{Counts, Sequences};
 use crate::engine::{GenerationEvent, Timings};
+use crate::http::RequestLog;
 
 /// Measures one sequence. It works in the request's own task on what the engine's events tell:
 /// a token costs a few atomic additions, and no lock.
 pub(super) struct Meter {
-    record: Record,
+    log: RequestLog,
+    counts: Arc<Counts>,
     histograms: Sequences,
     /// Its prompt's cached tokens count.
     counts_prompt: bool,
@@ -23,10 +25,11 @@ pub(super) struct Meter {
 
 impl Meter {
     /// For a sequence that is submitted now.
-    pub(super) fn new(record: Record, counts_prompt: bool) -> Self {
+    pub(super) fn new(log: RequestLog, counts: Arc<Counts>, counts_prompt: bool) -> Self {
         Self {
-            histograms: record.counts().sequences(record.route().as_deref()),
-            record,
+            histograms: counts.sequences(log.route().as_deref()),
+            log,
+            counts,
             counts_prompt,
             submitted: Instant::now(),
             started: false,
@@ -40,18 +43,18 @@ impl Meter {
             GenerationEvent::Started { cached_tokens, .. } => {
                 self.started = true;
                 self.histograms.queue_time.observe(self.submitted.elapsed().as_secs_f64());
-                self.record.counts().looked_up(*cached_tokens);
+                self.counts.looked_up(*cached_tokens);
                 if self.counts_prompt {
-                    self.record.add_cached(*cached_tokens);
+                    self.log.add_cached(*cached_tokens);
                 }
             }
             GenerationEvent::Output { timings, .. } => self.generated(timings),
             GenerationEvent::Done(summary) => {
                 let timings = &summary.timings;
                 self.generated(timings);
-                self.record.counts().served(timings.prompt_time + timings.predicted_time);
+                self.counts.served(timings.prompt_time + timings.predicted_time);
             }
-            GenerationEvent::Failed(error) => self.record.failed(error.clone()),
+            GenerationEvent::Failed(error) => self.log.failed(error.to_string()),
             GenerationEvent::Progress(_)
             | GenerationEvent::PromptLogprobs(_)
             | GenerationEvent::PromptDone => {}
@@ -66,7 +69,7 @@ impl Meter {
         let mut gaps = tokens;
         if self.predicted == 0 {
             gaps -= 1;
-            if let Some(time) = self.record.first_token() {
+            if let Some(time) = self.log.first_token() {
                 self.histograms.first_token.observe(time.as_secs_f64());
             }
         }
@@ -85,7 +88,7 @@ impl Drop for Meter {
     /// Also when the client has left: what was generated until then counts.
     fn drop(&mut self) {
         if self.started {
-            self.record.add_completion(self.predicted);
+            self.log.add_completion(self.predicted);
         }
     }
 }

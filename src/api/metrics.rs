@@ -18,11 +18,12 @@ use http::{HeaderName, header};
 use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 
-pub(super) use counts::{Counts, Ended, Refusal, Sequences};
+pub(super) use counts::{Counts, Sequences};
 use families::Families;
 
 use super::{ApiError, AppState};
 use crate::host::{GpuReading, ProcessUsage};
+use crate::http::Error;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const START_TIME: HeaderName = HeaderName::from_static("process-start-time-unix");
@@ -32,7 +33,7 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
-    const FAILED: ApiError = ApiError::Internal("the metrics could not be collected");
+    const FAILED: ApiError = ApiError::Http(Error::Internal("the metrics could not be collected"));
     if !state.settings().server.metrics {
         return Err(ApiError::NotImplemented(
             "/metrics is switched off: set `server.metrics = true` to use it".to_owned(),
@@ -60,7 +61,7 @@ fn collect(state: &AppState, root: &Path) -> Vec<MetricFamily> {
     );
     host::add_process(&mut families, ProcessUsage::read(root), state.started());
     host::add_gpus(&mut families, &GpuReading::read_all(root));
-    families.0.extend(state.counts().gather());
+    families.0.extend(state.registry().gather());
     families.0
 }
 

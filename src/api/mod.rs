@@ -1,20 +1,13 @@
-//! The HTTP surface.
+//! The endpoints of loaded models.
 
 mod absent;
-mod accept;
-mod access;
-mod auth;
 mod blocking;
 mod chunks;
-mod connection;
-mod cors;
 mod error;
 mod extract;
-mod farewell;
 mod generate;
 mod generation;
 mod health;
-mod listen;
 mod logprobs;
 mod meter;
 mod metrics;
@@ -23,19 +16,12 @@ mod numbers;
 mod prompt;
 mod props;
 mod router;
-mod server;
-mod socket;
 mod sse;
 mod state;
-mod structure;
+#[cfg(test)]
+mod tests;
 mod tokens;
-mod upload;
 
-pub use accept::raise_descriptor_limit;
-pub use access::RequestId;
-pub use auth::{KeyError, Keys, load_keys};
 pub use error::ApiError;
-pub use listen::{ListenError, Listener, adopt, bind};
 pub use router::router;
-pub use server::serve;
 pub use state::{AppState, LoadState, Model};

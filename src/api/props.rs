@@ -83,10 +83,7 @@ async fn slots(
         .flat_map(|query| query.split('&'))
         .any(|pair| pair.split('=').next() == Some("fail_on_no_slot"));
     if must_be_free && slots.iter().all(|s| s.processing) {
-        return Err(ApiError::Unavailable {
-            message: "no slot available".to_owned(),
-            code: "no_slot",
-        });
+        return Err(ApiError::unavailable("no slot available", "no_slot"));
     }
     let slots: Vec<Value> = slots.iter().map(|s| slot(s, n_ctx)).collect();
     Ok(Json(slots).into_response())

@@ -10,21 +10,23 @@ use axum::{Json, Router};
 use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::access::{access, note_route};
-use super::upload::read_body;
-use super::{ApiError, AppState, absent, cors, generation, health, metrics, models, props, tokens};
+use super::{AppState, absent, generation, health, metrics, models, props, tokens};
+use crate::http::{
+    Context, Error, catch_panics, log_requests, note_route, origin, read_body, write_errors,
+};
 
 /// Longest part of an unknown path that an error repeats.
 const MAX_NAMED_PATH: usize = 200;
 
 /// The whole HTTP surface, under `server.api_prefix`.
 pub fn router(state: AppState) -> Router {
+    let context = state.http();
     let prefix = prefix(&state.settings().server.api_prefix);
     let routes = Router::new()
         .merge(generation::routes())
         .merge(tokens::routes())
         .merge(props::routes())
-        .route_layer(from_fn_with_state(state.clone(), read_body))
+        .route_layer(from_fn_with_state(context.clone(), read_body))
         .layer(DefaultBodyLimit::disable())
         .merge(health::routes())
         .merge(models::routes())
@@ -42,7 +44,7 @@ pub fn router(state: AppState) -> Router {
             .route(&format!("{pattern}/"), get(index))
     };
     let prefix: Arc<str> = prefix.into();
-    let gate = Gate { state: state.clone(), prefix: prefix.clone() };
+    let gate = Gate { context: context.clone(), prefix: prefix.clone() };
     // These two run with the route known, so that refused requests are recorded under it.
     let app = app
         .fallback(no_route)
@@ -52,11 +54,13 @@ pub fn router(state: AppState) -> Router {
     // As a fallback of a second router: layers of the first run before axum has put the allowed
     // methods into a 405.
     let app = Router::new().fallback_service(app).layer(from_fn(wrong_method));
-    let app = match cors::layer(&state.settings().server.cors_origins) {
+    let app = match origin::layer(&state.settings().server.cors_origins) {
         Some(cors) => app.layer(cors),
         None => app,
     };
-    app.layer(from_fn_with_state(state.counts().clone(), access))
+    app.layer(from_fn(catch_panics))
+        .layer(from_fn_with_state(context.clone(), write_errors))
+        .layer(from_fn_with_state(context.clone(), log_requests))
 }
 
 /// `/llm` from `llm`, `/llm` or `/llm/`; empty for none.
@@ -88,8 +92,8 @@ async fn index(State(state): State<AppState>) -> Json<Value> {
     }))
 }
 
-async fn no_route(OriginalUri(uri): OriginalUri) -> ApiError {
-    ApiError::NoRoute { path: uri.path().chars().take(MAX_NAMED_PATH).collect() }
+async fn no_route(OriginalUri(uri): OriginalUri) -> Error {
+    Error::NoRoute { path: uri.path().chars().take(MAX_NAMED_PATH).collect() }
 }
 
 /// Puts the error body into axum's empty 405, and answers OPTIONS where CORS does not.
@@ -106,19 +110,19 @@ async fn wrong_method(request: Request, next: Next) -> Response {
     if method == Method::OPTIONS {
         return (StatusCode::NO_CONTENT, [(header::ALLOW, allow)]).into_response();
     }
-    ApiError::MethodNotAllowed { method: method.to_string(), allow }.into_response()
+    Error::MethodNotAllowed { method: method.to_string(), allow }.into_response()
 }
 
 #[derive(Debug, Clone)]
 struct Gate {
-    state: AppState,
+    context: Context,
     prefix: Arc<str>,
 }
 
 /// Lets requests in: not while the server drains, and not without a key where one is asked for.
 async fn admit(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    if gate.state.is_draining() {
-        return ApiError::shutting_down().into_response();
+    if gate.context.is_draining() {
+        return Error::shutting_down().into_response();
     }
     let open = request.method() == Method::OPTIONS
         || request
@@ -126,12 +130,9 @@ async fn admit(State(gate): State<Gate>, request: Request, next: Next) -> Respon
             .path()
             .strip_prefix(&*gate.prefix)
             .is_some_and(|path| matches!(path, "" | "/" | "/health" | "/v1/health"));
-    if open || gate.state.keys().admit(request.headers()) {
+    if open || gate.context.keys().admit(request.headers()) {
         next.run(request).await
     } else {
-        ApiError::Unauthorized.into_response()
+        Error::Unauthorized.into_response()
     }
 }
-
-#[cfg(test)]
-mod tests;

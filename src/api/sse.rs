@@ -12,6 +12,7 @@ use http::{HeaderValue, header};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::chunks::{Chunks, json};
+use super::error::openai_error;
 use super::generate::{Reply, Running};
 use super::{ApiError, AppState, LoadState};
 use crate::engine::GenerationEvent;
@@ -185,7 +186,7 @@ impl Frames {
 
 fn error_event(error: &ApiError) -> Vec<u8> {
     let mut out = b"data: ".to_vec();
-    json(&mut out, &error.body());
+    json(&mut out, &openai_error(&error.problem()));
     out.extend_from_slice(b"\n\n");
     out
 }

@@ -4,14 +4,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
+use prometheus::Registry;
 use tokio::sync::watch;
 
+use super::ApiError;
+use super::error::openai_error;
 use super::metrics::Counts;
-use super::{ApiError, Keys};
 use crate::chat::Template;
 use crate::config::Settings;
 use crate::engine::Engine;
+use crate::http::{Context, Keys};
 
 /// Shared by all handlers; cheap to clone.
 #[derive(Clone)]
@@ -27,16 +29,15 @@ impl fmt::Debug for AppState {
 }
 
 struct Inner {
-    settings: ArcSwap<Settings>,
-    keys: ArcSwap<Keys>,
+    http: Context,
     /// Names the model answers to; the first is given in answers. Never empty.
     names: Vec<String>,
     /// Unix time at which the process started, seconds.
     started: u64,
     load: watch::Receiver<LoadState>,
     held: AtomicUsize,
-    draining: watch::Sender<bool>,
     counts: Arc<Counts>,
+    registry: Registry,
 }
 
 /// How far the model is.
@@ -71,34 +72,28 @@ impl AppState {
         started: u64,
         load: watch::Receiver<LoadState>,
     ) -> Self {
+        let registry = Registry::new();
         Self {
             inner: Arc::new(Inner {
-                settings: ArcSwap::from_pointee(settings),
-                keys: ArcSwap::from_pointee(keys),
+                http: Context::new(settings, keys, &registry, |_, problem| openai_error(problem)),
                 names,
                 started,
                 load,
                 held: AtomicUsize::new(0),
-                draining: watch::Sender::new(false),
-                counts: Arc::new(Counts::new()),
+                counts: Arc::new(Counts::new(&registry)),
+                registry,
             }),
         }
     }
 
+    /// What needs no model.
+    pub fn http(&self) -> &Context {
+        &self.inner.http
+    }
+
     /// The effective settings, now.
     pub fn settings(&self) -> Arc<Settings> {
-        self.inner.settings.load_full()
-    }
-
-    /// The keys that clients must present, now.
-    pub fn keys(&self) -> Arc<Keys> {
-        self.inner.keys.load_full()
-    }
-
-    /// New requests see these; those that run go on with what they began with.
-    pub fn replace(&self, settings: Settings, keys: Keys) {
-        self.inner.settings.store(Arc::new(settings));
-        self.inner.keys.store(Arc::new(keys));
+        self.inner.http.settings()
     }
 
     /// The name that answers carry.
@@ -116,9 +111,14 @@ impl AppState {
         self.inner.started
     }
 
-    /// What requests and connections are counted in.
+    /// What generations are counted in.
     pub(super) fn counts(&self) -> &Arc<Counts> {
         &self.inner.counts
+    }
+
+    /// All counters and histograms, those of HTTP included.
+    pub(super) fn registry(&self) -> &Registry {
+        &self.inner.registry
     }
 
     /// How far the model is, now.
@@ -130,13 +130,11 @@ impl AppState {
     pub fn model_now(&self) -> Result<Arc<Model>, ApiError> {
         match &*self.inner.load.borrow() {
             LoadState::Ready(model) => Ok(model.clone()),
-            LoadState::Loading { progress } => Err(ApiError::Unavailable {
-                message: format!("the model is loading ({:.0} %)", progress * 100.0),
-                code: "loading",
-            }),
-            LoadState::Failed(message) => {
-                Err(ApiError::Unavailable { message: message.clone(), code: "load_failed" })
-            }
+            LoadState::Loading { progress } => Err(ApiError::unavailable(
+                format!("the model is loading ({:.0} %)", progress * 100.0),
+                "loading",
+            )),
+            LoadState::Failed(message) => Err(ApiError::unavailable(message, "load_failed")),
         }
     }
 
@@ -155,29 +153,13 @@ impl AppState {
                 let ended = state.is_ok();
                 if ended { self.model_now() } else { Err(ApiError::shutting_down()) }
             }
-            () = self.drain_begun() => Err(ApiError::shutting_down()),
+            () = self.http().drain_begun() => Err(ApiError::shutting_down()),
         }
     }
 
     /// Requests that wait for the model to be loaded.
     pub fn held(&self) -> usize {
         self.inner.held.load(Ordering::Acquire)
-    }
-
-    /// From now on new work is refused with 503 and `Connection: close`.
-    pub fn start_draining(&self) {
-        self.inner.draining.send_replace(true);
-    }
-
-    /// Whether the server is shutting down.
-    pub fn is_draining(&self) -> bool {
-        *self.inner.draining.borrow()
-    }
-
-    /// Waits until the server shuts down.
-    pub(super) async fn drain_begun(&self) {
-        // The sender lives as long as this does.
-        let _ = self.inner.draining.subscribe().wait_for(|draining| *draining).await;
     }
 }
 

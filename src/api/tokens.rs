@@ -7,11 +7,11 @@ use axum::{Extension, Json, Router};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::access::Record;
 use super::blocking::off_the_reactor;
 use super::extract::JsonBody;
 use super::{ApiError, AppState};
 use crate::engine::{Token, Vocabulary};
+use crate::http::RequestLog;
 use crate::protocol::llama_server::{
     DetokenizeRequest, TextOrToken, TokenizeContent, TokenizeRequest,
 };
@@ -22,11 +22,11 @@ pub(super) fn routes() -> Router<AppState> {
 
 async fn tokenize(
     State(state): State<AppState>,
-    Extension(record): Extension<Record>,
+    Extension(log): Extension<RequestLog>,
     JsonBody(request): JsonBody<TokenizeRequest>,
 ) -> Result<Response, ApiError> {
     let vocabulary = state.model().await?.engine.vocabulary().clone();
-    off_the_reactor(record.body_bytes(), move || {
+    off_the_reactor(log.body_bytes(), move || {
         let tokens = tokens_of(&vocabulary, &request)?;
         Ok(if request.with_pieces {
             Json(Tokens { tokens: Pieces { vocabulary: &vocabulary, tokens } }).into_response()
@@ -68,11 +68,11 @@ struct WithPiece {
 /// `{"content"}`; bytes that are no text become U+FFFD.
 async fn detokenize(
     State(state): State<AppState>,
-    Extension(record): Extension<Record>,
+    Extension(log): Extension<RequestLog>,
     JsonBody(request): JsonBody<DetokenizeRequest>,
 ) -> Result<Json<Value>, ApiError> {
     let vocabulary = state.model().await?.engine.vocabulary().clone();
-    off_the_reactor(record.body_bytes(), move || {
+    off_the_reactor(log.body_bytes(), move || {
         for (i, &token) in request.tokens.iter().enumerate() {
             check(&vocabulary, token, || format!("tokens[{i}]"))?;
         }

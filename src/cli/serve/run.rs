@@ -13,10 +13,11 @@ use super::reload::{New, Reloader};
 use super::signals::{Asked, Signals, catch_hangups};
 use super::source::{Source, template_override};
 use super::supervise::{Pace, report_loading, send_heartbeats};
-use crate::api::{self, AppState, Keys, LoadState, Model};
+use crate::api::{self, AppState, LoadState, Model};
 use crate::cli::Exit;
 use crate::config::{Loaded, Settings, Sources};
 use crate::engine;
+use crate::http::{self, Keys};
 use crate::service::logging::{self, LogControl};
 use crate::service::notify::{Notifier, heartbeat_interval};
 use crate::service::sockets::take_passed;
@@ -53,8 +54,8 @@ pub(super) fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> Result
         runtime.block_on(async {
             let signals = Signals::new(hangup).map_err(no_signals)?;
             let listeners = match passed {
-                none if none.is_empty() => api::bind(&loaded.settings).await,
-                passed => api::adopt(passed),
+                none if none.is_empty() => http::bind(&loaded.settings).await,
+                passed => http::adopt(passed),
             }
             .map_err(|error| Failure {
                 exit_code: error.exit_code(),
@@ -95,7 +96,7 @@ fn no_signals(error: std::io::Error) -> Failure {
 /// All that can be wrong with files and settings shows here, before a port is taken.
 fn prepare(loaded: &Loaded) -> Result<(Source, Decision, Keys), Failure> {
     let settings = &loaded.settings;
-    let keys = api::load_keys(settings)
+    let keys = http::load_keys(settings)
         .map_err(|error| Failure { exit_code: error.exit_code(), message: error.to_string() })?;
     let chat_template = template_override(settings)?;
     let source = Source::open(&settings.model)?;
@@ -122,7 +123,7 @@ struct Life {
 impl Life {
     async fn run(
         mut self,
-        listeners: Vec<api::Listener>,
+        listeners: Vec<http::Listener>,
         decision: Decision,
         source: Source,
         load: watch::Sender<LoadState>,
@@ -143,10 +144,12 @@ impl Life {
             Failure::new(Exit::System, format!("cannot start a thread: {error}"))
         })?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(api::serve(listeners, self.state.clone(), async {
-            // A dropped sender means the same.
-            let _ = stopped.await;
-        }));
+        let router = api::router(self.state.clone());
+        let server =
+            tokio::spawn(http::serve(listeners, self.state.http().clone(), router, async {
+                // A dropped sender means the same.
+                let _ = stopped.await;
+            }));
         let mut failure = None;
         let mut serving: Option<String> = None;
         let mut reload = Reload::None;

@@ -4,14 +4,16 @@
 
 use axum::Router;
 use axum::body::Body;
+use axum::middleware::{from_fn, from_fn_with_state};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use crate::api::{AppState, LoadState, load_keys, router};
+use crate::api::{AppState, LoadState, router};
 use crate::config::Settings;
+use crate::http::{catch_panics, load_keys, log_requests, write_errors};
 
 fn state_with(change: impl FnOnce(&mut Settings), load: LoadState) -> AppState {
     let mut settings = Settings::default();
@@ -287,7 +289,7 @@ async fn every_answer_carries_the_requests_id() {
 #[tokio::test]
 async fn a_draining_server_refuses_new_requests_and_closes_the_connection() {
     let state = state_with(|_| (), LoadState::Loading { progress: 0.0 });
-    state.start_draining();
+    state.http().start_draining();
     let (status, headers, body) = ask(&router(state), "GET", "/v1/models").await;
     assert_eq!(status, 503);
     assert_eq!(headers["connection"], "close");
@@ -351,12 +353,12 @@ async fn a_panic_is_a_500_in_the_common_form() {
     async fn fails() {
         panic!("on purpose")
     }
-    let app = Router::new().route("/", axum::routing::get(fails)).layer(
-        axum::middleware::from_fn_with_state(
-            state_with(|_| (), LoadState::Loading { progress: 0.0 }).counts().clone(),
-            super::access,
-        ),
-    );
+    let context = state_with(|_| (), LoadState::Loading { progress: 0.0 }).http().clone();
+    let app = Router::new()
+        .route("/", axum::routing::get(fails))
+        .layer(from_fn(catch_panics))
+        .layer(from_fn_with_state(context.clone(), write_errors))
+        .layer(from_fn_with_state(context, log_requests));
     let (status, headers, body) = ask(&app, "GET", "/").await;
     assert_eq!(status, 500);
     assert_eq!(body["error"]["type"], "server_error");

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use crate::api::{AppState, LoadState, load_keys, router};
+use crate::api::{AppState, LoadState, router};
 use crate::config::Settings;
+use crate::http::load_keys;
 
 struct Loading {
     state: AppState,

@@ -1,5 +1,5 @@
 //! Accepting connections. Neither too many of them nor a lack of file descriptors stops the
-//! server or keeps it spinning: who cannot be served is told so at once.
+//! server or keeps it spinning: connections over the limit get 503 immediately.
 
 use std::fs::File;
 use std::io;
@@ -12,20 +12,20 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, watch};
 
-use super::connection::{Patience, Stage, serve_connection};
-use super::farewell::turn_away;
-use super::metrics::{Counts, Refusal};
+use super::closing::turn_away;
+use super::connection::{Stage, Timeouts, serve_connection};
+use super::counts::{Counts, Refusal};
 use super::socket::Stream;
-use super::{ApiError, AppState, Listener};
+use super::{Context, Error, Listener};
 
 /// Pause after a failed accept. Out of file descriptors, nothing but a closing connection helps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections that are turned away with an answer at the same time; more are closed without.
-const MOST_REFUSALS: usize = 64;
+const MAX_REFUSALS: usize = 64;
 /// Time for such a client to take its answer.
-const REFUSAL_TIME: Duration = Duration::from_secs(1);
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The same while there is no file descriptor: all others wait for it.
-const QUICK_REFUSAL_TIME: Duration = Duration::from_millis(10);
+const QUICK_REFUSAL_TIMEOUT: Duration = Duration::from_millis(10);
 /// Refused and failed connections are news once in a while, not each.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 /// File descriptors beside connections: listeners, logs, files, the GPU.
@@ -36,10 +36,10 @@ const OTHER_DESCRIPTORS: u64 = 256;
 pub(super) async fn accept_loop(
     listener: Listener,
     router: Router,
-    state: AppState,
+    context: Context,
     mut stage: watch::Receiver<Stage>,
 ) {
-    let refusals = Arc::new(Semaphore::new(MOST_REFUSALS));
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let mut spare = spare();
     let (mut warned, mut failed, mut lacking) = (None, None, None);
     loop {
@@ -49,17 +49,17 @@ pub(super) async fn accept_loop(
         };
         let error = match accepted {
             Ok(stream) => {
-                let settings = state.settings();
-                if let Some(open) = Open::enter(state.counts(), settings.limits.connections) {
-                    let patience = Patience {
+                let settings = context.settings();
+                if let Some(open) = Open::enter(context.counts(), settings.limits.connections) {
+                    let timeouts = Timeouts {
                         headers: Duration::from_secs(settings.limits.header_timeout),
                         answer: Duration::from_secs(settings.limits.stream_stall_timeout),
                     };
                     let connection = serve_connection(
                         stream,
                         router.clone(),
-                        state.counts().clone(),
-                        patience,
+                        context.clone(),
+                        timeouts,
                         stage.clone(),
                     );
                     tokio::spawn(async move {
@@ -67,14 +67,14 @@ pub(super) async fn accept_loop(
                         drop(open);
                     });
                 } else {
-                    state.counts().refused(Refusal::Limit);
+                    context.counts().refused(Refusal::Limit);
                     if is_news(&mut warned) {
                         tracing::warn!(
                             "{} connections are open: more are answered with 503 (limits.connections)",
                             settings.limits.connections
                         );
                     }
-                    refuse(&refusals, stream, too_many(Refusal::Limit));
+                    refuse(&context, &refusals, stream, too_many(Refusal::Limit));
                 }
                 continue;
             }
@@ -93,8 +93,9 @@ pub(super) async fn accept_loop(
             && spare.take().is_some()
             && let Some(Ok(stream)) = listener.accept().now_or_never()
         {
-            state.counts().refused(Refusal::Descriptors);
-            turn_away(stream, too_many(Refusal::Descriptors), QUICK_REFUSAL_TIME).await;
+            context.counts().refused(Refusal::Descriptors);
+            turn_away(&context, stream, too_many(Refusal::Descriptors), QUICK_REFUSAL_TIMEOUT)
+                .await;
         } else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
@@ -104,7 +105,7 @@ pub(super) async fn accept_loop(
     drop(stage);
     while !listener.is_passed() {
         match listener.accept().await {
-            Ok(stream) => refuse(&refusals, stream, ApiError::shutting_down()),
+            Ok(stream) => refuse(&context, &refusals, stream, Error::shutting_down()),
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
@@ -120,10 +121,11 @@ fn is_news(said: &mut Option<Instant>) -> bool {
 }
 
 /// Turns a connection away without waiting for it; with an answer, as far as `refusals` goes.
-fn refuse(refusals: &Arc<Semaphore>, stream: Stream, error: ApiError) {
+fn refuse(context: &Context, refusals: &Arc<Semaphore>, stream: Stream, error: Error) {
     if let Ok(permit) = refusals.clone().try_acquire_owned() {
+        let context = context.clone();
         tokio::spawn(async move {
-            turn_away(stream, error, REFUSAL_TIME).await;
+            turn_away(&context, stream, error, REFUSAL_TIMEOUT).await;
             drop(permit);
         });
     }
@@ -151,14 +153,14 @@ fn is_shortage(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
-fn too_many(refusal: Refusal) -> ApiError {
+fn too_many(refusal: Refusal) -> Error {
     let message = match refusal {
         Refusal::Limit => {
             "the server has as many connections as it may (`limits.connections`); try again later"
         }
         Refusal::Descriptors => "the server has no file descriptor left; try again later",
     };
-    ApiError::Unavailable { message: message.to_owned(), code: "too_many_connections" }
+    Error::Unavailable { message: message.to_owned(), code: "too_many_connections" }
 }
 
 /// An open connection, which counts as long as this lives.

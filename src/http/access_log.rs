@@ -1,11 +1,11 @@
-//! Around every request: its id, its line in the log, and an answer even if a handler panics.
+//! Around every request: its line in the log, and an answer even if a handler panics.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{self, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -14,41 +14,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
-use super::ApiError;
-use super::metrics::{Counts, Ended};
-use crate::engine::GenerationError;
+use super::counts::{Counts, Ended};
+use super::request_id::{RequestId, X_REQUEST_ID};
+use super::{Context, Error};
 
-/// The header that carries a request's id, in both directions.
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const MAX_ID_BYTES: usize = 128;
 const MAX_LOGGED_PATH: usize = 200;
-
-/// Identifies a request in logs and in `/slots`: the client's `X-Request-Id` if it is harmless,
-/// else 32 random hexadecimal digits. A request extension.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestId(String);
-
-impl RequestId {
-    fn of(headers: &HeaderMap) -> Self {
-        let harmless = |id: &&str| {
-            (1..=MAX_ID_BYTES).contains(&id.len())
-                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=@".contains(&b))
-        };
-        match headers.get(X_REQUEST_ID).and_then(|v| v.to_str().ok()).filter(harmless) {
-            Some(id) => Self(id.to_owned()),
-            None => Self(format!("{:032x}", fastrand::u128(..))),
-        }
-    }
-
-    /// The id.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// Where a request came from; a request extension that the connection sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +44,7 @@ impl fmt::Display for Client {
 /// What is known of one request, from which its log line and the metrics are made. A request
 /// extension; clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct Record(Arc<Inner>);
+pub(crate) struct RequestLog(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -96,7 +70,7 @@ struct Work {
     completion_tokens: Option<u64>,
     first_token: Option<Duration>,
     /// Why a generation that had begun was given up.
-    failure: Option<GenerationError>,
+    failure: Option<String>,
 }
 
 /// The path as a log may show it: a control character of Unicode, or one that turns the direction
@@ -106,7 +80,7 @@ fn shown(path: &str) -> String {
     utf8_percent_encode(&path, CONTROLS).to_string()
 }
 
-impl Record {
+impl RequestLog {
     fn new(request: &Request, counts: Arc<Counts>) -> Self {
         counts.in_flight.inc();
         Self(Arc::new(Inner {
@@ -125,55 +99,51 @@ impl Record {
         self.0.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         self.0.id.as_str()
     }
 
-    pub(super) fn counts(&self) -> &Counts {
-        &self.0.counts
-    }
-
-    pub(super) fn set_route(&self, template: &str) {
+    pub(crate) fn set_route(&self, template: &str) {
         self.work().route = Some(template.to_owned());
     }
 
-    pub(super) fn route(&self) -> Option<String> {
+    pub(crate) fn route(&self) -> Option<String> {
         self.work().route.clone()
     }
 
-    pub(super) fn start(&self) -> Instant {
+    pub(crate) fn start(&self) -> Instant {
         self.0.start
     }
 
-    pub(super) fn model(&self, name: &str) {
+    pub(crate) fn model(&self, name: &str) {
         self.work().model = Some(name.to_owned());
     }
 
     /// The size of the request's body, 0 until it is read.
-    pub(super) fn body_bytes(&self) -> usize {
+    pub(crate) fn body_bytes(&self) -> usize {
         self.work().body_bytes
     }
 
-    pub(super) fn set_body_bytes(&self, n: usize) {
+    pub(crate) fn set_body_bytes(&self, n: usize) {
         self.work().body_bytes = n;
     }
 
     /// Tokens of all prompts together.
-    pub(super) fn prompt_tokens(&self, n: usize) {
+    pub(crate) fn prompt_tokens(&self, n: usize) {
         self.work().prompt_tokens = Some(n as u64);
     }
 
-    pub(super) fn add_cached(&self, n: u32) {
+    pub(crate) fn add_cached(&self, n: u32) {
         *self.work().cached_tokens.get_or_insert(0) += u64::from(n);
     }
 
-    pub(super) fn add_completion(&self, n: u32) {
+    pub(crate) fn add_completion(&self, n: u32) {
         *self.work().completion_tokens.get_or_insert(0) += u64::from(n);
     }
 
     /// A choice's first token has been generated. For the request's first one: the time since
     /// its start.
-    pub(super) fn first_token(&self) -> Option<Duration> {
+    pub(crate) fn first_token(&self) -> Option<Duration> {
         let mut work = self.work();
         if work.first_token.is_some() {
             return None;
@@ -182,12 +152,12 @@ impl Record {
         work.first_token
     }
 
-    pub(super) fn failed(&self, error: GenerationError) {
-        self.work().failure = Some(error);
+    pub(crate) fn failed(&self, reason: String) {
+        self.work().failure = Some(reason);
     }
 
     /// The failure of a choice was not one of the request.
-    pub(super) fn succeeded(&self) {
+    pub(crate) fn succeeded(&self) {
         self.work().failure = None;
     }
 
@@ -240,24 +210,18 @@ impl Record {
     }
 }
 
-/// Gives the request its id and its record, and answers 500 to a panic.
-pub(super) async fn access(
-    State(counts): State<Arc<Counts>>,
+/// Gives the request its id, and writes its line when it has ended.
+pub(crate) async fn log_requests(
+    State(context): State<Context>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let record = Record::new(&request, counts);
-    let mut ending = Ending { record: record.clone(), status: None, complete: false };
-    let id = record.0.id.clone();
+    let log = RequestLog::new(&request, context.counts().clone());
+    let mut ending = Ending { log: log.clone(), status: None, complete: false };
+    let id = log.0.id.clone();
     request.extensions_mut().insert(id.clone());
-    request.extensions_mut().insert(record);
-    let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-        Ok(response) => response,
-        Err(_) => {
-            tracing::error!(request_id = id.as_str(), "a handler panicked; this is a bug");
-            ApiError::Internal("an internal error; the server's log says more").into_response()
-        }
-    };
+    request.extensions_mut().insert(log);
+    let mut response = next.run(request).await;
     ending.status = Some(response.status());
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(X_REQUEST_ID, value);
@@ -265,25 +229,35 @@ pub(super) async fn access(
     response.map(|body| Body::new(Logged { body, ending }))
 }
 
-/// Puts the matched route into the record; unknown paths have none.
-pub(super) async fn note_route(
+/// Answers 500 where a handler panics.
+pub(crate) async fn catch_panics(request: Request, next: Next) -> Response {
+    let id = request.extensions().get::<RequestId>().cloned();
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
+        let request_id = id.as_ref().map(RequestId::as_str);
+        tracing::error!(request_id, "a handler panicked; this is a bug");
+        Error::Internal("an internal error; the server's log says more").into_response()
+    })
+}
+
+/// Puts the matched route into the log; unknown paths have none.
+pub(crate) async fn note_route(
     State(prefix): State<Arc<str>>,
     request: Request,
     next: Next,
 ) -> Response {
     let extensions = request.extensions();
-    if let (Some(record), Some(path)) =
-        (extensions.get::<Record>(), extensions.get::<MatchedPath>())
+    if let (Some(log), Some(path)) =
+        (extensions.get::<RequestLog>(), extensions.get::<MatchedPath>())
     {
         let path = path.as_str();
-        record.set_route(path.strip_prefix(&*prefix).filter(|p| !p.is_empty()).unwrap_or("/"));
+        log.set_route(path.strip_prefix(&*prefix).filter(|p| !p.is_empty()).unwrap_or("/"));
     }
     next.run(request).await
 }
 
-/// Ends the record when it is dropped: the answer is complete, or the client is gone.
+/// Ends the log of a request when it is dropped: the answer is complete, or the client is gone.
 struct Ending {
-    record: Record,
+    log: RequestLog,
     /// `None` until there is an answer.
     status: Option<StatusCode>,
     complete: bool,
@@ -291,12 +265,12 @@ struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.record.end(self.status, self.complete);
+        self.log.end(self.status, self.complete);
     }
 }
 
 /// An answer's body with the end of its request. The body comes first: dropping it completes
-/// the record.
+/// the log.
 struct Logged {
     body: Body,
     ending: Ending,
@@ -308,7 +282,7 @@ impl HttpBody for Logged {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        cx: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         self.ending.complete |= frame.is_none();
@@ -328,7 +302,7 @@ impl Drop for Logged {
     fn drop(&mut self) {
         // A body of known length is never asked for the frame after its last; and nobody reads
         // the answer's body of a HEAD request.
-        let head = self.ending.record.0.method == Method::HEAD;
+        let head = self.ending.log.0.method == Method::HEAD;
         self.ending.complete |= self.body.is_end_stream() || head;
     }
 }
@@ -337,28 +311,10 @@ impl Drop for Logged {
 mod tests {
     use super::*;
 
-    fn id(value: &[u8]) -> RequestId {
-        let mut headers = HeaderMap::new();
-        if let Ok(value) = HeaderValue::from_bytes(value) {
-            headers.insert(X_REQUEST_ID, value);
-        }
-        RequestId::of(&headers)
-    }
-
     #[test]
     fn a_path_is_logged_without_what_could_hide_the_rest_of_the_line() {
         assert_eq!(shown("/v1/models;a=%20~"), "/v1/models;a=%20~");
         assert_eq!(shown("/a\u{9b}31m\u{202e}b\u{e9}"), "/a%C2%9B31m%E2%80%AEb%C3%A9");
         assert_eq!(shown(&"/".repeat(900)).len(), MAX_LOGGED_PATH);
-    }
-
-    #[test]
-    fn a_clients_id_is_kept_if_it_is_harmless_and_replaced_otherwise() {
-        assert_eq!(id(b"req-1_a.b:c").as_str(), "req-1_a.b:c");
-        for bad in [&b""[..], b"a b", b"\xff\xfe", b"\x1b[31m", &[b'a'; 129]] {
-            let id = id(bad);
-            assert_eq!(id.as_str().len(), 32, "{id:?}");
-            assert!(id.as_str().bytes().all(|b| b.is_ascii_hexdigit()));
-        }
     }
 }

@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::*;
-use crate::api::{Keys, LoadState, bind};
+use crate::api::{AppState, LoadState, router};
 use crate::config::Settings;
+use crate::http::{Keys, bind, serve};
 
 struct Server {
     address: String,
@@ -33,9 +33,10 @@ impl Server {
         let (load, loading) = watch::channel(LoadState::Loading { progress: 0.5 });
         let state = AppState::new(settings, Keys::default(), vec!["tiny".to_owned()], 1, loading);
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve(listeners, state.clone(), async {
-            let _ = stopped.await;
-        }));
+        let task =
+            tokio::spawn(serve(listeners, state.http().clone(), router(state.clone()), async {
+                let _ = stopped.await;
+            }));
         Self { address, state, load, stop: Some(stop), task }
     }
 
@@ -185,7 +186,7 @@ async fn slow_headers_get_408_and_silence_gets_nothing() {
 async fn a_client_that_takes_nothing_of_its_answers_is_given_up() {
     let server = Server::start(|s| s.limits.stream_stall_timeout = 1).await;
     let _client = server.connect_stuck().await;
-    server.until(|s| s.counts().connections.get() == 0).await;
+    server.until(|s| s.http().counts().connections.get() == 0).await;
 }
 
 #[tokio::test]
@@ -227,7 +228,7 @@ async fn shutdown_waits_for_running_requests_and_refuses_new_ones() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 
     server.stop.take().unwrap().send(()).unwrap();
-    server.until(AppState::is_draining).await;
+    server.until(|s| s.http().is_draining()).await;
     assert_eq!(rest(&mut idle).await, "");
     half.write_all(b"host: x\r\n\r\n").await.unwrap();
     let refused = rest(&mut half).await;
@@ -248,7 +249,7 @@ async fn a_first_request_that_meets_the_shutdown_is_told_to_come_again() {
     let mut silent = server.connect().await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     server.stop.take().unwrap().send(()).unwrap();
-    server.until(AppState::is_draining).await;
+    server.until(|s| s.http().is_draining()).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     first.write_all(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     let refused = rest(&mut first).await;
@@ -269,7 +270,7 @@ async fn a_request_that_is_still_on_its_way_does_not_hold_up_the_shutdown() {
     body.write_all(b"POST /tokenize HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{")
         .await
         .unwrap();
-    server.until(|s| s.counts().in_flight.get() == 1).await;
+    server.until(|s| s.http().counts().in_flight.get() == 1).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     server.stop.take().unwrap().send(()).unwrap();
     for client in [&mut head, &mut body] {
@@ -286,7 +287,7 @@ async fn connections_that_do_not_end_are_cut_off_after_the_drain_timeout() {
     let _running = server.connect_stuck().await;
     server.stop.take().unwrap().send(()).unwrap();
     tokio::time::timeout(Duration::from_secs(3), server.task).await.unwrap().unwrap();
-    assert_eq!(server.state.counts().connections.get(), 0);
+    assert_eq!(server.state.http().counts().connections.get(), 0);
 }
 
 #[tokio::test]

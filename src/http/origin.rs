@@ -5,14 +5,14 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, Uri};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::access::X_REQUEST_ID;
+use super::request_id::X_REQUEST_ID;
 
 /// How long a browser may keep the answer to a preflight.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
 /// `None` where no origin is allowed. Entries are origins such as `https://chat.example`;
 /// `*` is any, `localhost` is this machine under any scheme and port.
-pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
+pub(crate) fn layer(origins: &[String]) -> Option<CorsLayer> {
     let origins: Vec<String> = origins
         .iter()
         .map(|o| o.trim().trim_end_matches('/').to_ascii_lowercase())

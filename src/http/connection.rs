@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{self, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -29,10 +29,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 use tower::ServiceExt;
 
-use super::ApiError;
-use super::farewell::{LINGER, LINGER_SILENCE, linger, raw_answer};
-use super::metrics::Counts;
+use super::closing::{LINGER_SILENCE_TIMEOUT, LINGER_TIMEOUT, linger, raw_answer};
 use super::socket::Stream;
+use super::{Context, Error};
 
 /// An idle connection is closed after this; longer than the 90 s after which the pools of common
 /// clients close it, so that no request meets a connection that is just being closed.
@@ -44,13 +43,13 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What hyper may buffer of a connection's input.
 const MAX_BUFFER_BYTES: usize = 128 << 10;
 /// An unread rest of a request body up to this size is swallowed for the connection's sake.
-const SMALL_REST: u64 = 64 << 10;
+const MAX_SWALLOWED: u64 = 64 << 10;
 /// How long it may take to come. Clients send headers and body apart, and an answer that needs no
 /// body is there before it.
-const REST_PATIENCE: Duration = Duration::from_secs(1);
+const REST_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection may have a request under way when the drain begins. Its headers get so long to
 /// arrive, and it is then told to come again; without that it would be reset.
-const LAST_CALL: Duration = Duration::from_millis(500);
+const LAST_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 /// How far the server's life is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -65,14 +64,14 @@ pub(super) enum Stage {
 /// A client that takes nothing of its answer for so long is given up, or for
 /// `limits.stream_stall_timeout` if that is longer. Its generation is another matter: what is
 /// generated is buffered, and the engine drops it when the buffer has been full for that time.
-const TAKES_NOTHING: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 120 });
+const WRITE_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 120 });
 /// How often it is looked whether the client of a request that is being answered has left. hyper
 /// sees that by itself, but not behind bytes that follow the request.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a client may be silent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct Timeouts {
     /// While its headers come: `limits.header_timeout`.
     pub(super) headers: Duration,
     /// While it takes nothing of its answer and the server stops: `limits.stream_stall_timeout`.
@@ -83,8 +82,8 @@ pub(super) struct Patience {
 pub(super) async fn serve_connection(
     stream: Stream,
     router: Router,
-    counts: Arc<Counts>,
-    patience: Patience,
+    context: Context,
+    timeouts: Timeouts,
     mut stage: watch::Receiver<Stage>,
 ) {
     let progress = Arc::new(Progress::default());
@@ -106,15 +105,15 @@ pub(super) async fn serve_connection(
         .max_buf_size(MAX_BUFFER_BYTES)
         .serve_connection(io, service);
 
-    let mut answer = patience.answer.max(TAKES_NOTHING);
-    let mut silence = Box::pin(tokio::time::sleep(patience.headers));
+    let mut answer = timeouts.answer.max(WRITE_TIMEOUT);
+    let mut silence = Box::pin(tokio::time::sleep(timeouts.headers));
     let end = loop {
         let run = poll_fn(|cx| {
             loop {
                 if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
                     return Poll::Ready(End::Closed(result));
                 }
-                let (deadline, due) = progress.deadline(patience.headers, answer);
+                let (deadline, due) = progress.deadline(timeouts.headers, answer);
                 ready!(poll_until(silence.as_mut(), deadline, cx));
                 match due {
                     Due::Look => progress.look(),
@@ -129,10 +128,10 @@ pub(super) async fn serve_connection(
                 if changed.is_err() || now == Stage::Cut {
                     return;
                 }
-                answer = patience.answer;
+                answer = timeouts.answer;
                 // hyper would close a connection on which nothing has come yet, and wait for headers
                 // of which a part has. Such a request is refused with an answer that closes it.
-                if !progress.call_last() {
+                if !progress.allow_last_request() {
                     Pin::new(&mut connection).graceful_shutdown();
                 }
             }
@@ -142,11 +141,11 @@ pub(super) async fn serve_connection(
     let mut io = parts.io.into_inner().stream;
     let (mut unread, too_slow, draining) = {
         let state = progress.lock();
-        (state.unread, state.too_slow, state.last_call.is_some())
+        (state.unread, state.too_slow, state.last_request.is_some())
     };
     // No request came out of it, so nobody else logs these.
     let unreadable = |status: StatusCode, why: &dyn Display| {
-        counts.unreadable(status);
+        context.counts().unreadable(status);
         let client = client.map(tracing::field::display);
         tracing::info!(status = status.as_u16(), client, "a request that cannot be read: {why}");
     };
@@ -156,12 +155,11 @@ pub(super) async fn serve_connection(
         End::Closed(Err(error)) if parts.read_buf.starts_with(HTTP2_PREFACE) => {
             unreadable(StatusCode::BAD_REQUEST, &error);
             unread = true;
-            let error = ApiError::InvalidRequest {
+            let error = Error::Invalid {
                 message: "HTTP/2 is not spoken here; use HTTP/1.1".to_owned(),
-                param: None,
                 code: "invalid_http",
             };
-            let _ = io.write_all(&raw_answer(error)).await;
+            let _ = io.write_all(&raw_answer(&context, error)).await;
         }
         // hyper answered these, without a body.
         End::Closed(Err(error)) if error.is_parse_too_large() => {
@@ -180,16 +178,16 @@ pub(super) async fn serve_connection(
         End::Silent => {
             unread = true;
             // The client may be gone.
-            let error = if draining { ApiError::shutting_down() } else { ApiError::RequestTimeout };
+            let error = if draining { Error::shutting_down() } else { Error::RequestTimeout };
             unreadable(error.status(), &error);
-            let _ = io.write_all(&raw_answer(error)).await;
+            let _ = io.write_all(&raw_answer(&context, error)).await;
         }
     }
     let _ = io.shutdown().await;
     if unread {
         let brief = too_slow || *stage.borrow() != Stage::Serve;
         tokio::select! {
-            () = linger(&mut io, if brief { LINGER_SILENCE } else { LINGER }) => {}
+            () = linger(&mut io, if brief { LINGER_SILENCE_TIMEOUT } else { LINGER_TIMEOUT }) => {}
             _ = stage.changed() => {}
         }
     }
@@ -209,7 +207,11 @@ enum End {
     Stuck,
 }
 
-fn poll_until(mut sleep: Pin<&mut Sleep>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+fn poll_until(
+    mut sleep: Pin<&mut Sleep>,
+    deadline: Instant,
+    cx: &mut task::Context<'_>,
+) -> Poll<()> {
     if sleep.deadline() != deadline {
         sleep.as_mut().reset(deadline);
     }
@@ -264,7 +266,7 @@ async fn swallow(mut rest: Incoming, progress: &Progress) -> bool {
         }
         Ok::<_, hyper::Error>(())
     };
-    let swallowed = matches!(tokio::time::timeout(REST_PATIENCE, read).await, Ok(Ok(())));
+    let swallowed = matches!(tokio::time::timeout(REST_TIMEOUT, read).await, Ok(Ok(())));
     if swallowed {
         progress.lock().unread = false;
     }
@@ -306,7 +308,7 @@ struct ProgressState {
     /// Since when the client takes nothing of what is sent.
     blocked: Option<Instant>,
     /// Since when the server drains, if the connection had a request under way then.
-    last_call: Option<Instant>,
+    last_request: Option<Instant>,
 }
 
 impl Default for Progress {
@@ -320,7 +322,7 @@ impl Default for Progress {
             too_slow: false,
             looks: false,
             blocked: None,
-            last_call: None,
+            last_request: None,
         }))
     }
 }
@@ -331,12 +333,12 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on a request that may be under way has [`LAST_CALL`] to come; false if none is.
-    fn call_last(&self) -> bool {
+    /// From now on a request that may be under way has [`LAST_REQUEST_TIMEOUT`] to come; false if none is.
+    fn allow_last_request(&self) -> bool {
         let mut state = self.lock();
         let under_way = matches!(state.phase, Phase::Fresh(_) | Phase::Headers(_));
         if under_way {
-            state.last_call = Some(Instant::now());
+            state.last_request = Some(Instant::now());
         }
         under_way
     }
@@ -387,11 +389,12 @@ impl Progress {
         let (deadline, due) = match state.phase {
             Phase::Fresh(since) | Phase::Headers(since) => {
                 let due = since + headers;
-                let due = state.last_call.map_or(due, |called| due.min(called + LAST_CALL));
+                let due =
+                    state.last_request.map_or(due, |called| due.min(called + LAST_REQUEST_TIMEOUT));
                 (due, Due::End(End::Silent))
             }
             Phase::Idle(since) => (since + IDLE_TIMEOUT, Due::End(End::Silent)),
-            Phase::Busy(looked) => (looked + LOOK_EVERY, Due::Look),
+            Phase::Busy(looked) => (looked + LOOK_INTERVAL, Due::Look),
         };
         match (state.blocked.map(|since| since + answer), &due) {
             // What else it owes is counted from when it has taken its answer.
@@ -416,7 +419,7 @@ impl HttpBody for Upload {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        cx: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(body).poll_frame(cx));
@@ -439,7 +442,7 @@ impl Drop for Upload {
         if !self.finished && !body.is_end_stream() {
             let mut state = self.progress.lock();
             state.unread = true;
-            state.large_rest = body.size_hint().upper().is_none_or(|rest| rest > SMALL_REST);
+            state.large_rest = body.size_hint().upper().is_none_or(|rest| rest > MAX_SWALLOWED);
             state.rest = (state.takes_rest && !state.large_rest).then_some(body);
         }
     }
@@ -457,7 +460,7 @@ impl HttpBody for Answer {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        cx: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
@@ -486,7 +489,7 @@ struct Watched {
 impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        cx: &mut task::Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
@@ -501,7 +504,7 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        cx: &mut task::Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let sent = Pin::new(&mut self.stream).poll_write(cx, buf);
@@ -511,7 +514,7 @@ impl AsyncWrite for Watched {
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        cx: &mut task::Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let sent = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
@@ -523,7 +526,7 @@ impl AsyncWrite for Watched {
         true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
         // hyper comes by here whatever wakes it.
         if self.progress.looks() && self.stream.has_left() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
@@ -531,7 +534,7 @@ impl AsyncWrite for Watched {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

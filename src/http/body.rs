@@ -13,8 +13,7 @@ use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::access::Record;
-use super::{ApiError, AppState};
+use super::{Context, Error, RequestLog};
 
 /// Bytes that allow one second more: slow links may send large bodies, but a client that sends a
 /// byte now and then must not hold a connection for hours, whatever it sent before.
@@ -41,8 +40,8 @@ impl AsRef<[u8]> for Large {
 
 /// Hands the request on with its whole body in memory, so that handlers meet neither bodies above
 /// `limits.body_bytes` nor ones that stop halfway.
-pub(super) async fn read_body(
-    State(state): State<AppState>,
+pub(crate) async fn read_body(
+    State(context): State<Context>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -53,19 +52,19 @@ pub(super) async fn read_body(
         .and_then(|v| v.to_str().ok())
         .and_then(|v| v.parse().ok());
     let (limit, patience) = {
-        let settings = state.settings();
+        let settings = context.settings();
         (settings.limits.body_bytes, Duration::from_secs(settings.limits.body_timeout))
     };
     let read = tokio::select! {
         biased;
         read = read(body, announced, limit, patience, &LARGE_BODIES) => read,
         // What it asks for would not be begun any more.
-        () = state.drain_begun() => Err(ApiError::shutting_down()),
+        () = context.drain_begun() => Err(Error::shutting_down()),
     };
     match read {
         Ok(bytes) => {
-            if let Some(record) = parts.extensions.get::<Record>() {
-                record.set_body_bytes(bytes.len());
+            if let Some(log) = parts.extensions.get::<RequestLog>() {
+                log.set_body_bytes(bytes.len());
             }
             next.run(Request::from_parts(parts, Body::from(bytes))).await
         }
@@ -81,25 +80,24 @@ async fn read(
     limit: u64,
     patience: Duration,
     large: &Arc<Semaphore>,
-) -> Result<Bytes, ApiError> {
+) -> Result<Bytes, Error> {
     let limit = limit.min((SHARES * AHEAD) as u64);
     if announced.is_some_and(|length| length > limit) {
-        return Err(ApiError::BodyTooLarge { limit });
+        return Err(Error::BodyTooLarge { limit });
     }
     let mut bytes = BytesMut::with_capacity(announced.map_or(0, |n| n.min(AHEAD as u64) as usize));
     let mut shares: Option<OwnedSemaphorePermit> = None;
     let mut deadline = Instant::now() + patience;
     loop {
         let frame = tokio::time::timeout_at(deadline, body.frame());
-        let Some(frame) = frame.await.map_err(|_| ApiError::RequestTimeout)? else { break };
-        let frame = frame.map_err(|_| ApiError::InvalidRequest {
+        let Some(frame) = frame.await.map_err(|_| Error::RequestTimeout)? else { break };
+        let frame = frame.map_err(|_| Error::Invalid {
             message: "the request body ended early or is not valid HTTP".to_owned(),
-            param: None,
             code: "invalid_body",
         })?;
         if let Ok(data) = frame.into_data() {
             if (bytes.len() + data.len()) as u64 > limit {
-                return Err(ApiError::BodyTooLarge { limit });
+                return Err(Error::BodyTooLarge { limit });
             }
             let earned = Duration::from_secs(1) * data.len() as u32 / BYTES_PER_SECOND;
             deadline = (deadline + earned).min(Instant::now() + patience);
@@ -131,8 +129,8 @@ async fn take(large: &Arc<Semaphore>, n: usize) -> Option<OwnedSemaphorePermit> 
     large.clone().acquire_many_owned(u32::try_from(n).ok()?).await.ok()
 }
 
-fn no_room() -> ApiError {
-    ApiError::Unavailable {
+fn no_room() -> Error {
+    Error::Unavailable {
         message: "too many large request bodies are being read; try again later".to_owned(),
         code: "busy",
     }
@@ -150,7 +148,7 @@ mod tests {
         announced: Option<u64>,
         limit: u64,
         patience: Duration,
-    ) -> Result<Bytes, ApiError> {
+    ) -> Result<Bytes, Error> {
         super::read(body, announced, limit, patience, &Arc::new(Semaphore::new(SHARES))).await
     }
 
@@ -169,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn too_large_a_body_is_refused_whether_announced_or_not() {
-        let too_large = Err(ApiError::BodyTooLarge { limit: 10 });
+        let too_large = Err(Error::BodyTooLarge { limit: 10 });
         assert_eq!(read(chunks(&[1]), Some(11), 10, PATIENCE).await, too_large);
         assert_eq!(read(chunks(&[4, 7]), None, 10, PATIENCE).await, too_large);
     }
@@ -185,7 +183,7 @@ mod tests {
         };
         let patience = Duration::from_millis(20);
         let trickle = read(pieces(1, 1000), None, 1 << 20, patience).await;
-        assert_eq!(trickle, Err(ApiError::RequestTimeout));
+        assert_eq!(trickle, Err(Error::RequestTimeout));
         let flow = read(pieces(16 << 10, 30), None, 1 << 20, patience).await;
         assert_eq!(flow.unwrap().len(), 30 * (16 << 10));
     }
@@ -195,7 +193,7 @@ mod tests {
         let silent = Body::from_stream(futures_util::stream::pending::<std::io::Result<Bytes>>());
         assert_eq!(
             read(silent, None, 10, Duration::from_millis(5)).await,
-            Err(ApiError::RequestTimeout)
+            Err(Error::RequestTimeout)
         );
     }
 
@@ -207,7 +205,7 @@ mod tests {
         });
         let begun = Instant::now();
         let end = read(Body::from_stream(trickle), None, 2 << 20, Duration::from_millis(20)).await;
-        assert_eq!(end, Err(ApiError::RequestTimeout));
+        assert_eq!(end, Err(Error::RequestTimeout));
         assert!(begun.elapsed() < Duration::from_secs(30), "a megabyte would buy 64 s");
     }
 
