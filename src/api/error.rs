@@ -2,7 +2,6 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use serde_json::{Value, json};
 
 use crate::engine::GenerationError;
 use crate::http::{Error, Problem};
@@ -105,31 +104,6 @@ impl ApiError {
         };
         Problem { status, code, message: self.to_string(), param, numbers: Vec::new() }
     }
-}
-
-/// OpenAI's error object: `{"error":{"message","type","param","code"}}`.
-pub(super) fn openai_error(problem: &Problem) -> Value {
-    let kind = match problem.status {
-        StatusCode::UNAUTHORIZED => "authentication_error",
-        StatusCode::FORBIDDEN => "permission_error",
-        StatusCode::NOT_FOUND => "not_found_error",
-        StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => "timeout_error",
-        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
-        StatusCode::INTERNAL_SERVER_ERROR => "server_error",
-        StatusCode::NOT_IMPLEMENTED => "not_implemented_error",
-        StatusCode::SERVICE_UNAVAILABLE => "unavailable_error",
-        _ => "invalid_request_error",
-    };
-    let mut error = json!({
-        "message": problem.message,
-        "type": kind,
-        "param": problem.param,
-        "code": problem.code,
-    });
-    for (name, number) in &problem.numbers {
-        error[name] = json!(number);
-    }
-    json!({"error": error})
 }
 
 impl IntoResponse for ApiError {

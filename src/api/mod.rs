@@ -1,27 +1,18 @@
 //! The endpoints of loaded models.
 
-mod absent;
-mod blocking;
-mod chunks;
+mod endpoints;
 mod error;
-mod extract;
-mod generate;
 mod generation;
-mod health;
-mod logprobs;
-mod meter;
 mod metrics;
-mod models;
-mod numbers;
-mod prompt;
-mod props;
+mod model;
+mod reply;
 mod router;
-mod sse;
+mod routes;
 mod state;
 #[cfg(test)]
 mod tests;
-mod tokens;
 
 pub use error::ApiError;
+pub use model::{LoadState, LoadedModel, ServedModel};
 pub use router::router;
-pub use state::{AppState, LoadState, Model};
+pub use state::AppState;

@@ -239,7 +239,7 @@ pub(crate) async fn catch_panics(request: Request, next: Next) -> Response {
     })
 }
 
-/// Puts the matched route into the log; unknown paths have none.
+/// Puts the matched route into the log, without the prefix of all routes; unknown paths have none.
 pub(crate) async fn note_route(
     State(prefix): State<Arc<str>>,
     request: Request,
@@ -249,8 +249,11 @@ pub(crate) async fn note_route(
     if let (Some(log), Some(path)) =
         (extensions.get::<RequestLog>(), extensions.get::<MatchedPath>())
     {
-        let path = path.as_str();
-        log.set_route(path.strip_prefix(&*prefix).filter(|p| !p.is_empty()).unwrap_or("/"));
+        match path.as_str().strip_prefix(&*prefix) {
+            Some("") => log.set_route("/"),
+            Some(path) => log.set_route(path),
+            None => {}
+        }
     }
     next.run(request).await
 }

@@ -8,9 +8,6 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, Registry};
 
 use crate::http::registered;
 
-/// Routes whose series exist from the start, so that the first request is seen as an increase.
-const GENERATING: [&str; 3] = ["/v1/chat/completions", "/chat/completions", "/v1/completions"];
-
 /// Whole requests and waits: from what feels immediate to what clients give up on.
 const SECONDS: [f64; 15] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
@@ -50,9 +47,13 @@ pub(in crate::api) struct Sequences {
 }
 
 impl Counts {
-    /// Registers all of them in `r`.
+    /// Registers all of them in `r`. The series of the routes `generating` exist from the start, so
+    /// that the first request is seen as an increase.
     #[allow(clippy::expect_used)] // names and buckets are constants, and every test builds them
-    pub(in crate::api) fn new(r: &Registry) -> Self {
+    pub(in crate::api) fn new(
+        r: &Registry,
+        generating: impl Iterator<Item = &'static str>,
+    ) -> Self {
         let histogram = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
             let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             registered(r, HistogramVec::new(opts, labels).expect("a valid histogram"))
@@ -93,7 +94,7 @@ impl Counts {
             ),
             slot_seconds: AtomicU64::new(0),
         };
-        for route in GENERATING {
+        for route in generating {
             counts.sequences(Some(route));
         }
         counts
@@ -145,7 +146,7 @@ mod tests {
 
     #[test]
     fn retry_after_follows_how_long_requests_keep_their_slots() {
-        let counts = Counts::new(&Registry::new());
+        let counts = Counts::new(&Registry::new(), std::iter::empty());
         assert_eq!(counts.retry_after(256, 2), UNKNOWN_WAIT);
         counts.served(Duration::from_millis(100));
         assert_eq!(counts.retry_after(1, 4), 1);

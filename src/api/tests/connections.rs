@@ -46,10 +46,10 @@ impl Server {
 
     /// A connection whose request is held until the model is loaded.
     async fn connect_held(&self) -> TcpStream {
-        let before = self.state.held();
+        let before = self.state.served().held();
         let mut client = self.connect().await;
         client.write_all(&tokenize()).await.unwrap();
-        self.until(|s| s.held() == before + 1).await;
+        self.until(|s| s.served().held() == before + 1).await;
         client
     }
 
@@ -120,7 +120,7 @@ async fn a_client_that_leaves_drops_its_request_though_nothing_is_streamed() {
     let server = Server::start(|_| ()).await;
     let client = server.connect_held().await;
     drop(client);
-    server.until(|s| s.held() == 0).await;
+    server.until(|s| s.served().held() == 0).await;
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn a_client_that_leaves_drops_its_request_also_behind_bytes_that_follow_it
         let mut client = server.connect_held().await;
         client.write_all(&more).await.unwrap();
         client.shutdown().await.unwrap();
-        server.until(|s| s.held() == 0).await;
+        server.until(|s| s.served().held() == 0).await;
     }
 }
 

@@ -69,7 +69,7 @@ async fn held_requests_are_told_when_the_model_cannot_be_loaded() {
     let held = server.post("/v1/chat/completions", chat(json!({})));
     let (response, ()) = tokio::join!(held, async {
         tokio::task::yield_now().await;
-        assert_eq!(server.state.held(), 1);
+        assert_eq!(server.state.served().held(), 1);
         server.fail();
     });
     assert_eq!(response.status(), 503);
@@ -99,5 +99,5 @@ async fn a_held_request_whose_client_leaves_is_forgotten() {
     let server = loading(|_| ());
     let held = server.post("/v1/chat/completions", chat(json!({})));
     assert!(tokio::time::timeout(Duration::from_millis(20), held).await.is_err());
-    assert_eq!(server.state.held(), 0);
+    assert_eq!(server.state.served().held(), 0);
 }

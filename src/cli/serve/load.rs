@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::decide::Decision;
 use super::source::Source;
-use crate::api::{LoadState, Model};
+use crate::api::{LoadState, LoadedModel};
 use crate::chat::Template;
 use crate::engine::{self, Engine};
 use crate::service::BarTerminal;
@@ -18,7 +18,7 @@ use crate::service::BarTerminal;
 #[derive(Debug)]
 pub(super) enum Told {
     /// The model is served.
-    Ready(Arc<Model>),
+    Ready(Arc<LoadedModel>),
     /// It cannot be loaded.
     Failed(String),
     /// The engine died of a defect.
@@ -54,7 +54,7 @@ pub(super) fn spawn(
         drop(source);
         match loaded {
             Ok(engine) => {
-                let model = Arc::new(Model { template: template(&engine), engine });
+                let model = Arc::new(LoadedModel { template: template(&engine), engine });
                 state.send_replace(LoadState::Ready(model.clone()));
                 let _ = told.send(Told::Ready(model));
             }

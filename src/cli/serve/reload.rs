@@ -62,7 +62,7 @@ impl Reloader {
 
     /// Gives the engine its limits, which may have changed while it was loaded.
     pub(super) fn apply_limits(&self, state: &AppState) {
-        if let Ok(model) = state.model_now() {
+        if let Ok(model) = state.served().now() {
             model.engine.set_limits(engine_limits(&self.current.settings.limits));
         }
     }

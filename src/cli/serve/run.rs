@@ -13,7 +13,7 @@ use super::reload::{New, Reloader};
 use super::signals::{Asked, Signals, catch_hangups};
 use super::source::{Source, template_override};
 use super::supervise::{Pace, report_loading, send_heartbeats};
-use crate::api::{self, AppState, LoadState, Model};
+use crate::api::{self, AppState, LoadState, LoadedModel};
 use crate::cli::Exit;
 use crate::config::{Loaded, Settings, Sources};
 use crate::engine;
@@ -198,7 +198,7 @@ impl Life {
         }
         drop(stop);
         give_up.store(true, Ordering::Relaxed);
-        let model = self.state.model_now().ok();
+        let model = self.state.served().now().ok();
         if let Some(model) = &model {
             model.engine.drain(Instant::now() + drain);
         }
@@ -342,11 +342,11 @@ fn base(address: &str, prefix: &str) -> String {
 }
 
 /// Says that the model is there, and what to try; gives it as one line for the service manager.
-fn announce(state: &AppState, model: &Model, demo: bool, address: &str) -> String {
+fn announce(state: &AppState, model: &LoadedModel, demo: bool, address: &str) -> String {
     let facts = model.engine.facts();
     tracing::info!(
         "model {} ({}, {}, {:.2} GB) is ready after {:.2} s: {} slots of {} tokens",
-        state.model_name(),
+        state.served().name(),
         facts.architecture,
         facts.ftype,
         facts.size as f64 / 1e9,
@@ -366,7 +366,7 @@ fn announce(state: &AppState, model: &Model, demo: bool, address: &str) -> Strin
     );
     format!(
         "serving {} at {address}: {} slots of {} tokens",
-        state.model_name(),
+        state.served().name(),
         facts.n_slots,
         facts.n_ctx_slot
     )

@@ -4,7 +4,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::protocol::Token;
-use crate::protocol::llama_server::Timings;
+use crate::protocol::llama_server::{Progress, Timings};
 
 /// A whole answer; `C` is `ChatChoice` or `TextChoice`.
 #[derive(Debug, Serialize)]
@@ -18,6 +18,25 @@ pub struct Answer<'a, C> {
     pub choices: Vec<C>,
     pub usage: Usage,
     pub timings: Timings,
+}
+
+/// A chunk of a streamed answer; `C` is `ChatDelta` or `TextChoice`. The last one may have no
+/// choices.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)] // OpenAI's fields, then llama-server's
+pub struct Chunk<'a, C> {
+    pub id: &'a str,
+    pub object: &'static str,
+    pub created: u64,
+    pub model: &'a str,
+    pub system_fingerprint: &'static str,
+    pub choices: &'a [C],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timings: Option<Timings>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_progress: Option<Progress>,
 }
 
 /// What answers carry as `system_fingerprint`.

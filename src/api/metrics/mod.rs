@@ -10,10 +10,8 @@ mod host;
 
 use std::path::Path;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use http::{HeaderName, header};
 use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
@@ -21,18 +19,15 @@ use prometheus::proto::MetricFamily;
 pub(super) use counts::{Counts, Sequences};
 use families::Families;
 
-use super::{ApiError, AppState};
+use super::error::ApiError;
+use super::state::AppState;
 use crate::host::{GpuReading, ProcessUsage};
 use crate::http::Error;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const START_TIME: HeaderName = HeaderName::from_static("process-start-time-unix");
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new().route("/metrics", get(metrics))
-}
-
-async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
+pub(super) async fn metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
     const FAILED: ApiError = ApiError::Http(Error::Internal("the metrics could not be collected"));
     if !state.settings().server.metrics {
         return Err(ApiError::NotImplemented(

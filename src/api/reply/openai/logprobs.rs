@@ -34,7 +34,7 @@ pub(super) fn chat(vocabulary: &Vocabulary, tokens: &[OutputToken]) -> ChatLogpr
 
 /// Builds the legacy shape's columns, whose offsets run through all chunks of a choice.
 #[derive(Debug)]
-pub(super) struct TextColumns {
+pub(in crate::api) struct TextColumns {
     /// Whether alternatives were asked for.
     alternatives: bool,
     /// Characters of the choice's text so far.

@@ -2,11 +2,11 @@
 
 use tokio::sync::Semaphore;
 
-use super::ApiError;
+use crate::api::error::ApiError;
 use crate::engine;
 use crate::http::Error;
 
-/// Long texts that are read at the same time: tokenising a megabyte takes seconds of a core
+/// Long texts that are read at the same time: tokenizing a megabyte takes seconds of a core
 /// that the engine computes on, and a client that has gone does not end it.
 static LONG_AT_ONCE: Semaphore = Semaphore::const_new(4);
 /// Short ones, which take milliseconds, wait for each other alone.
@@ -15,9 +15,9 @@ static SHORT_AT_ONCE: Semaphore = Semaphore::const_new(4);
 /// read.
 static HUGE_AT_ONCE: Semaphore = Semaphore::const_new(1);
 /// Most bytes of a short one.
-const SHORT: usize = 64 << 10;
+const MAX_SHORT: usize = 64 << 10;
 /// Least bytes of a huge one: a million tokens.
-const HUGE: usize = 4 << 20;
+const MIN_HUGE: usize = 4 << 20;
 
 /// Runs `work`, which takes seconds, on a thread where it may block, and nothing like it beside it.
 /// A panic in it becomes an internal error.
@@ -30,20 +30,20 @@ pub(super) async fn one_at_a_time<T: Send + 'static>(
 
 /// Runs `work` on a thread where it may block; `bytes`: the size of what it reads. A panic in it
 /// becomes an internal error.
-pub(super) async fn off_the_reactor<T: Send + 'static>(
+pub(in crate::api) async fn off_the_reactor<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let lane = if bytes <= SHORT {
+    let lane = if bytes <= MAX_SHORT {
         &SHORT_AT_ONCE
-    } else if bytes < HUGE {
+    } else if bytes < MIN_HUGE {
         &LONG_AT_ONCE
     } else {
         &HUGE_AT_ONCE
     };
     let work = move || {
         let done = work();
-        if bytes >= HUGE {
+        if bytes >= MIN_HUGE {
             engine::give_memory_back();
         }
         done
@@ -79,12 +79,14 @@ mod tests {
         let (wait, ends): (Vec<_>, Vec<_>) = (0..5).map(|_| channel::<()>()).unzip();
         let long: Vec<_> = ends
             .into_iter()
-            .map(|end| tokio::spawn(off_the_reactor(SHORT + 1, move || Ok(end.recv().is_err()))))
+            .map(|end| {
+                tokio::spawn(off_the_reactor(MAX_SHORT + 1, move || Ok(end.recv().is_err())))
+            })
             .collect();
         while LONG_AT_ONCE.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(off_the_reactor(SHORT, || Ok(5)).await, Ok(5));
+        assert_eq!(off_the_reactor(MAX_SHORT, || Ok(5)).await, Ok(5));
         drop(wait);
         for task in long {
             assert_eq!(task.await.unwrap(), Ok(true));

@@ -9,39 +9,40 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use http::{HeaderValue, header};
+use serde::Serialize;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::chunks::{Chunks, json};
-use super::error::openai_error;
-use super::generate::{Reply, Running};
-use super::{ApiError, AppState, LoadState};
-use crate::engine::GenerationEvent;
+use super::Dialect;
+use crate::api::error::ApiError;
+use crate::api::generation::Running;
+use crate::engine::{GenerationError, GenerationEvent, Summary};
 
 /// A comment: clients ignore it, but it shows them and proxies that the stream lives.
 const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
 /// Events that are ready together travel in one write, up to about this many bytes.
-const FRAME: usize = 16 << 10;
+const MAX_FRAME: usize = 16 << 10;
 
-pub(super) type Work = Pin<Box<dyn Future<Output = Result<Running, ApiError>> + Send>>;
+type Work = Pin<Box<dyn Future<Output = Result<Running, ApiError>> + Send>>;
 
 /// Answers with a stream. Errors of `work` are plain answers, unless the model is still loading
 /// when the client needs its first sign of life.
 pub(super) async fn respond(
-    state: &AppState,
-    reply: Reply,
+    dialect: Box<dyn Dialect>,
+    ping_interval: Option<Duration>,
+    loading: bool,
     mut work: Work,
 ) -> Result<Response, ApiError> {
-    let loading = matches!(state.load_state(), LoadState::Loading { .. });
-    let interval = reply.ping_interval;
-    let source = match interval.filter(|_| loading) {
-        None => Source::running(reply, work.await?),
-        Some(patience) => match tokio::time::timeout(patience, &mut work).await {
-            Ok(running) => Source::running(reply, running?),
-            Err(_) => Source::Starting(Box::new((reply, work))),
+    let mut frames =
+        Frames { dialect, source: Source::Over, ready: Vec::new(), ping: None, spoke: false };
+    match ping_interval.filter(|_| loading) {
+        None => frames.started(work.await?),
+        Some(wait) => match tokio::time::timeout(wait, &mut work).await {
+            Ok(running) => frames.started(running?),
+            Err(_) => frames.source = Source::Starting(work),
         },
-    };
-    let frames = Frames { ping: interval.map(|i| pings(&source, i)), source, spoke: false };
+    }
+    frames.ping = ping_interval.map(|interval| pings(&frames.source, interval));
     let body = stream::unfold(frames, |mut frames| async move {
         frames.next().await.map(|frame| (Ok::<_, Infallible>(frame), frames))
     });
@@ -52,6 +53,18 @@ pub(super) async fn respond(
     // Proxies such as nginx would hold the events back.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
+}
+
+/// Appends an event whose data is `value` as JSON.
+pub(super) fn write_event(out: &mut Vec<u8>, value: &impl Serialize) {
+    let start = out.len();
+    out.extend_from_slice(b"data: ");
+    // Our types have string keys and a Vec takes every write: there is no way to fail.
+    if serde_json::to_writer(&mut *out, value).is_err() {
+        out.truncate(start);
+        return;
+    }
+    out.extend_from_slice(b"\n\n");
 }
 
 /// The ticks at which a silent stream gets a comment. A stream that has waited for its headers
@@ -69,20 +82,22 @@ fn pings(source: &Source, interval: Duration) -> Interval {
 /// Where a stream's next frame comes from.
 enum Source {
     /// The model is loading.
-    Starting(Box<(Reply, Work)>),
-    Running(Box<(Chunks, Running)>),
+    Starting(Work),
+    Running(Box<Progressing>),
     Over,
 }
 
-impl Source {
-    fn running(reply: Reply, mut running: Running) -> Self {
-        let chunks = Chunks::new(reply, &mut running);
-        Self::Running(Box::new((chunks, running)))
-    }
+/// Sequences, and those of their summaries that have come.
+struct Progressing {
+    running: Running,
+    summaries: Vec<Option<Summary>>,
 }
 
 struct Frames {
+    dialect: Box<dyn Dialect>,
     source: Source,
+    /// Bytes that go out with the next frame.
+    ready: Vec<u8>,
     ping: Option<Interval>,
     /// Something was sent since the last tick.
     spoke: bool,
@@ -99,22 +114,16 @@ impl Frames {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             let step = self.step().await?;
-            let frame = match step {
+            match step {
                 Step::Tick if std::mem::take(&mut self.spoke) => continue,
                 Step::Tick => return Some(COMMENT),
-                Step::Started(Ok(running)) => {
-                    self.started(running);
-                    continue;
-                }
-                Step::Started(Err(error)) => {
-                    self.source = Source::Over;
-                    error_event(&error)
-                }
+                Step::Started(Ok(running)) => self.started(running),
+                Step::Started(Err(error)) => self.fail(&error),
                 Step::Event(event) => self.events(event),
-            };
-            if !frame.is_empty() {
+            }
+            if !self.ready.is_empty() {
                 self.spoke = true;
-                return Some(frame.into());
+                return Some(std::mem::take(&mut self.ready).into());
             }
         }
     }
@@ -129,41 +138,52 @@ impl Frames {
         };
         Some(match &mut self.source {
             Source::Over => return None,
-            Source::Starting(starting) => tokio::select! {
+            Source::Starting(work) => tokio::select! {
                 biased;
-                running = &mut starting.1 => Step::Started(running),
+                running = work => Step::Started(running),
                 _ = tick => Step::Tick,
             },
-            Source::Running(running) => tokio::select! {
+            Source::Running(progressing) => tokio::select! {
                 biased;
-                event = running.1.events.next() => Step::Event(event),
+                event = progressing.running.events.next() => Step::Event(event),
                 _ = tick => Step::Tick,
             },
         })
     }
 
     fn started(&mut self, running: Running) {
-        if let Source::Starting(starting) = std::mem::replace(&mut self.source, Source::Over) {
-            self.source = Source::running(starting.0, running);
-        }
+        self.dialect.start(&running.started, &mut self.ready);
+        let summaries = vec![None; running.started.choices.len()];
+        self.source = Source::Running(Box::new(Progressing { running, summaries }));
     }
 
     /// Writes `first` and what else is ready.
-    fn events(&mut self, first: Option<(usize, GenerationEvent)>) -> Vec<u8> {
-        let mut out = Vec::new();
-        let Source::Running(running) = &mut self.source else { return out };
-        let (chunks, running) = &mut **running;
+    fn events(&mut self, first: Option<(usize, GenerationEvent)>) {
+        let Self { dialect, source: Source::Running(progressing), ready, .. } = self else {
+            return;
+        };
+        let Progressing { running, summaries } = &mut **progressing;
         let mut next = first;
         let result = loop {
             match next {
-                None => break chunks.finish(&mut out).map(|()| true),
-                Some((choice, event)) => {
-                    if let Err(error) = chunks.event(choice, event, &mut out) {
-                        break Err(error);
+                None => {
+                    let all: Option<Vec<Summary>> = summaries.iter().cloned().collect();
+                    break all.ok_or(GenerationError::Stopped).map(|all| {
+                        dialect.finish(&running.started, &all, ready);
+                        true
+                    });
+                }
+                Some((_, GenerationEvent::Failed(error))) => break Err(error),
+                Some((index, event)) => {
+                    if let (GenerationEvent::Done(done), Some(summary)) =
+                        (&event, summaries.get_mut(index))
+                    {
+                        *summary = Some(done.clone());
                     }
+                    dialect.event(&running.started, index, event, ready);
                 }
             }
-            if out.len() >= FRAME {
+            if ready.len() >= MAX_FRAME {
                 break Ok(false);
             }
             match running.events.next().now_or_never() {
@@ -174,19 +194,13 @@ impl Frames {
         match result {
             Ok(false) => {}
             Ok(true) => self.source = Source::Over,
-            Err(error) => {
-                // The other choices end too: dropping their streams cancels them.
-                self.source = Source::Over;
-                out.extend(error_event(&error.into()));
-            }
+            Err(error) => self.fail(&error.into()),
         }
-        out
     }
-}
 
-fn error_event(error: &ApiError) -> Vec<u8> {
-    let mut out = b"data: ".to_vec();
-    json(&mut out, &openai_error(&error.problem()));
-    out.extend_from_slice(b"\n\n");
-    out
+    /// Ends the stream. The other choices end too: dropping their streams cancels them.
+    fn fail(&mut self, error: &ApiError) {
+        self.source = Source::Over;
+        self.dialect.error(&error.problem(), &mut self.ready);
+    }
 }

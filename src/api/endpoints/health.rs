@@ -1,21 +1,18 @@
 //! `/health`: whether the server answers requests yet.
 
+use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::error::openai_error;
-use super::{ApiError, AppState, LoadState};
-
-pub(super) fn routes() -> Router<AppState> {
-    Router::new().route("/health", get(health)).route("/v1/health", get(health))
-}
+use crate::api::error::ApiError;
+use crate::api::model::LoadState;
+use crate::api::reply::openai::error_body;
+use crate::api::state::AppState;
 
 /// 200 `{"status":"ok"}`, or 503 with llama-server's error and how far loading is.
-async fn health(State(state): State<AppState>) -> Response {
-    match state.load_state() {
+pub(in crate::api) async fn health(State(state): State<AppState>) -> Response {
+    match state.served().load_state() {
         LoadState::Ready(_) => Json(json!({"status": "ok"})).into_response(),
         LoadState::Loading { progress } => {
             let message = "loading model".to_owned();
@@ -33,7 +30,7 @@ async fn health(State(state): State<AppState>) -> Response {
 }
 
 fn unavailable(error: ApiError, status: Value) -> Response {
-    let mut body = openai_error(&error.problem());
+    let mut body = error_body(&error.problem());
     if let (Value::Object(body), Value::Object(status)) = (&mut body, status) {
         body.extend(status);
     }

@@ -1,7 +1,8 @@
 //! What the engine measured, in the words of the APIs.
 
-use crate::engine::{self, FinishReason};
+use crate::engine::{self, FinishReason, Summary};
 use crate::protocol::llama_server::{Progress, Timings};
+use crate::protocol::openai::Usage;
 
 impl From<engine::Timings> for Timings {
     fn from(t: engine::Timings) -> Self {
@@ -45,6 +46,30 @@ pub(super) fn finish_reason(reason: &FinishReason) -> &'static str {
     }
 }
 
+/// Each prompt counts once, all choices count.
+pub(super) fn usage(prompt_tokens: &[usize], summaries: &[Summary]) -> Usage {
+    let per_prompt = (summaries.len() / prompt_tokens.len().max(1)).max(1);
+    let cached = |s: &Summary| u64::from(s.timings.cached_tokens);
+    Usage::new(
+        prompt_tokens.iter().map(|&n| n as u64).sum(),
+        summaries.iter().step_by(per_prompt).map(cached).sum(),
+        summaries.iter().map(|s| u64::from(s.timings.predicted_tokens)).sum(),
+    )
+}
+
+/// The sum over all sequences, so that the rates are those of one sequence on average.
+pub(super) fn total_timings(summaries: &[Summary]) -> Timings {
+    let mut total = engine::Timings::default();
+    for Summary { timings, .. } in summaries {
+        total.cached_tokens = total.cached_tokens.saturating_add(timings.cached_tokens);
+        total.prompt_tokens = total.prompt_tokens.saturating_add(timings.prompt_tokens);
+        total.prompt_time = total.prompt_time.saturating_add(timings.prompt_time);
+        total.predicted_tokens = total.predicted_tokens.saturating_add(timings.predicted_tokens);
+        total.predicted_time = total.predicted_time.saturating_add(timings.predicted_time);
+    }
+    total.into()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -79,5 +104,33 @@ mod tests {
         assert_eq!(finish_reason(&FinishReason::Length), "length");
         assert_eq!(finish_reason(&FinishReason::ContextFull), "length");
         assert_eq!(finish_reason(&FinishReason::Shutdown), "length");
+    }
+
+    fn summary(cached: u32, predicted: u32) -> Summary {
+        Summary {
+            finish: FinishReason::Length,
+            timings: engine::Timings {
+                cached_tokens: cached,
+                predicted_tokens: predicted,
+                predicted_time: Duration::from_millis(10),
+                ..Default::default()
+            },
+            slot: 0,
+            seed: 0,
+        }
+    }
+
+    #[test]
+    fn usage_counts_each_prompt_once_and_every_choice() {
+        let summaries = [summary(2, 5), summary(7, 6), summary(3, 1), summary(9, 1)];
+        assert_eq!(usage(&[10, 20], &summaries), Usage::new(30, 5, 13));
+        assert_eq!(usage(&[10], &summaries[..1]), Usage::new(10, 2, 5));
+    }
+
+    #[test]
+    fn timings_of_several_choices_are_summed() {
+        let timings = total_timings(&[summary(0, 5), summary(0, 15)]);
+        assert_eq!((timings.predicted_n, timings.predicted_ms), (20, 20.0));
+        assert_eq!(timings.predicted_per_second, 1000.0);
     }
 }

@@ -1,27 +1,20 @@
 //! `/v1/models`: the one model that is served, as OpenAI, llama-server and Ollama describe it.
 
+use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::{ApiError, AppState, LoadState};
+use crate::api::error::ApiError;
+use crate::api::model::LoadState;
+use crate::api::state::AppState;
 use crate::engine::ModelFacts;
 
 /// Longest part of an unknown name that an error repeats.
-const MAX_NAMED: usize = 200;
+const MAX_NAME_CHARS: usize = 200;
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/v1/models", get(list))
-        .route("/models", get(list))
-        .route("/v1/models/{*id}", get(one))
-        .route("/models/{*id}", get(one))
-}
-
-async fn list(State(state): State<AppState>) -> Json<Value> {
-    let name = state.model_name();
+pub(in crate::api) async fn list(State(state): State<AppState>) -> Json<Value> {
+    let name = state.served().name();
     let model = with_facts(&state, |facts| {
         json!({
             "models": [ollama_model(name, facts)],
@@ -33,31 +26,28 @@ async fn list(State(state): State<AppState>) -> Json<Value> {
 }
 
 /// Names may hold slashes, as those of Hugging Face do.
-async fn one(
+pub(in crate::api) async fn one(
     State(state): State<AppState>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     // A path that is not UTF-8 names no model.
     let Path(id) = id.unwrap_or_else(|_| Path(String::from('\u{fffd}')));
-    if state.model_names().contains(&id) {
+    if state.served().names().contains(&id) {
         Ok(Json(with_facts(&state, |facts| model(&state, &id, facts))))
     } else {
-        Err(ApiError::NoModel {
-            asked: id.chars().take(MAX_NAMED).collect(),
-            served: state.model_names().join(", "),
-        })
+        Err(state.served().is_not(&id.chars().take(MAX_NAME_CHARS).collect::<String>()))
     }
 }
 
 fn with_facts<T>(state: &AppState, f: impl FnOnce(Option<&ModelFacts>) -> T) -> T {
-    match state.load_state() {
+    match state.served().load_state() {
         LoadState::Ready(model) => f(Some(model.engine.facts())),
         _ => f(None),
     }
 }
 
 fn model(state: &AppState, id: &str, facts: Option<&ModelFacts>) -> Value {
-    let aliases: Vec<&String> = state.model_names().iter().filter(|name| *name != id).collect();
+    let aliases: Vec<&String> = state.served().names().iter().filter(|name| *name != id).collect();
     let meta = facts.map(|f| {
         json!({
             "architecture": f.architecture,

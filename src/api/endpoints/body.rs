@@ -4,8 +4,8 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, header};
 
-use super::ApiError;
-use super::blocking::off_the_reactor;
+use crate::api::error::ApiError;
+use crate::api::generation::off_the_reactor;
 use crate::http::{Error, json_limits};
 use crate::protocol::FromJson;
 
@@ -14,7 +14,7 @@ use crate::protocol::FromJson;
 /// Any `Content-Type` is taken, as llama-server does (`curl -d` sends a form's), except those
 /// that certainly are not JSON, and compressed bodies: 415. All else that is wrong is a 400.
 #[derive(Debug)]
-pub(super) struct JsonBody<T>(pub(super) T);
+pub(in crate::api) struct JsonBody<T>(pub(in crate::api) T);
 
 /// Bodies from this size on are parsed off the reactor.
 const LARGE: usize = 256 << 10;

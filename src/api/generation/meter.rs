@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::metrics::{Counts, Sequences};
+use crate::api::metrics::{Counts, Sequences};
 use crate::engine::{GenerationEvent, Timings};
 use crate::http::RequestLog;
 

@@ -1,16 +1,18 @@
-//! From a checked request to sequences for the engine: rendering and tokenising, both blocking.
+//! From a checked request to sequences for the engine: rendering and tokenizing, both blocking.
 
 use std::sync::Arc;
 
-use super::{ApiError, Model};
+use super::task::Task;
+use crate::api::error::ApiError;
+use crate::api::model::LoadedModel;
 use crate::chat::{Conversation, Rendered};
 use crate::engine::{GenerationRequest, SamplingParams, Token, Vocabulary};
 use crate::protocol::openai::{Prompt, PromptPiece};
-use crate::protocol::{Bias, BiasTarget, Options, Sampling};
+use crate::protocol::{Bias, BiasTarget, Sampling};
 
 /// A prompt that fits into a slot.
 #[derive(Debug)]
-pub(super) struct Tokenised {
+pub(in crate::api) struct Tokenized {
     pub(super) tokens: Vec<Token>,
     /// Positions in `tokens` at which user messages begin.
     pub(super) message_starts: Vec<usize>,
@@ -21,9 +23,12 @@ pub(super) struct Tokenised {
 }
 
 /// Renders a conversation with the model's template. Many templates write the BOS token
-/// themselves; where tokenising adds it, it is left out, as a second one makes answers worse.
+/// themselves; where tokenizing adds it, it is left out, as a second one makes answers worse.
 /// The text can then go to `/v1/completions` as it is.
-pub(super) fn render(model: &Model, conversation: &Conversation) -> Result<Rendered, ApiError> {
+pub(in crate::api) fn render(
+    model: &LoadedModel,
+    conversation: &Conversation,
+) -> Result<Rendered, ApiError> {
     let template = model.template.as_ref().map_err(|why| ApiError::InvalidRequest {
         message: why.clone(),
         param: Some("messages".to_owned()),
@@ -48,11 +53,11 @@ pub(super) fn render(model: &Model, conversation: &Conversation) -> Result<Rende
 }
 
 /// A conversation as tokens.
-pub(super) fn chat_prompt(
-    model: &Model,
+pub(in crate::api) fn chat_prompt(
+    model: &LoadedModel,
     conversation: &Conversation,
     preface: Option<String>,
-) -> Result<Tokenised, ApiError> {
+) -> Result<Tokenized, ApiError> {
     let rendered = render(model, conversation)?;
     let vocabulary = model.engine.vocabulary();
     let tokens = bounded(model, &rendered.prompt, true, "messages")?;
@@ -60,17 +65,17 @@ pub(super) fn chat_prompt(
     let added_bytes = vocabulary.detokenize(&tokens[..added]).len();
     let starts = rendered.message_starts.iter().map(|&start| start + added_bytes);
     let message_starts = vocabulary.tokens_at_bytes(&tokens, starts);
-    let prompt = Tokenised { tokens, message_starts, preface, added };
+    let prompt = Tokenized { tokens, message_starts, preface, added };
     check(model, prompt, "messages")
 }
 
 /// Text and token ids as tokens. `path` is the prompt's in the request.
-pub(super) fn text_prompt(
-    model: &Model,
+pub(in crate::api) fn text_prompt(
+    model: &LoadedModel,
     prompt: &Prompt,
     path: &str,
     echo: bool,
-) -> Result<Tokenised, ApiError> {
+) -> Result<Tokenized, ApiError> {
     let vocabulary = model.engine.vocabulary();
     let mut tokens = Vec::new();
     let mut added = 0;
@@ -101,14 +106,14 @@ pub(super) fn text_prompt(
         [PromptPiece::Text(text)] => text.clone(),
         _ => String::from_utf8_lossy(&vocabulary.detokenize(&tokens[added..])).into_owned(),
     });
-    let prompt = Tokenised { tokens, message_starts: Vec::new(), preface, added };
+    let prompt = Tokenized { tokens, message_starts: Vec::new(), preface, added };
     check(model, prompt, "prompt")
 }
 
-/// Tokenises a text, unless it is sure to be too long: of such a text only the beginning is read,
+/// Tokenizes a text, unless it is sure to be too long: of such a text only the beginning is read,
 /// and the number of its tokens estimated from that.
 fn bounded(
-    model: &Model,
+    model: &LoadedModel,
     text: &str,
     add_special: bool,
     param: &'static str,
@@ -139,11 +144,15 @@ fn bounded(
 }
 
 /// Most tokens of a prompt: a slot's context, less one for the answer.
-fn slot_limit(model: &Model) -> usize {
+fn slot_limit(model: &LoadedModel) -> usize {
     (model.engine.facts().n_ctx_slot as usize).saturating_sub(1)
 }
 
-fn check(model: &Model, prompt: Tokenised, param: &'static str) -> Result<Tokenised, ApiError> {
+fn check(
+    model: &LoadedModel,
+    prompt: Tokenized,
+    param: &'static str,
+) -> Result<Tokenized, ApiError> {
     if prompt.tokens.is_empty() {
         return Err(ApiError::invalid(param, "the prompt is empty: it has no tokens"));
     }
@@ -151,7 +160,7 @@ fn check(model: &Model, prompt: Tokenised, param: &'static str) -> Result<Tokeni
     Ok(prompt)
 }
 
-fn fits(model: &Model, tokens: usize, param: &'static str) -> Result<(), ApiError> {
+fn fits(model: &LoadedModel, tokens: usize, param: &'static str) -> Result<(), ApiError> {
     let limit = slot_limit(model);
     if tokens > limit {
         return Err(ApiError::ContextLengthExceeded { tokens, limit, param });
@@ -205,31 +214,29 @@ pub(super) fn sampling_params(sampling: &Sampling) -> SamplingParams {
 
 /// `n` sequences for each prompt, those of the first prompt first; without deadline and DRY sampler.
 pub(super) fn sequences(
-    model: &Model,
-    id: &str,
-    options: &Options,
-    logprobs: Option<u32>,
-    echo_logprobs: bool,
-    prompts: &[Tokenised],
+    model: &LoadedModel,
+    task: &Task,
+    prompts: &[Tokenized],
 ) -> Result<Vec<GenerationRequest>, ApiError> {
+    let options = &task.options;
     let vocabulary = model.engine.vocabulary();
     let mut common = sampling_params(&options.sampling);
     common.logit_bias = biases(vocabulary, &options.logit_bias)?;
     let slots = model.engine.facts().n_slots.max(1);
-    let sequence = |prompt: &Tokenised, k: u32| {
+    let sequence = |prompt: &Tokenized, k: u32| {
         let mut sampling = common.clone();
         // Choices of one seed would all be the same text.
         sampling.seed = sampling.seed.map(|seed| seed.wrapping_add(k));
         GenerationRequest {
-            id: id.to_owned(),
+            id: task.log.id().to_owned(),
             prompt: prompt.tokens.clone(),
             message_starts: prompt.message_starts.clone(),
             max_tokens: options.max_tokens,
             sampling,
             dry: None,
             stop: options.stop.clone(),
-            top_logprobs: logprobs,
-            prompt_logprobs: logprobs.filter(|_| echo_logprobs),
+            top_logprobs: task.logprobs,
+            prompt_logprobs: task.logprobs.filter(|_| task.echo_logprobs),
             cache_prompt: options.cache_prompt,
             progress: options.progress,
             id_slot: options.id_slot.map(|slot| slot % slots),

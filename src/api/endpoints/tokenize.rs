@@ -2,30 +2,26 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::blocking::off_the_reactor;
-use super::extract::JsonBody;
-use super::{ApiError, AppState};
+use super::body::JsonBody;
+use crate::api::error::ApiError;
+use crate::api::generation::off_the_reactor;
+use crate::api::state::AppState;
 use crate::engine::{Token, Vocabulary};
 use crate::http::RequestLog;
 use crate::protocol::llama_server::{
     DetokenizeRequest, TextOrToken, TokenizeContent, TokenizeRequest,
 };
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new().route("/tokenize", post(tokenize)).route("/detokenize", post(detokenize))
-}
-
-async fn tokenize(
+pub(in crate::api) async fn tokenize(
     State(state): State<AppState>,
     Extension(log): Extension<RequestLog>,
     JsonBody(request): JsonBody<TokenizeRequest>,
 ) -> Result<Response, ApiError> {
-    let vocabulary = state.model().await?.engine.vocabulary().clone();
+    let vocabulary = state.served().loaded(state.http()).await?.engine.vocabulary().clone();
     off_the_reactor(log.body_bytes(), move || {
         let tokens = tokens_of(&vocabulary, &request)?;
         Ok(if request.with_pieces {
@@ -66,12 +62,12 @@ struct WithPiece {
 }
 
 /// `{"content"}`; bytes that are no text become U+FFFD.
-async fn detokenize(
+pub(in crate::api) async fn detokenize(
     State(state): State<AppState>,
     Extension(log): Extension<RequestLog>,
     JsonBody(request): JsonBody<DetokenizeRequest>,
 ) -> Result<Json<Value>, ApiError> {
-    let vocabulary = state.model().await?.engine.vocabulary().clone();
+    let vocabulary = state.served().loaded(state.http()).await?.engine.vocabulary().clone();
     off_the_reactor(log.body_bytes(), move || {
         for (i, &token) in request.tokens.iter().enumerate() {
             check(&vocabulary, token, || format!("tokens[{i}]"))?;
