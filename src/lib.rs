@@ -1,20 +1,19 @@
 //! An LLM appliance for AMD Ryzen AI MAX+ 395: an OpenAI-compatible server on llama.cpp.
 //!
-//! Dependencies point one way: `cli -> server -> api -> chat + engine -> model, host, config`;
-//! `service` stands beside. `chat` and `model` never import `engine`; only `engine` names `llama_cpp_2`.
+//! Dependencies point one way: `cli -> server -> api -> http -> protocol -> chat + engine -> model,
+//! host, config`; `service` stands beside. `protocol`, `chat` and `model` never import `engine`; only
+//! `engine` names `llama_cpp_2`.
 
 #[cfg(feature = "engine")]
 pub mod api;
-/// Without the engine, what is left of the HTTP surface: the bodies that clients send.
-#[cfg(not(feature = "engine"))]
-pub mod api {
-    pub mod wire;
-}
 pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod host;
+#[cfg(feature = "engine")]
+pub mod http;
 pub mod model;
+pub mod protocol;
 pub mod server;
 pub mod service;

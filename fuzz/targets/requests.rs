@@ -7,11 +7,10 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use strixhalo::api::wire::tokens::{DetokenizeRequest, TokenizeRequest};
-use strixhalo::api::wire::{
-    BodyError, ChatBody, CompletionBody, FromJson, MAX_CHOICES, MAX_SEQUENCES, Options,
-};
 use strixhalo::config::Settings;
+use strixhalo::protocol::llama_server::{DetokenizeRequest, TokenizeRequest};
+use strixhalo::protocol::openai::{ChatBody, CompletionBody, MAX_SEQUENCES};
+use strixhalo::protocol::{BodyError, FromJson, MAX_CHOICES, Options};
 
 static SETTINGS: LazyLock<Settings> = LazyLock::new(Settings::default);
 
@@ -52,7 +51,7 @@ fn completion(body: &[u8]) -> Result<(), BodyError> {
 fn options(options: &Options) {
     assert!((1..=MAX_CHOICES).contains(&options.n));
     assert!(options.stop.iter().all(|stop| !stop.is_empty()));
-    let p = &options.sampling;
+    let p = &options.sampling.values;
     let numbers = [
         p.temperature,
         p.top_p,

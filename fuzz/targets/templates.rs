@@ -9,9 +9,10 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use strixhalo::api::wire::{ChatBody, FromJson};
-use strixhalo::chat::{RenderRequest, Template};
+use strixhalo::chat::Template;
 use strixhalo::config::Settings;
+use strixhalo::protocol::FromJson;
+use strixhalo::protocol::openai::ChatBody;
 
 static SETTINGS: LazyLock<Settings> = LazyLock::new(Settings::default);
 
@@ -44,14 +45,7 @@ fuzz_target!(|data: &[u8]| {
 fn render(template: &Template, body: &[u8]) {
     let checked = ChatBody::from_json(body).and_then(|body| body.check_conversation(&SETTINGS));
     let Ok(conversation) = checked else { return };
-    let request = RenderRequest {
-        messages: &conversation.messages,
-        tools: &conversation.tools,
-        add_generation_prompt: conversation.add_generation_prompt,
-        continue_final_message: conversation.continue_final_message,
-        kwargs: conversation.kwargs,
-    };
-    match template.render(&request) {
+    match template.render(&conversation) {
         Ok(rendered) => {
             let starts = &rendered.message_starts;
             assert!(starts.is_sorted());

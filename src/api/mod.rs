@@ -1,41 +1,18 @@
-//! The HTTP surface.
+//! The endpoints of loaded models.
 
-mod absent;
-mod accept;
-mod access;
-mod auth;
-mod blocking;
-mod chunks;
-mod connection;
-mod cors;
+mod endpoints;
 mod error;
-mod extract;
-mod farewell;
-mod generate;
 mod generation;
-mod health;
-mod listen;
-mod logprobs;
-mod meter;
 mod metrics;
-mod models;
-mod prompt;
-mod props;
+mod model;
+mod reply;
 mod router;
-mod server;
-mod socket;
-mod sse;
+mod routes;
 mod state;
-mod structure;
-mod tokens;
-mod upload;
-pub mod wire;
+#[cfg(test)]
+mod tests;
 
-pub use accept::raise_descriptor_limit;
-pub use access::RequestId;
-pub use auth::{KeyError, Keys, load_keys};
 pub use error::ApiError;
-pub use listen::{ListenError, Listener, adopt, bind};
+pub use model::{LoadState, LoadedModel, ServedModel};
 pub use router::router;
-pub use server::serve;
-pub use state::{AppState, LoadState, Model};
+pub use state::AppState;

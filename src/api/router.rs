@@ -1,62 +1,89 @@
-//! All routes, and what surrounds them: CORS, keys, limits, errors in one form.
+//! All routes behind what surrounds them: the log, CORS, keys, limits, errors.
 
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, OriginalUri, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Router};
 use http::{Method, StatusCode, header};
-use serde_json::{Value, json};
+use prometheus::Registry;
+use tokio::sync::watch;
 
-use super::access::{access, note_route};
-use super::upload::read_body;
-use super::{ApiError, AppState, absent, cors, generation, health, metrics, models, props, tokens};
+use super::endpoints::index::ListedPaths;
+use super::metrics::Counts;
+use super::model::{LoadState, ServedModel};
+use super::routes::{self, Kind, ROUTES};
+use super::state::AppState;
+use crate::config::Settings;
+use crate::http::{
+    Context, Error, Keys, RequestLog, catch_panics, log_requests, note_route, origin, read_body,
+    write_errors,
+};
 
 /// Longest part of an unknown path that an error repeats.
-const MAX_NAMED_PATH: usize = 200;
+const MAX_PATH_CHARS: usize = 200;
+
+impl AppState {
+    /// `names` must not be empty; `started`: Unix time of the process's start, seconds.
+    pub fn new(
+        settings: Settings,
+        keys: Keys,
+        names: Vec<String>,
+        started: u64,
+        load: watch::Receiver<LoadState>,
+    ) -> Self {
+        let registry = Registry::new();
+        let http = Context::new(settings, keys, &registry, routes::write_error);
+        let generating = ROUTES.iter().filter(|route| route.kind == Kind::Generate);
+        let counts = Counts::new(&registry, generating.map(|route| route.path));
+        Self::with(http, ServedModel::new(names, load), started, counts, registry)
+    }
+}
 
 /// The whole HTTP surface, under `server.api_prefix`.
 pub fn router(state: AppState) -> Router {
+    let context = state.http();
     let prefix = prefix(&state.settings().server.api_prefix);
-    let routes = Router::new()
-        .merge(generation::routes())
-        .merge(tokens::routes())
-        .merge(props::routes())
-        .route_layer(from_fn_with_state(state.clone(), read_body))
-        .layer(DefaultBodyLimit::disable())
-        .merge(health::routes())
-        .merge(models::routes())
-        .merge(metrics::routes())
-        .merge(absent::routes());
-    let app = if prefix.is_empty() {
-        routes.route("/", get(index))
-    } else {
-        // Braces would be parameters.
-        let pattern = prefix.replace('{', "{{").replace('}', "}}");
-        Router::new()
-            .without_v07_checks()
-            .nest(&pattern, routes)
-            .route(&pattern, get(index))
-            .route(&format!("{pattern}/"), get(index))
-    };
-    let prefix: Arc<str> = prefix.into();
-    let gate = Gate { state: state.clone(), prefix: prefix.clone() };
-    // These two run with the route known, so that refused requests are recorded under it.
+    // Braces would be parameters.
+    let pattern = prefix.replace('{', "{{").replace('}', "}}");
+    let mut app = Router::new().without_v07_checks();
+    for route in ROUTES {
+        let methods = (route.methods)();
+        let methods = match route.kind {
+            Kind::Work | Kind::Generate => {
+                methods.route_layer(from_fn_with_state(context.clone(), read_body))
+            }
+            Kind::Open | Kind::Inspect | Kind::Unsupported => methods,
+        };
+        app = match (route.path, pattern.as_str()) {
+            ("/", "") => app.route("/", methods),
+            ("/", prefix) => {
+                app.route(prefix, methods.clone()).route(&format!("{prefix}/"), methods)
+            }
+            (path, prefix) => app.route(&format!("{prefix}{path}"), methods),
+        };
+    }
+    let listed = ROUTES.iter().filter(|route| route.listed);
+    let listed = listed.map(|route| format!("{prefix}{}", route.path)).collect();
+    // `admit` runs with the route known, so that refused requests are counted under it.
     let app = app
         .fallback(no_route)
-        .layer(from_fn_with_state(gate, admit))
-        .layer(from_fn_with_state(prefix, note_route))
+        .layer(DefaultBodyLimit::disable())
+        .layer(Extension(ListedPaths(listed)))
+        .layer(from_fn_with_state(context.clone(), admit))
+        .layer(from_fn_with_state(Arc::<str>::from(pattern), note_route))
         .with_state(state.clone());
     // As a fallback of a second router: layers of the first run before axum has put the allowed
     // methods into a 405.
     let app = Router::new().fallback_service(app).layer(from_fn(wrong_method));
-    let app = match cors::layer(&state.settings().server.cors_origins) {
+    let app = match origin::layer(&state.settings().server.cors_origins) {
         Some(cors) => app.layer(cors),
         None => app,
     };
-    app.layer(from_fn_with_state(state.counts().clone(), access))
+    app.layer(from_fn(catch_panics))
+        .layer(from_fn_with_state(context.clone(), write_errors))
+        .layer(from_fn_with_state(context.clone(), log_requests))
 }
 
 /// `/llm` from `llm`, `/llm` or `/llm/`; empty for none.
@@ -67,29 +94,8 @@ fn prefix(setting: &str) -> String {
     }
 }
 
-async fn index(State(state): State<AppState>) -> Json<Value> {
-    let prefix = prefix(&state.settings().server.api_prefix);
-    let endpoints = [
-        "/health",
-        "/v1/models",
-        "/v1/chat/completions",
-        "/v1/completions",
-        "/apply-template",
-        "/tokenize",
-        "/detokenize",
-        "/props",
-        "/slots",
-        "/metrics",
-    ];
-    Json(json!({
-        "name": env!("CARGO_PKG_NAME"),
-        "version": env!("CARGO_PKG_VERSION"),
-        "endpoints": endpoints.map(|path| format!("{prefix}{path}")),
-    }))
-}
-
-async fn no_route(OriginalUri(uri): OriginalUri) -> ApiError {
-    ApiError::NoRoute { path: uri.path().chars().take(MAX_NAMED_PATH).collect() }
+async fn no_route(OriginalUri(uri): OriginalUri) -> Error {
+    Error::NoRoute { path: uri.path().chars().take(MAX_PATH_CHARS).collect() }
 }
 
 /// Puts the error body into axum's empty 405, and answers OPTIONS where CORS does not.
@@ -106,32 +112,20 @@ async fn wrong_method(request: Request, next: Next) -> Response {
     if method == Method::OPTIONS {
         return (StatusCode::NO_CONTENT, [(header::ALLOW, allow)]).into_response();
     }
-    ApiError::MethodNotAllowed { method: method.to_string(), allow }.into_response()
-}
-
-#[derive(Debug, Clone)]
-struct Gate {
-    state: AppState,
-    prefix: Arc<str>,
+    Error::MethodNotAllowed { method: method.to_string(), allow }.into_response()
 }
 
 /// Lets requests in: not while the server drains, and not without a key where one is asked for.
-async fn admit(State(gate): State<Gate>, request: Request, next: Next) -> Response {
-    if gate.state.is_draining() {
-        return ApiError::shutting_down().into_response();
+async fn admit(State(context): State<Context>, request: Request, next: Next) -> Response {
+    if context.is_draining() {
+        return Error::shutting_down().into_response();
     }
-    let open = request.method() == Method::OPTIONS
-        || request
-            .uri()
-            .path()
-            .strip_prefix(&*gate.prefix)
-            .is_some_and(|path| matches!(path, "" | "/" | "/health" | "/v1/health"));
-    if open || gate.state.keys().admit(request.headers()) {
+    let route = request.extensions().get::<RequestLog>().and_then(RequestLog::route);
+    let is_open =
+        request.method() == Method::OPTIONS || route.is_some_and(|route| routes::is_open(&route));
+    if is_open || context.keys().admit(request.headers()) {
         next.run(request).await
     } else {
-        ApiError::Unauthorized.into_response()
+        Error::Unauthorized.into_response()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,17 +1,15 @@
-//! What all handlers share: the settings, the state of loading, the model's names.
+//! What all handlers share: what HTTP needs, the models, the counters.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use prometheus::Registry;
 
+use super::error::ApiError;
 use super::metrics::Counts;
-use super::{ApiError, Keys};
-use crate::chat::Template;
+use super::model::ServedModel;
 use crate::config::Settings;
-use crate::engine::Engine;
+use crate::http::Context;
 
 /// Shared by all handlers; cheap to clone.
 #[derive(Clone)]
@@ -22,93 +20,60 @@ pub struct AppState {
 impl fmt::Debug for AppState {
     /// Without the settings, which may hold API keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AppState").field("names", &self.inner.names).finish_non_exhaustive()
+        f.debug_struct("AppState").field("served", &self.inner.served).finish_non_exhaustive()
     }
 }
 
 struct Inner {
-    settings: ArcSwap<Settings>,
-    keys: ArcSwap<Keys>,
-    /// Names the model answers to; the first is given in answers. Never empty.
-    names: Vec<String>,
+    http: Context,
+    served: ServedModel,
     /// Unix time at which the process started, seconds.
     started: u64,
-    load: watch::Receiver<LoadState>,
-    held: AtomicUsize,
-    draining: watch::Sender<bool>,
     counts: Arc<Counts>,
-}
-
-/// How far the model is.
-#[derive(Debug, Clone)]
-pub enum LoadState {
-    /// Being read; `progress` from 0 to 1.
-    Loading {
-        /// Share of the model that has been read.
-        progress: f32,
-    },
-    /// Serving.
-    Ready(Arc<Model>),
-    /// Loading failed; the message is fit for clients.
-    Failed(String),
-}
-
-/// A loaded model and what is derived from it once.
-#[derive(Debug)]
-pub struct Model {
-    /// The engine that computes it.
-    pub engine: Engine,
-    /// Its chat template; `Err` says why there is none.
-    pub template: Result<Template, String>,
+    registry: Registry,
 }
 
 impl AppState {
-    /// `names` must not be empty.
-    pub fn new(
-        settings: Settings,
-        keys: Keys,
-        names: Vec<String>,
+    /// `registry` has the metrics of `http` and `counts`.
+    pub(super) fn with(
+        http: Context,
+        served: ServedModel,
         started: u64,
-        load: watch::Receiver<LoadState>,
+        counts: Counts,
+        registry: Registry,
     ) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                settings: ArcSwap::from_pointee(settings),
-                keys: ArcSwap::from_pointee(keys),
-                names,
-                started,
-                load,
-                held: AtomicUsize::new(0),
-                draining: watch::Sender::new(false),
-                counts: Arc::new(Counts::new()),
-            }),
-        }
+        let counts = Arc::new(counts);
+        Self { inner: Arc::new(Inner { http, served, started, counts, registry }) }
+    }
+
+    /// What needs no model.
+    pub fn http(&self) -> &Context {
+        &self.inner.http
     }
 
     /// The effective settings, now.
     pub fn settings(&self) -> Arc<Settings> {
-        self.inner.settings.load_full()
+        self.inner.http.settings()
     }
 
-    /// The keys that clients must present, now.
-    pub fn keys(&self) -> Arc<Keys> {
-        self.inner.keys.load_full()
+    /// The model that answers a request for `asked`. Another model's name is an error only if the
+    /// settings say so.
+    pub(super) fn resolve(&self, asked: Option<&str>) -> Result<&ServedModel, ApiError> {
+        let served = self.served();
+        match asked {
+            Some(asked)
+                if self.settings().server.strict_model_names
+                    && !served.names().iter().any(|name| name == asked) =>
+            {
+                Err(served.is_not(asked))
+            }
+            _ => Ok(served),
+        }
     }
 
-    /// New requests see these; those that run go on with what they began with.
-    pub fn replace(&self, settings: Settings, keys: Keys) {
-        self.inner.settings.store(Arc::new(settings));
-        self.inner.keys.store(Arc::new(keys));
-    }
-
-    /// The name that answers carry.
-    pub fn model_name(&self) -> &str {
-        self.inner.names.first().map_or("", String::as_str)
-    }
-
-    /// All names the model answers to.
-    pub fn model_names(&self) -> &[String] {
-        &self.inner.names
+    /// The model that is served, whatever name a request has for it.
+    pub fn served(&self) -> &ServedModel {
+        &self.inner.served
     }
 
     /// Unix time of the process's start, seconds.
@@ -116,87 +81,13 @@ impl AppState {
         self.inner.started
     }
 
-    /// What requests and connections are counted in.
+    /// What generations are counted in.
     pub(super) fn counts(&self) -> &Arc<Counts> {
         &self.inner.counts
     }
 
-    /// How far the model is, now.
-    pub fn load_state(&self) -> LoadState {
-        self.inner.load.borrow().clone()
-    }
-
-    /// The model if it is ready, else 503 at once.
-    pub fn model_now(&self) -> Result<Arc<Model>, ApiError> {
-        match &*self.inner.load.borrow() {
-            LoadState::Ready(model) => Ok(model.clone()),
-            LoadState::Loading { progress } => Err(ApiError::Unavailable {
-                message: format!("the model is loading ({:.0} %)", progress * 100.0),
-                code: "loading",
-            }),
-            LoadState::Failed(message) => {
-                Err(ApiError::Unavailable { message: message.clone(), code: "load_failed" })
-            }
-        }
-    }
-
-    /// The model, waiting for it while it loads. At most `limits.queue` requests wait.
-    pub async fn model(&self) -> Result<Arc<Model>, ApiError> {
-        if !matches!(&*self.inner.load.borrow(), LoadState::Loading { .. }) {
-            return self.model_now();
-        }
-        let limit = self.settings().limits.queue as usize;
-        let _held = Held::enter(&self.inner.held, limit)?;
-        let mut load = self.inner.load.clone();
-        tokio::select! {
-            biased;
-            state = load.wait_for(|state| !matches!(state, LoadState::Loading { .. })) => {
-                // Who loads ends without a word only when told to.
-                let ended = state.is_ok();
-                if ended { self.model_now() } else { Err(ApiError::shutting_down()) }
-            }
-            () = self.drain_begun() => Err(ApiError::shutting_down()),
-        }
-    }
-
-    /// Requests that wait for the model to be loaded.
-    pub fn held(&self) -> usize {
-        self.inner.held.load(Ordering::Acquire)
-    }
-
-    /// From now on new work is refused with 503 and `Connection: close`.
-    pub fn start_draining(&self) {
-        self.inner.draining.send_replace(true);
-    }
-
-    /// Whether the server is shutting down.
-    pub fn is_draining(&self) -> bool {
-        *self.inner.draining.borrow()
-    }
-
-    /// Waits until the server shuts down.
-    pub(super) async fn drain_begun(&self) {
-        // The sender lives as long as this does.
-        let _ = self.inner.draining.subscribe().wait_for(|draining| *draining).await;
-    }
-}
-
-/// Seconds after which a model that loads may be ready.
-const LOADING_RETRY_AFTER: u64 = 10;
-
-/// Counts a request that waits for the model, for as long as it waits.
-struct Held<'a>(&'a AtomicUsize);
-
-impl<'a> Held<'a> {
-    fn enter(held: &'a AtomicUsize, limit: usize) -> Result<Self, ApiError> {
-        held.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < limit).then_some(n + 1))
-            .map(|_| Self(held))
-            .map_err(|waiting| ApiError::QueueFull { waiting, retry_after: LOADING_RETRY_AFTER })
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+    /// All counters and histograms, those of HTTP included.
+    pub(super) fn registry(&self) -> &Registry {
+        &self.inner.registry
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use self::capabilities::Capabilities;
 use self::conversation::edge_text;
 use self::environment::{NAME, Raised};
-use super::{Content, Message, Role};
+use super::{Content, Conversation, Message, Role};
 
 /// The template that llama-server calls `chatml`: each message between `<|im_start|>` and
 /// `<|im_end|>`, without tools.
@@ -32,22 +32,6 @@ pub struct Template {
     eos: String,
     environment: Environment<'static>,
     capabilities: Capabilities,
-}
-
-/// What a template is rendered with.
-#[derive(Debug, Clone, Default)]
-pub struct RenderRequest<'a> {
-    /// The conversation.
-    pub messages: &'a [Message],
-    /// OpenAI's tool definitions as sent.
-    pub tools: &'a [Value],
-    /// Ends the prompt with the assistant's opening, so that the model answers.
-    pub add_generation_prompt: bool,
-    /// The last message is the assistant's and shall be continued, not closed. Without effect
-    /// on a message of another role or one that calls tools.
-    pub continue_final_message: bool,
-    /// Further variables, such as `enable_thinking`.
-    pub kwargs: Map<String, Value>,
 }
 
 /// A rendered prompt.
@@ -86,7 +70,7 @@ impl Template {
         template.environment.set_fuel(Some(environment::PROBE_FUEL));
         template.capabilities = Capabilities::probe(|messages| {
             let Value::Array(messages) = messages else { return None };
-            template.run(messages, &RenderRequest::default(), false).ok()
+            template.run(messages, &Conversation::default(), false).ok()
         });
         template.environment.set_fuel(Some(environment::FUEL));
         Ok(template)
@@ -98,7 +82,7 @@ impl Template {
     }
 
     /// Renders a conversation. Blocking; bounded by fuel.
-    pub fn render(&self, request: &RenderRequest<'_>) -> Result<Rendered, RenderError> {
+    pub fn render(&self, request: &Conversation) -> Result<Rendered, RenderError> {
         let continued = request.messages.last().filter(|last| {
             request.continue_final_message
                 && last.role == Role::Assistant
@@ -106,7 +90,7 @@ impl Template {
         });
         match continued {
             None => {
-                let messages = self.values(request.messages);
+                let messages = self.values(&request.messages);
                 self.with_starts(messages, |messages| {
                     self.run(messages, request, request.add_generation_prompt)
                 })
@@ -118,10 +102,10 @@ impl Template {
     /// Renders all messages with a mark at the end of the last, and cuts there.
     fn render_continued(
         &self,
-        request: &RenderRequest<'_>,
+        request: &Conversation,
         last: &Message,
     ) -> Result<Rendered, RenderError> {
-        let mut messages = self.values(request.messages);
+        let mut messages = self.values(&request.messages);
         let text = last.content.as_ref().map(Content::text).unwrap_or_default();
         let thoughts = last.reasoning_content.as_deref().unwrap_or_default();
         if let Some(value) = messages.last_mut() {
@@ -193,7 +177,7 @@ impl Template {
     fn run(
         &self,
         messages: Vec<Value>,
-        request: &RenderRequest<'_>,
+        request: &Conversation,
         add_generation_prompt: bool,
     ) -> Result<String, RenderError> {
         let variables = self.variables(messages, request, add_generation_prompt);
@@ -207,7 +191,7 @@ impl Template {
     fn variables(
         &self,
         messages: Vec<Value>,
-        request: &RenderRequest<'_>,
+        request: &Conversation,
         add_generation_prompt: bool,
     ) -> Map<String, Value> {
         let now = environment::now();

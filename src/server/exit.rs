@@ -92,8 +92,8 @@ mod start {
     use std::io;
 
     use super::Exit;
-    use crate::api::{KeyError, ListenError};
     use crate::engine::LoadError;
+    use crate::http::{KeyError, ListenError};
     use crate::model::{ModelFileError, PlanError, SourceError};
     use crate::service::sockets::SocketError;
 

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::launch::LaunchPlan;
 use super::template::template;
-use crate::api::{LoadState, Model};
+use crate::api::{LoadState, LoadedModel};
 use crate::engine::{self, LoadError};
 use crate::model::Source;
 use crate::service::BarTerminal;
@@ -18,7 +18,7 @@ use crate::service::BarTerminal;
 #[derive(Debug)]
 pub(super) enum LoadEvent {
     /// The model is served.
-    Ready(Arc<Model>),
+    Ready(Arc<LoadedModel>),
     /// It cannot be loaded.
     Failed(LoadError),
     /// The engine died of a defect.
@@ -54,7 +54,7 @@ pub(super) fn spawn(
         drop(source);
         match loaded {
             Ok(engine) => {
-                let model = Arc::new(Model { template: template(&engine), engine });
+                let model = Arc::new(LoadedModel { template: template(&engine), engine });
                 state.send_replace(LoadState::Ready(model.clone()));
                 let _ = events.send(LoadEvent::Ready(model));
             }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::launch::engine_limits;
-use crate::api::{self, AppState, Keys};
+use crate::api::AppState;
 use crate::config::{self, Loaded, Settings, Sources};
+use crate::http::{self, Keys};
 use crate::service::logging::LogControl;
 
 /// What takes effect at once. All else is decided when the model is loaded or a port is bound.
@@ -51,7 +52,7 @@ impl Reloader {
         let ReloadedSettings { loaded, keys } = new;
         self.log.set_level(&loaded.settings.log.level).map_err(|error| error.to_string())?;
         self.report(&loaded);
-        let before = state.keys();
+        let before = state.http().keys();
         if keys.is_empty() && !before.is_empty() {
             tracing::warn!("no API key is asked for any more: the settings name none");
         } else if keys != *before {
@@ -65,14 +66,14 @@ impl Reloader {
 
     /// Gives the engine its limits, which may have changed while it was loaded.
     pub(super) fn apply_limits(&self, state: &AppState) {
-        if let Ok(model) = state.model_now() {
+        if let Ok(model) = state.served().now() {
             model.engine.set_limits(engine_limits(&self.current.settings.limits));
         }
     }
 
     fn apply(&self, state: &AppState, keys: Keys) {
-        api::raise_descriptor_limit(self.current.settings.limits.connections);
-        state.replace(self.current.settings.clone(), keys);
+        http::raise_descriptor_limit(self.current.settings.limits.connections);
+        state.http().replace(self.current.settings.clone(), keys);
         self.apply_limits(state);
     }
 
@@ -112,7 +113,7 @@ fn read(sources: Sources, pipes: &[PathBuf]) -> Result<ReloadedSettings, String>
         Some(path) if config::is_pipe(path) => return used_up(path),
         _ => {}
     }
-    let keys = api::load_keys(&loaded.settings).map_err(|error| error.to_string())?;
+    let keys = http::load_keys(&loaded.settings).map_err(|error| error.to_string())?;
     Ok(ReloadedSettings { loaded, keys })
 }
 

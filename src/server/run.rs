@@ -13,7 +13,8 @@ use super::load_report::{ReportInterval, report_loading};
 use super::loading::{LoadEvent, spawn};
 use super::reload::{ReloadedSettings, Reloader};
 use super::watchdog::send_heartbeats;
-use crate::api::{self, AppState, LoadState, Model};
+use crate::api::{self, AppState, LoadState, LoadedModel};
+use crate::http;
 use crate::model::Source;
 use crate::service::logging;
 use crate::service::notify::{Notifier, heartbeat_interval};
@@ -33,7 +34,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) async fn run(
         mut self,
-        listeners: Vec<api::Listener>,
+        listeners: Vec<http::Listener>,
         plan: LaunchPlan,
         source: Source,
         load: watch::Sender<LoadState>,
@@ -58,10 +59,12 @@ impl Server {
             Failure::new(Exit::System, format!("cannot start a thread: {error}"))
         })?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(api::serve(listeners, self.state.clone(), async {
-            // A dropped sender means the same.
-            let _ = stopped.await;
-        }));
+        let router = api::router(self.state.clone());
+        let server =
+            tokio::spawn(http::serve(listeners, self.state.http().clone(), router, async {
+                // A dropped sender means the same.
+                let _ = stopped.await;
+            }));
         let mut failure = None;
         let mut serving: Option<String> = None;
         let mut reload = Reload::None;
@@ -110,7 +113,7 @@ impl Server {
         }
         drop(stop);
         give_up.store(true, Ordering::Relaxed);
-        let model = self.state.model_now().ok();
+        let model = self.state.served().now().ok();
         if let Some(model) = &model {
             model.engine.drain(Instant::now() + drain);
         }
@@ -228,11 +231,11 @@ fn base(address: &str, prefix: &str) -> String {
 }
 
 /// Says that the model is there, and what to try; gives it as one line for the service manager.
-fn announce(state: &AppState, model: &Model, demo: bool, address: &str) -> String {
+fn announce(state: &AppState, model: &LoadedModel, demo: bool, address: &str) -> String {
     let facts = model.engine.facts();
     tracing::info!(
         "model {} ({}, {}, {:.2} GB) is ready after {:.2} s: {} slots of {} tokens",
-        state.model_name(),
+        state.served().name(),
         facts.architecture,
         facts.ftype,
         facts.size as f64 / 1e9,
@@ -252,7 +255,7 @@ fn announce(state: &AppState, model: &Model, demo: bool, address: &str) -> Strin
     );
     format!(
         "serving {} at {address}: {} slots of {} tokens",
-        state.model_name(),
+        state.served().name(),
         facts.n_slots,
         facts.n_ctx_slot
     )

@@ -11,9 +11,10 @@ use super::reload::Reloader;
 use super::run::Server;
 use super::template::template_override;
 use super::version::VERSION;
-use crate::api::{self, AppState, Keys, LoadState};
+use crate::api::{AppState, LoadState};
 use crate::config::{Loaded, Settings, Sources};
 use crate::engine;
+use crate::http::{self, Keys};
 use crate::model::Source;
 use crate::service::logging::LogControl;
 use crate::service::notify::Notifier;
@@ -36,8 +37,8 @@ pub(crate) fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> Result
         runtime.block_on(async {
             let signals = Signals::new(hangup).map_err(no_signals)?;
             let listeners = match passed {
-                none if none.is_empty() => api::bind(&loaded.settings).await,
-                passed => api::adopt(passed),
+                none if none.is_empty() => http::bind(&loaded.settings).await,
+                passed => http::adopt(passed),
             }?;
             let (load, loading) = watch::channel(LoadState::Loading { progress: 0.0 });
             let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -67,7 +68,7 @@ fn no_signals(error: std::io::Error) -> Failure {
 /// All that can be wrong with files and settings shows here, before a port is taken.
 fn prepare(loaded: &Loaded) -> Result<(Source, LaunchPlan, Keys), Failure> {
     let settings = &loaded.settings;
-    let keys = api::load_keys(settings)?;
+    let keys = http::load_keys(settings)?;
     let chat_template = template_override(settings)?;
     let source = Source::open(&settings.model)?;
     let devices = engine::devices();

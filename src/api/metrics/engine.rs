@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::families::Families;
-use crate::api::{AppState, LoadState};
+use crate::api::model::LoadState;
+use crate::api::state::AppState;
 use crate::engine::{Engine, SlotSnapshot};
 
 /// What the engine has done, under llama-server's names. All zero until the model is loaded.
@@ -88,8 +89,8 @@ impl Totals {
 /// Loading, queue, slots and KV cache.
 pub(super) fn add_state(families: &mut Families, state: &AppState) {
     // Requests that wait for the model wait for a slot, too.
-    let held = state.held();
-    let load = state.load_state();
+    let held = state.served().held();
+    let load = state.served().load_state();
     let engine = match &load {
         LoadState::Ready(model) => Some(&model.engine),
         _ => None,
@@ -112,7 +113,7 @@ pub(super) fn add_state(families: &mut Families, state: &AppState) {
     );
     if let Some(facts) = engine.map(Engine::facts) {
         let labels = [
-            ("model", state.model_name()),
+            ("model", state.served().name()),
             ("architecture", facts.architecture.as_str()),
             ("quantization", facts.ftype.as_str()),
         ];

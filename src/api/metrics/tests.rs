@@ -4,8 +4,9 @@ use tokio::sync::watch;
 
 use super::engine::Totals;
 use super::*;
-use crate::api::{Keys, LoadState};
+use crate::api::LoadState;
 use crate::config::Settings;
+use crate::http::Keys;
 
 const DOCS: &str = include_str!("../../../docs/metrics.md");
 

@@ -20,8 +20,8 @@ fn messages(value: Value) -> Vec<Message> {
 }
 
 fn render(template: &Template, value: Value) -> Result<Rendered, String> {
-    let request = RenderRequest {
-        messages: &messages(value),
+    let request = Conversation {
+        messages: messages(value),
         add_generation_prompt: true,
         ..Default::default()
     };
@@ -48,9 +48,9 @@ fn prompts_are_the_same_as_those_of_jinja2() {
             kwargs.insert(key.to_owned(), case[key].clone());
         }
         let tools = case["tools"].as_array().cloned().unwrap_or_default();
-        let rendered = template.render(&RenderRequest {
-            messages: &messages,
-            tools: &tools,
+        let rendered = template.render(&Conversation {
+            messages,
+            tools,
             add_generation_prompt: case["add_generation_prompt"] == true,
             continue_final_message: false,
             kwargs,
@@ -168,8 +168,8 @@ fn developer_is_system_unless_the_template_knows_it() {
 fn the_last_message_is_continued_where_its_text_ends() {
     let with = |name: &str, last: Value| {
         let messages = messages(json!([{"role": "user", "content": "Q"}, last]));
-        let request = RenderRequest {
-            messages: &messages,
+        let request = Conversation {
+            messages,
             add_generation_prompt: true,
             continue_final_message: true,
             ..Default::default()
@@ -195,8 +195,7 @@ fn a_template_that_hides_the_last_text_still_continues_it() {
     let source = "{% for m in messages %}{% if m.role == 'user' %}U:{{ m.content }};{% else %}A:{{ m.content | upper | replace('\u{f8d3}', '') }};{% endif %}{% endfor %}{% if add_generation_prompt %}A:{% endif %}";
     let messages = messages(json!([
         {"role": "user", "content": "q"}, {"role": "assistant", "content": "the"}]));
-    let request =
-        RenderRequest { messages: &messages, continue_final_message: true, ..Default::default() };
+    let request = Conversation { messages, continue_final_message: true, ..Default::default() };
     let template = Template::new(source, None, None).unwrap();
     assert_eq!(template.render(&request).unwrap().prompt, "U:q;A:the");
 }

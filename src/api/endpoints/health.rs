@@ -1,0 +1,39 @@
+//! `/health`: whether the server answers requests yet.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::api::error::ApiError;
+use crate::api::model::LoadState;
+use crate::api::reply::openai::error_body;
+use crate::api::state::AppState;
+
+/// 200 `{"status":"ok"}`, or 503 with llama-server's error and how far loading is.
+pub(in crate::api) async fn health(State(state): State<AppState>) -> Response {
+    match state.served().load_state() {
+        LoadState::Ready(_) => Json(json!({"status": "ok"})).into_response(),
+        LoadState::Loading { progress } => {
+            let message = "loading model".to_owned();
+            // Two digits: the float's own would show noise.
+            let progress = (f64::from(progress.clamp(0.0, 1.0)) * 100.0).round() / 100.0;
+            unavailable(
+                ApiError::unavailable(message, "loading"),
+                json!({"status": "loading", "progress": progress}),
+            )
+        }
+        LoadState::Failed(message) => {
+            unavailable(ApiError::unavailable(message, "load_failed"), json!({"status": "failed"}))
+        }
+    }
+}
+
+fn unavailable(error: ApiError, status: Value) -> Response {
+    let mut body = error_body(&error.problem());
+    if let (Value::Object(body), Value::Object(status)) = (&mut body, status) {
+        body.extend(status);
+    }
+    let response = error.into_response();
+    (response.status(), response.headers().clone(), Json(body)).into_response()
+}

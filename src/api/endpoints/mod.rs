@@ -1,0 +1,14 @@
+//! One file for each family of endpoints. What two of them share stands in `generation` or `reply`.
+
+pub(super) mod apply_template;
+mod body;
+pub(super) mod chat;
+pub(super) mod completions;
+pub(super) mod health;
+pub(super) mod index;
+pub(super) mod models;
+pub(super) mod props;
+mod sampling;
+pub(super) mod slots;
+pub(super) mod tokenize;
+pub(super) mod unsupported;

@@ -1,0 +1,120 @@
+//! `/v1/models`: the one model that is served, as OpenAI, llama-server and Ollama describe it.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+
+use crate::api::error::ApiError;
+use crate::api::model::LoadState;
+use crate::api::state::AppState;
+use crate::engine::ModelFacts;
+
+/// Longest part of an unknown name that an error repeats.
+const MAX_NAME_CHARS: usize = 200;
+
+pub(in crate::api) async fn list(State(state): State<AppState>) -> Json<Value> {
+    let name = state.served().name();
+    let model = with_facts(&state, |facts| {
+        json!({
+            "models": [ollama_model(name, facts)],
+            "object": "list",
+            "data": [model(&state, name, facts)],
+        })
+    });
+    Json(model)
+}
+
+/// Names may hold slashes, as those of Hugging Face do.
+pub(in crate::api) async fn one(
+    State(state): State<AppState>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Value>, ApiError> {
+    // A path that is not UTF-8 names no model.
+    let Path(id) = id.unwrap_or_else(|_| Path(String::from('\u{fffd}')));
+    if state.served().names().contains(&id) {
+        Ok(Json(with_facts(&state, |facts| model(&state, &id, facts))))
+    } else {
+        Err(state.served().is_not(&id.chars().take(MAX_NAME_CHARS).collect::<String>()))
+    }
+}
+
+fn with_facts<T>(state: &AppState, f: impl FnOnce(Option<&ModelFacts>) -> T) -> T {
+    match state.served().load_state() {
+        LoadState::Ready(model) => f(Some(model.engine.facts())),
+        _ => f(None),
+    }
+}
+
+fn model(state: &AppState, id: &str, facts: Option<&ModelFacts>) -> Value {
+    let aliases: Vec<&String> = state.served().names().iter().filter(|name| *name != id).collect();
+    let meta = facts.map(|f| {
+        json!({
+            "architecture": f.architecture,
+            "n_vocab": f.n_vocab,
+            "n_ctx": f.n_ctx_slot,
+            "n_ctx_train": f.n_ctx_train,
+            "n_embd": f.n_embd,
+            "n_params": f.n_params,
+            "size": f.size,
+            "ftype": f.ftype,
+        })
+    });
+    json!({
+        "id": id,
+        "aliases": aliases,
+        "tags": [],
+        "object": "model",
+        "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
+        "created": state.started(),
+        "owned_by": "llamacpp",
+        "meta": meta,
+    })
+}
+
+/// An element of `models[]`, which Ollama's clients read.
+fn ollama_model(name: &str, facts: Option<&ModelFacts>) -> Value {
+    let family = facts.map_or("", |f| f.architecture.as_str());
+    json!({
+        "name": name,
+        "model": name,
+        "modified_at": "",
+        // Always empty, as llama-server's: a client should find one type. `data[].meta` has it.
+        "size": "",
+        "digest": "",
+        "type": "model",
+        "description": facts.and_then(|f| f.name.as_deref()).unwrap_or_default(),
+        "tags": [""],
+        "capabilities": ["completion"],
+        "parameters": "",
+        "details": {
+            "parent_model": "",
+            "format": "gguf",
+            "family": family,
+            "families": [family],
+            "parameter_size": facts.map_or(String::new(), |f| parameter_size(f.n_params)),
+            "quantization_level": facts.map_or("", |f| f.ftype.as_str()),
+        },
+    })
+}
+
+/// `79.7B`, `596M`, `12K`.
+fn parameter_size(n: u64) -> String {
+    match n {
+        1_000_000_000.. => format!("{:.1}B", n as f64 / 1e9),
+        1_000_000.. => format!("{:.0}M", n as f64 / 1e6),
+        _ => format!("{:.0}K", n as f64 / 1e3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parameter_size;
+
+    #[test]
+    fn parameter_counts_read_as_people_write_them() {
+        assert_eq!(parameter_size(79_674_391_296), "79.7B");
+        assert_eq!(parameter_size(596_049_920), "596M");
+        assert_eq!(parameter_size(12_345), "12K");
+    }
+}

@@ -1,0 +1,86 @@
+//! Work that takes too long for the reactor's threads, and not all of it at once.
+
+use tokio::sync::Semaphore;
+
+use crate::api::error::ApiError;
+use crate::engine;
+use crate::http::Error;
+
+/// Long texts that are read at the same time: tokenizing a megabyte takes seconds of a core
+/// that the engine computes on, and a client that has gone does not end it.
+static LONG_AT_ONCE: Semaphore = Semaphore::const_new(4);
+/// Short ones, which take milliseconds, wait for each other alone.
+static SHORT_AT_ONCE: Semaphore = Semaphore::const_new(4);
+/// Huge ones, which are no prompts: a hundred times their size may be in memory while they are
+/// read.
+static HUGE_AT_ONCE: Semaphore = Semaphore::const_new(1);
+/// Most bytes of a short one.
+const MAX_SHORT: usize = 64 << 10;
+/// Least bytes of a huge one: a million tokens.
+const MIN_HUGE: usize = 4 << 20;
+
+/// Runs `work` on a thread where it may block; `bytes`: the size of what it reads. A panic in it
+/// becomes an internal error.
+pub(in crate::api) async fn off_the_reactor<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let lane = if bytes <= MAX_SHORT {
+        &SHORT_AT_ONCE
+    } else if bytes < MIN_HUGE {
+        &LONG_AT_ONCE
+    } else {
+        &HUGE_AT_ONCE
+    };
+    let work = move || {
+        let done = work();
+        if bytes >= MIN_HUGE {
+            engine::give_memory_back();
+        }
+        done
+    };
+    in_lane(lane, work).await
+}
+
+async fn in_lane<T: Send + 'static>(
+    lane: &'static Semaphore,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    const DIED: ApiError =
+        ApiError::Http(Error::Internal("an internal error; the server's log says more"));
+    // The semaphores are never closed.
+    let permit = lane.acquire().await.map_err(|_| DIED)?;
+    tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        work()
+    })
+    .await
+    .map_err(|_| DIED)?
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn long_texts_hold_up_no_short_one() {
+        let (wait, ends): (Vec<_>, Vec<_>) = (0..5).map(|_| channel::<()>()).unzip();
+        let long: Vec<_> = ends
+            .into_iter()
+            .map(|end| {
+                tokio::spawn(off_the_reactor(MAX_SHORT + 1, move || Ok(end.recv().is_err())))
+            })
+            .collect();
+        while LONG_AT_ONCE.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(off_the_reactor(MAX_SHORT, || Ok(5)).await, Ok(5));
+        drop(wait);
+        for task in long {
+            assert_eq!(task.await.unwrap(), Ok(true));
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! A checked request to engine events: the prompt, the sequences, and what they are measured by.
+
+mod blocking;
+mod meter;
+mod prompt;
+mod submit;
+mod task;
+
+pub(super) use blocking::off_the_reactor;
+pub(super) use prompt::{chat_prompt, render, text_prompt};
+pub(super) use submit::{Running, start};
+pub(super) use task::{Choice, Started, Task};

@@ -1,0 +1,251 @@
+//! From a checked request to sequences for the engine: rendering and tokenizing, both blocking.
+
+use std::sync::Arc;
+
+use super::task::Task;
+use crate::api::error::ApiError;
+use crate::api::model::LoadedModel;
+use crate::chat::{Conversation, Rendered};
+use crate::engine::{GenerationRequest, SamplingParams, Token, Vocabulary};
+use crate::protocol::openai::{Prompt, PromptPiece};
+use crate::protocol::{Bias, BiasTarget, Sampling};
+
+/// A prompt that fits into a slot.
+#[derive(Debug)]
+pub(in crate::api) struct Tokenized {
+    pub(super) tokens: Vec<Token>,
+    /// Positions in `tokens` at which user messages begin.
+    pub(super) message_starts: Vec<usize>,
+    /// Text that each answer to this prompt begins with (`echo`).
+    pub(super) preface: Option<String>,
+    /// Tokens at the start that are not in the prompt's text.
+    pub(super) added: usize,
+}
+
+/// Renders a conversation with the model's template. Many templates write the BOS token
+/// themselves; where tokenizing adds it, it is left out, as a second one makes answers worse.
+/// The text can then go to `/v1/completions` as it is.
+pub(in crate::api) fn render(
+    model: &LoadedModel,
+    conversation: &Conversation,
+) -> Result<Rendered, ApiError> {
+    let template = model.template.as_ref().map_err(|why| ApiError::InvalidRequest {
+        message: why.clone(),
+        param: Some("messages".to_owned()),
+        code: "no_chat_template",
+    })?;
+    let mut rendered = template.render(conversation).map_err(|error| ApiError::InvalidRequest {
+        message: error.to_string(),
+        param: Some("messages".to_owned()),
+        code: "template_error",
+    })?;
+    let bos = model.engine.facts().bos_token.as_deref().filter(|bos| !bos.is_empty());
+    if let Some(bos) = bos
+        && model.engine.vocabulary().adds_bos()
+        && rendered.prompt.starts_with(bos)
+    {
+        rendered.prompt.drain(..bos.len());
+        for start in &mut rendered.message_starts {
+            *start = start.saturating_sub(bos.len());
+        }
+    }
+    Ok(rendered)
+}
+
+/// A conversation as tokens.
+pub(in crate::api) fn chat_prompt(
+    model: &LoadedModel,
+    conversation: &Conversation,
+    preface: Option<String>,
+) -> Result<Tokenized, ApiError> {
+    let rendered = render(model, conversation)?;
+    let vocabulary = model.engine.vocabulary();
+    let tokens = bounded(model, &rendered.prompt, true, "messages")?;
+    let added = usize::from(vocabulary.adds_bos() && !tokens.is_empty());
+    let added_bytes = vocabulary.detokenize(&tokens[..added]).len();
+    let starts = rendered.message_starts.iter().map(|&start| start + added_bytes);
+    let message_starts = vocabulary.tokens_at_bytes(&tokens, starts);
+    let prompt = Tokenized { tokens, message_starts, preface, added };
+    check(model, prompt, "messages")
+}
+
+/// Text and token ids as tokens. `path` is the prompt's in the request.
+pub(in crate::api) fn text_prompt(
+    model: &LoadedModel,
+    prompt: &Prompt,
+    path: &str,
+    echo: bool,
+) -> Result<Tokenized, ApiError> {
+    let vocabulary = model.engine.vocabulary();
+    let mut tokens = Vec::new();
+    let mut added = 0;
+    for (i, piece) in prompt.iter().enumerate() {
+        match piece {
+            PromptPiece::Text(text) => {
+                let first = i == 0;
+                tokens.extend(bounded(model, text, first, "prompt")?);
+                if first && vocabulary.adds_bos() && !tokens.is_empty() {
+                    added = 1;
+                }
+                // Many texts that are short enough by themselves may be too much together.
+                fits(model, tokens.len(), "prompt")?;
+            }
+            PromptPiece::Token(id) => tokens.push(token(vocabulary, *id).ok_or_else(|| {
+                let path = format!("{path}[{i}]");
+                ApiError::invalid(path, outside(*id, vocabulary))
+            })?),
+        }
+    }
+    if tokens.is_empty() {
+        // What the model takes for the beginning of a text, if it knows such a thing.
+        tokens = vocabulary.tokenize("", true, true);
+        added = tokens.len();
+    }
+    fits(model, tokens.len(), "prompt")?;
+    let preface = echo.then(|| match prompt.as_slice() {
+        [PromptPiece::Text(text)] => text.clone(),
+        _ => String::from_utf8_lossy(&vocabulary.detokenize(&tokens[added..])).into_owned(),
+    });
+    let prompt = Tokenized { tokens, message_starts: Vec::new(), preface, added };
+    check(model, prompt, "prompt")
+}
+
+/// Tokenizes a text, unless it is sure to be too long: of such a text only the beginning is read,
+/// and the number of its tokens estimated from that.
+fn bounded(
+    model: &LoadedModel,
+    text: &str,
+    add_special: bool,
+    param: &'static str,
+) -> Result<Vec<Token>, ApiError> {
+    /// Shorter texts are always read whole, so that the number in the error is exact.
+    const ALWAYS_READ: usize = 1 << 20;
+    /// The first beginning that is tried has this many bytes, or as many for each token that fits:
+    /// ordinary text has 3 to 5.
+    const BEGINNING: usize = 256 << 10;
+    const BYTES_PER_TOKEN: usize = 4;
+    let vocabulary = model.engine.vocabulary();
+    let limit = slot_limit(model);
+    // The word that a beginning ends in may have some tokens more than in the whole text.
+    let too_many = limit + limit / 16 + 64;
+    let mut bytes = limit.saturating_mul(BYTES_PER_TOKEN).max(BEGINNING);
+    while text.len() > ALWAYS_READ.max(bytes) {
+        let end = (0..=bytes).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+        let begin = &text[..end];
+        let tokens = vocabulary.tokenize(begin, add_special, true).len();
+        if tokens > too_many {
+            let tokens = (tokens as f64 * text.len() as f64 / begin.len() as f64) as usize;
+            return Err(ApiError::ContextLengthExceeded { tokens, limit, param });
+        }
+        // All beginnings together then cost a third of what the whole text does.
+        bytes = bytes.saturating_mul(4);
+    }
+    Ok(vocabulary.tokenize(text, add_special, true))
+}
+
+/// Most tokens of a prompt: a slot's context, less one for the answer.
+fn slot_limit(model: &LoadedModel) -> usize {
+    (model.engine.facts().n_ctx_slot as usize).saturating_sub(1)
+}
+
+fn check(
+    model: &LoadedModel,
+    prompt: Tokenized,
+    param: &'static str,
+) -> Result<Tokenized, ApiError> {
+    if prompt.tokens.is_empty() {
+        return Err(ApiError::invalid(param, "the prompt is empty: it has no tokens"));
+    }
+    fits(model, prompt.tokens.len(), param)?;
+    Ok(prompt)
+}
+
+fn fits(model: &LoadedModel, tokens: usize, param: &'static str) -> Result<(), ApiError> {
+    let limit = slot_limit(model);
+    if tokens > limit {
+        return Err(ApiError::ContextLengthExceeded { tokens, limit, param });
+    }
+    Ok(())
+}
+
+fn token(vocabulary: &Vocabulary, id: i128) -> Option<Token> {
+    Token::try_from(id).ok().filter(|&id| vocabulary.contains(id))
+}
+
+fn outside(id: i128, vocabulary: &Vocabulary) -> String {
+    format!("token {id} is outside the vocabulary of {} tokens", vocabulary.len())
+}
+
+/// Biases by token; a text's bias goes to each of its tokens, and those of one token add up.
+fn biases(vocabulary: &Vocabulary, all: &[Bias]) -> Result<Arc<[(Token, f32)]>, ApiError> {
+    let mut by_token: Vec<(Token, f32)> = Vec::with_capacity(all.len());
+    for (target, bias) in all {
+        match target {
+            BiasTarget::Token(id) => {
+                let id = token(vocabulary, *id)
+                    .ok_or_else(|| ApiError::invalid("logit_bias", outside(*id, vocabulary)))?;
+                by_token.push((id, *bias));
+            }
+            BiasTarget::Text(text) => {
+                let tokens = vocabulary.tokenize(text, false, false);
+                by_token.extend(tokens.into_iter().map(|id| (id, *bias)));
+            }
+        }
+    }
+    by_token.sort_by_key(|(id, _)| *id);
+    by_token.dedup_by(|(id, bias), (kept, sum)| {
+        let same = id == kept;
+        if same {
+            *sum += *bias;
+        }
+        same
+    });
+    Ok(by_token.into())
+}
+
+/// What the engine samples with; `logit_bias` is left empty.
+pub(super) fn sampling_params(sampling: &Sampling) -> SamplingParams {
+    SamplingParams {
+        min_keep: sampling.min_keep,
+        ignore_eos: sampling.ignore_eos,
+        ..SamplingParams::from(&sampling.values)
+    }
+}
+
+/// `n` sequences for each prompt, those of the first prompt first; without deadline.
+pub(super) fn sequences(
+    model: &LoadedModel,
+    task: &Task,
+    prompts: &[Tokenized],
+) -> Result<Vec<GenerationRequest>, ApiError> {
+    let options = &task.options;
+    let vocabulary = model.engine.vocabulary();
+    let mut common = sampling_params(&options.sampling);
+    common.logit_bias = biases(vocabulary, &options.logit_bias)?;
+    let slots = model.engine.facts().n_slots.max(1);
+    let sequence = |prompt: &Tokenized, k: u32| {
+        let mut sampling = common.clone();
+        // Choices of one seed would all be the same text.
+        sampling.seed = sampling.seed.map(|seed| seed.wrapping_add(k));
+        GenerationRequest {
+            id: task.log.id().to_owned(),
+            prompt: prompt.tokens.clone(),
+            message_starts: prompt.message_starts.clone(),
+            max_tokens: options.max_tokens,
+            sampling,
+            stop: options.stop.clone(),
+            top_logprobs: task.logprobs,
+            prompt_logprobs: task.logprobs.filter(|_| task.echo_logprobs),
+            cache_prompt: options.cache_prompt,
+            progress: options.progress,
+            id_slot: options.id_slot.map(|slot| slot % slots),
+            max_predict_ms: options.max_predict_ms,
+            deadline: None,
+        }
+    };
+    Ok(prompts
+        .iter()
+        .flat_map(|p| (0..options.n).map(move |k| (p, k)))
+        .map(|(p, k)| sequence(p, k))
+        .collect())
+}

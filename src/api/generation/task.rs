@@ -1,0 +1,36 @@
+//! A request that generates, before and after its sequences are queued.
+
+use crate::api::model::ServedModel;
+use crate::engine::Vocabulary;
+use crate::http::RequestLog;
+use crate::protocol::Options;
+
+/// A checked request that generates, without its prompts.
+pub(in crate::api) struct Task {
+    pub(in crate::api) model: ServedModel,
+    pub(in crate::api) options: Options,
+    pub(in crate::api) log: RequestLog,
+    /// Report each token's log probability and this many alternatives.
+    pub(in crate::api) logprobs: Option<u32>,
+    /// Also those of the prompts' tokens.
+    pub(in crate::api) echo_logprobs: bool,
+}
+
+/// What is known of sequences before their first event.
+#[derive(Debug)]
+pub(in crate::api) struct Started {
+    pub(in crate::api) vocabulary: Vocabulary,
+    /// Tokens of each prompt.
+    pub(in crate::api) prompt_tokens: Vec<usize>,
+    pub(in crate::api) choices: Vec<Choice>,
+}
+
+/// What is known of one choice before it begins.
+#[derive(Debug)]
+pub(in crate::api) struct Choice {
+    pub(in crate::api) index: u32,
+    /// Text that comes before what is generated.
+    pub(in crate::api) preface: Option<String>,
+    /// Tokens at the start of the prompt that are not in its text.
+    pub(in crate::api) added: usize,
+}

@@ -1,0 +1,93 @@
+//! Engine events to bytes: whole answers and streams, in the form of one API or another.
+
+mod collect;
+pub(super) mod openai;
+mod sse;
+
+use std::time::Duration;
+
+use axum::response::Response;
+
+use super::error::ApiError;
+use super::generation::{Running, Started};
+use crate::engine::{GenerationEvent, OutputToken, Summary, Token, TokenLogprobs};
+use crate::http::Problem;
+use crate::protocol::Options;
+
+/// How a client wants its answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ReplyOptions {
+    pub(super) stream: bool,
+    pub(super) include_usage: bool,
+    pub(super) return_tokens: bool,
+    pub(super) timings_per_token: bool,
+    /// Alternatives per token, if log probabilities were asked for.
+    pub(super) logprobs: Option<u32>,
+    /// Silence on a stream after which a comment is sent.
+    pub(super) ping_interval: Option<Duration>,
+}
+
+impl ReplyOptions {
+    pub(super) fn new(options: &Options, logprobs: Option<u32>) -> Self {
+        Self {
+            stream: options.stream,
+            include_usage: options.include_usage,
+            return_tokens: options.return_tokens,
+            timings_per_token: options.timings_per_token,
+            logprobs,
+            ping_interval: options.ping_interval,
+        }
+    }
+
+    /// Whether the answer says more of tokens than their text.
+    fn shows_tokens(&self) -> bool {
+        self.logprobs.is_some() || self.return_tokens
+    }
+}
+
+/// Writes one answer in the form of an API. Streams are server-sent events.
+pub(super) trait Dialect: Send + 'static {
+    /// Appends what a stream begins with, before any event.
+    fn start(&mut self, started: &Started, out: &mut Vec<u8>);
+
+    /// Appends what an event of the choice at `index` is to the client, which may be nothing. The
+    /// event is never `Failed`.
+    fn event(&mut self, started: &Started, index: usize, event: GenerationEvent, out: &mut Vec<u8>);
+
+    /// Appends the end of a stream whose choices are all done.
+    fn finish(&mut self, started: &Started, summaries: &[Summary], out: &mut Vec<u8>);
+
+    /// Appends an error, after which a stream ends.
+    fn error(&self, problem: &Problem, out: &mut Vec<u8>);
+
+    /// The JSON of a whole answer.
+    fn whole(&self, started: &Started, choices: &[Collected]) -> Vec<u8>;
+}
+
+/// All of a choice.
+#[derive(Debug)]
+pub(super) struct Collected {
+    /// Its text, with the text that it begins with.
+    text: String,
+    /// Its tokens, if the answer shows them.
+    tokens: Vec<OutputToken>,
+    /// The prompt's tokens, if their log probabilities were asked for.
+    prompt: Vec<(Token, Option<TokenLogprobs>)>,
+    summary: Summary,
+}
+
+/// Answers a request whose sequences `work` starts; errors until then are plain answers. `loading`:
+/// the model is not there yet.
+pub(super) async fn respond(
+    dialect: impl Dialect,
+    options: ReplyOptions,
+    loading: bool,
+    work: impl Future<Output = Result<Running, ApiError>> + Send + 'static,
+) -> Result<Response, ApiError> {
+    let work = Box::pin(work);
+    if options.stream {
+        sse::respond(Box::new(dialect), options.ping_interval, loading, work).await
+    } else {
+        collect::respond(&dialect, &options, work.await?).await
+    }
+}

@@ -1,0 +1,136 @@
+//! What the engine measured, in the words of the APIs.
+
+use crate::engine::{self, FinishReason, Summary};
+use crate::protocol::llama_server::{Progress, Timings};
+use crate::protocol::openai::Usage;
+
+impl From<engine::Timings> for Timings {
+    fn from(t: engine::Timings) -> Self {
+        let prompt_ms = t.prompt_time.as_secs_f64() * 1e3;
+        let predicted_ms = t.predicted_time.as_secs_f64() * 1e3;
+        Self {
+            cache_n: t.cached_tokens,
+            prompt_n: t.prompt_tokens,
+            prompt_ms,
+            prompt_per_token_ms: ratio(prompt_ms, t.prompt_tokens.into()),
+            prompt_per_second: ratio(f64::from(t.prompt_tokens) * 1e3, prompt_ms),
+            predicted_n: t.predicted_tokens,
+            predicted_ms,
+            predicted_per_token_ms: ratio(predicted_ms, t.predicted_tokens.into()),
+            predicted_per_second: ratio(f64::from(t.predicted_tokens) * 1e3, predicted_ms),
+        }
+    }
+}
+
+/// JSON has no infinity: what has not been measured counts as 0.
+fn ratio(a: f64, b: f64) -> f64 {
+    if b > 0.0 { a / b } else { 0.0 }
+}
+
+impl From<engine::PromptProgress> for Progress {
+    fn from(p: engine::PromptProgress) -> Self {
+        Self {
+            total: p.total,
+            cache: p.cached,
+            processed: p.processed,
+            time_ms: u64::try_from(p.elapsed.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// OpenAI's word for the end of a generation.
+pub(super) fn finish_reason(reason: &FinishReason) -> &'static str {
+    match reason {
+        FinishReason::EndOfGeneration | FinishReason::StopString(_) => "stop",
+        FinishReason::Length | FinishReason::ContextFull | FinishReason::Shutdown => "length",
+    }
+}
+
+/// Each prompt counts once, all choices count.
+pub(super) fn usage(prompt_tokens: &[usize], summaries: &[Summary]) -> Usage {
+    let per_prompt = (summaries.len() / prompt_tokens.len().max(1)).max(1);
+    let cached = |s: &Summary| u64::from(s.timings.cached_tokens);
+    Usage::new(
+        prompt_tokens.iter().map(|&n| n as u64).sum(),
+        summaries.iter().step_by(per_prompt).map(cached).sum(),
+        summaries.iter().map(|s| u64::from(s.timings.predicted_tokens)).sum(),
+    )
+}
+
+/// The sum over all sequences, so that the rates are those of one sequence on average.
+pub(super) fn total_timings(summaries: &[Summary]) -> Timings {
+    let mut total = engine::Timings::default();
+    for Summary { timings, .. } in summaries {
+        total.cached_tokens = total.cached_tokens.saturating_add(timings.cached_tokens);
+        total.prompt_tokens = total.prompt_tokens.saturating_add(timings.prompt_tokens);
+        total.prompt_time = total.prompt_time.saturating_add(timings.prompt_time);
+        total.predicted_tokens = total.predicted_tokens.saturating_add(timings.predicted_tokens);
+        total.predicted_time = total.predicted_time.saturating_add(timings.predicted_time);
+    }
+    total.into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn timings_have_llama_servers_names_and_no_infinities() {
+        let timings = Timings::from(engine::Timings {
+            cached_tokens: 3,
+            prompt_tokens: 10,
+            prompt_time: Duration::from_millis(20),
+            predicted_tokens: 0,
+            predicted_time: Duration::ZERO,
+            queue_time: Duration::ZERO,
+        });
+        assert_eq!(
+            serde_json::to_value(timings).unwrap(),
+            serde_json::json!({
+                "cache_n": 3, "prompt_n": 10, "prompt_ms": 20.0, "prompt_per_token_ms": 2.0,
+                "prompt_per_second": 500.0, "predicted_n": 0, "predicted_ms": 0.0,
+                "predicted_per_token_ms": 0.0, "predicted_per_second": 0.0
+            })
+        );
+    }
+
+    #[test]
+    fn cut_answers_end_with_length() {
+        assert_eq!(finish_reason(&FinishReason::EndOfGeneration), "stop");
+        assert_eq!(finish_reason(&FinishReason::StopString("x".to_owned())), "stop");
+        assert_eq!(finish_reason(&FinishReason::Length), "length");
+        assert_eq!(finish_reason(&FinishReason::ContextFull), "length");
+        assert_eq!(finish_reason(&FinishReason::Shutdown), "length");
+    }
+
+    fn summary(cached: u32, predicted: u32) -> Summary {
+        Summary {
+            finish: FinishReason::Length,
+            timings: engine::Timings {
+                cached_tokens: cached,
+                predicted_tokens: predicted,
+                predicted_time: Duration::from_millis(10),
+                ..Default::default()
+            },
+            slot: 0,
+            seed: 0,
+        }
+    }
+
+    #[test]
+    fn usage_counts_each_prompt_once_and_every_choice() {
+        let summaries = [summary(2, 5), summary(7, 6), summary(3, 1), summary(9, 1)];
+        assert_eq!(usage(&[10, 20], &summaries), Usage::new(30, 5, 13));
+        assert_eq!(usage(&[10], &summaries[..1]), Usage::new(10, 2, 5));
+    }
+
+    #[test]
+    fn timings_of_several_choices_are_summed() {
+        let timings = total_timings(&[summary(0, 5), summary(0, 15)]);
+        assert_eq!((timings.predicted_n, timings.predicted_ms), (20, 20.0));
+        assert_eq!(timings.predicted_per_second, 1000.0);
+    }
+}

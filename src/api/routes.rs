@@ -1,0 +1,140 @@
+//! The one registry of routes: which paths there are, what kind each is, and in which API's form its
+//! errors are written. The router, the index, the keys, the metrics' labels and error answers read it.
+
+use axum::routing::{MethodRouter, delete, get, post};
+use serde_json::Value;
+
+use super::endpoints::{
+    apply_template, chat, completions, health, index, models, props, slots, tokenize, unsupported,
+};
+use super::metrics;
+use super::reply::openai;
+use super::state::AppState;
+use crate::http::Problem;
+
+/// A path and what answers there.
+pub(super) struct Route {
+    /// Below `server.api_prefix`.
+    pub(super) path: &'static str,
+    pub(super) kind: Kind,
+    /// The index names it; other paths of the same endpoint are not named.
+    pub(super) listed: bool,
+    /// Its methods with their endpoints.
+    pub(super) methods: fn() -> MethodRouter<AppState>,
+    /// The body of its errors, also of those before the endpoint.
+    error: fn(&Problem) -> Value,
+}
+
+/// What a route does, as far as others treat it by that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Answers without an API key.
+    Open,
+    /// Tells what is known, at once.
+    Inspect,
+    /// Reads a body, and may wait for the model.
+    Work,
+    /// Reads a body and generates; its metrics have series from the start.
+    Generate,
+    /// A route of llama-server that is not a part of this server.
+    Unsupported,
+}
+
+use Kind::{Generate, Inspect, Open, Work};
+
+/// All routes.
+pub(super) static ROUTES: &[Route] = &[
+    Route::new(Open, "/", || get(index::index)).unlisted(),
+    Route::new(Open, "/health", || get(health::health)),
+    Route::new(Open, "/v1/health", || get(health::health)).unlisted(),
+    Route::new(Inspect, "/v1/models", || get(models::list)),
+    Route::new(Inspect, "/models", || get(models::list)).unlisted(),
+    Route::new(Inspect, "/v1/models/{*id}", || get(models::one)).unlisted(),
+    Route::new(Inspect, "/models/{*id}", || get(models::one)).unlisted(),
+    Route::new(Generate, "/v1/chat/completions", || post(chat::chat)),
+    Route::new(Generate, "/chat/completions", || post(chat::chat)).unlisted(),
+    // `/completions` is llama-server's native form.
+    Route::new(Generate, "/v1/completions", || post(completions::completions)),
+    Route::new(Work, "/apply-template", || post(apply_template::apply_template)),
+    Route::new(Work, "/tokenize", || post(tokenize::tokenize)),
+    Route::new(Work, "/detokenize", || post(tokenize::detokenize)),
+    Route::new(Work, "/props", || get(props::props).post(props::change_props)),
+    Route::new(Inspect, "/slots", || get(slots::slots)),
+    Route::new(Inspect, "/metrics", || get(metrics::metrics)),
+    Route::unsupported("/completion"),
+    Route::unsupported("/completions"),
+    Route::unsupported("/infill"),
+    Route::unsupported("/embedding"),
+    Route::unsupported("/embeddings"),
+    Route::unsupported("/v1/embeddings"),
+    Route::unsupported("/rerank"),
+    Route::unsupported("/reranking"),
+    Route::unsupported("/v1/rerank"),
+    Route::unsupported("/v1/reranking"),
+    Route::unsupported("/v1/messages"),
+    Route::unsupported("/v1/messages/count_tokens"),
+    Route::unsupported("/responses"),
+    Route::unsupported("/v1/responses"),
+    Route::unsupported("/responses/input_tokens"),
+    Route::unsupported("/v1/responses/input_tokens"),
+    Route::unsupported("/chat/completions/input_tokens"),
+    Route::unsupported("/v1/chat/completions/input_tokens"),
+    Route::unsupported("/v1/chat/completions/control"),
+    Route::unsupported("/audio/transcriptions"),
+    Route::unsupported("/v1/audio/transcriptions"),
+    Route::unsupported("/v1/streams/lookup"),
+    Route::unsupported("/slots/{id}"),
+    Route::new(Kind::Unsupported, "/lora-adapters", || {
+        get(unsupported::unsupported).post(unsupported::unsupported)
+    })
+    .unlisted(),
+    Route::new(Kind::Unsupported, "/v1/stream", || {
+        get(unsupported::unsupported).merge(delete(unsupported::unsupported))
+    })
+    .unlisted(),
+];
+
+impl Route {
+    /// A route whose errors have OpenAI's form.
+    const fn new(kind: Kind, path: &'static str, methods: fn() -> MethodRouter<AppState>) -> Self {
+        Self { path, kind, listed: true, methods, error: openai::error_body }
+    }
+
+    const fn unsupported(path: &'static str) -> Self {
+        Self::new(Kind::Unsupported, path, || post(unsupported::unsupported)).unlisted()
+    }
+
+    const fn unlisted(mut self) -> Self {
+        self.listed = false;
+        self
+    }
+}
+
+/// Whether the route of this path answers without a key.
+pub(super) fn is_open(path: &str) -> bool {
+    find(path).is_some_and(|route| route.kind == Open)
+}
+
+/// The route of this path, which is a route's own and not a request's.
+fn find(path: &str) -> Option<&'static Route> {
+    ROUTES.iter().find(|route| route.path == path)
+}
+
+/// The body of an error answer; OpenAI's form where no route is known.
+pub(super) fn write_error(route: Option<&str>, problem: &Problem) -> Value {
+    let error = route.and_then(find).map_or(openai::error_body as fn(_) -> _, |route| route.error);
+    error(problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_there_once_and_every_endpoint_is_listed_once() {
+        for (i, route) in ROUTES.iter().enumerate() {
+            assert!(ROUTES[..i].iter().all(|other| other.path != route.path), "{}", route.path);
+            assert!(!route.listed || route.kind != Kind::Unsupported, "{}", route.path);
+        }
+    }
+}

@@ -1,0 +1,540 @@
+//! One client connection: HTTP/1.1 with bounds on how long a client may be silent.
+//!
+//! hyper's own header timeout also runs between two requests of a kept connection and would cut
+//! pooled connections off after it, just as their client uses them again. Here the time for
+//! headers begins with their first byte, and an idle connection has its own, longer time.
+
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{self, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+use tower::ServiceExt;
+
+use super::closing::{LINGER_SILENCE_TIMEOUT, LINGER_TIMEOUT, linger, raw_answer};
+use super::socket::Stream;
+use super::{Context, Error};
+
+/// An idle connection is closed after this; longer than the 90 s after which the pools of common
+/// clients close it, so that no request meets a connection that is just being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Request line and headers together.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+/// How a connection begins that speaks HTTP/2 without having asked.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What hyper may buffer of a connection's input.
+const MAX_BUFFER_BYTES: usize = 128 << 10;
+/// An unread rest of a request body up to this size is swallowed for the connection's sake.
+const MAX_SWALLOWED: u64 = 64 << 10;
+/// How long it may take to come. Clients send headers and body apart, and an answer that needs no
+/// body is there before it.
+const REST_TIMEOUT: Duration = Duration::from_secs(1);
+/// A connection may have a request under way when the drain begins. Its headers get so long to
+/// arrive, and it is then told to come again; without that it would be reset.
+const LAST_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
+/// How far the server's life is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Serving.
+    Serve,
+    /// Running requests may finish; connections close after them.
+    Drain,
+    /// Everything ends now.
+    Cut,
+}
+
+/// A client that takes nothing of its answer for so long is given up, or for
+/// `limits.stream_stall_timeout` if that is longer. Its generation is another matter: what is
+/// generated is buffered, and the engine drops it when the buffer has been full for that time.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 120 });
+/// How often it is looked whether the client of a request that is being answered has left. hyper
+/// sees that by itself, but not behind bytes that follow the request.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a client may be silent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    /// While its headers come: `limits.header_timeout`.
+    pub(super) headers: Duration,
+    /// While it takes nothing of its answer and the server stops: `limits.stream_stall_timeout`.
+    pub(super) answer: Duration,
+}
+
+/// Serves the requests of one connection, until it closes or `stage` says so.
+pub(super) async fn serve_connection(
+    stream: Stream,
+    router: Router,
+    context: Context,
+    timeouts: Timeouts,
+    mut stage: watch::Receiver<Stage>,
+) {
+    let progress = Arc::new(Progress::default());
+    let client = stream.client();
+    let service = {
+        let progress = progress.clone();
+        service_fn(move |mut request: Request<Incoming>| {
+            if let Some(client) = client {
+                request.extensions_mut().insert(client);
+            }
+            Box::pin(answer(request, router.clone(), progress.clone()))
+        })
+    };
+    let io = TokioIo::new(Watched { stream, progress: progress.clone() });
+    let mut connection = http1::Builder::new()
+        .half_close(false)
+        .header_read_timeout(None)
+        .max_header_size(MAX_HEADER_BYTES)
+        .max_buf_size(MAX_BUFFER_BYTES)
+        .serve_connection(io, service);
+
+    let mut answer = timeouts.answer.max(WRITE_TIMEOUT);
+    let mut silence = Box::pin(tokio::time::sleep(timeouts.headers));
+    let end = loop {
+        let run = poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
+                    return Poll::Ready(End::Closed(result));
+                }
+                let (deadline, due) = progress.deadline(timeouts.headers, answer);
+                ready!(poll_until(silence.as_mut(), deadline, cx));
+                match due {
+                    Due::Look => progress.look(),
+                    Due::End(end) => return Poll::Ready(end),
+                }
+            }
+        });
+        tokio::select! {
+            end = run => break end,
+            changed = stage.changed() => {
+                let now = *stage.borrow_and_update();
+                if changed.is_err() || now == Stage::Cut {
+                    return;
+                }
+                answer = timeouts.answer;
+                // hyper would close a connection on which nothing has come yet, and wait for headers
+                // of which a part has. Such a request is refused with an answer that closes it.
+                if !progress.allow_last_request() {
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+        }
+    };
+    let parts = connection.into_parts();
+    let mut io = parts.io.into_inner().stream;
+    let (mut unread, too_slow, draining) = {
+        let state = progress.lock();
+        (state.unread, state.too_slow, state.last_request.is_some())
+    };
+    // No request came out of it, so nobody else logs these.
+    let unreadable = |status: StatusCode, why: &dyn Display| {
+        context.counts().unreadable(status);
+        let client = client.map(tracing::field::display);
+        tracing::info!(status = status.as_u16(), client, "a request that cannot be read: {why}");
+    };
+    match end {
+        End::Closed(Ok(())) => {}
+        // hyper does not answer it.
+        End::Closed(Err(error)) if parts.read_buf.starts_with(HTTP2_PREFACE) => {
+            unreadable(StatusCode::BAD_REQUEST, &error);
+            unread = true;
+            let error = Error::Invalid {
+                message: "HTTP/2 is not spoken here; use HTTP/1.1".to_owned(),
+                code: "invalid_http",
+            };
+            let _ = io.write_all(&raw_answer(&context, error)).await;
+        }
+        // hyper answered these, without a body.
+        End::Closed(Err(error)) if error.is_parse_too_large() => {
+            unreadable(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &error);
+        }
+        End::Closed(Err(error)) if error.is_parse() => {
+            unreadable(StatusCode::BAD_REQUEST, &error);
+        }
+        End::Closed(Err(error)) => tracing::debug!("connection ended: {error}"),
+        End::Stuck => {
+            let client = client.map(tracing::field::display);
+            tracing::info!(client, "the answer was not read for {answer:?}");
+            return;
+        }
+        End::Silent if parts.read_buf.is_empty() => {}
+        End::Silent => {
+            unread = true;
+            // The client may be gone.
+            let error = if draining { Error::shutting_down() } else { Error::RequestTimeout };
+            unreadable(error.status(), &error);
+            let _ = io.write_all(&raw_answer(&context, error)).await;
+        }
+    }
+    let _ = io.shutdown().await;
+    if unread {
+        let brief = too_slow || *stage.borrow() != Stage::Serve;
+        tokio::select! {
+            () = linger(&mut io, if brief { LINGER_SILENCE_TIMEOUT } else { LINGER_TIMEOUT }) => {}
+            _ = stage.changed() => {}
+        }
+    }
+}
+
+/// What is to be done at a connection's next deadline.
+enum Due {
+    Look,
+    End(End),
+}
+
+enum End {
+    Closed(hyper::Result<()>),
+    /// The client did not send what was due.
+    Silent,
+    /// The client did not take what was sent.
+    Stuck,
+}
+
+fn poll_until(
+    mut sleep: Pin<&mut Sleep>,
+    deadline: Instant,
+    cx: &mut task::Context<'_>,
+) -> Poll<()> {
+    if sleep.deadline() != deadline {
+        sleep.as_mut().reset(deadline);
+    }
+    sleep.poll(cx)
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    router: Router,
+    progress: Arc<Progress>,
+) -> Result<Response<Answer>, Infallible> {
+    progress.start();
+    // Such a client sends its body when it is asked for it, or not at all.
+    let asks = request.headers().contains_key(header::EXPECT);
+    let last = request.version() < Version::HTTP_11 || closes(request.headers());
+    let upload = |body| Upload { body: Some(body), finished: false, progress: progress.clone() };
+    let request = request.map(|body| Body::new(upload(body)));
+    let mut response = router.oneshot(request).await.into_response();
+    // A body that did not come in time is not waited for any longer.
+    let too_slow = response.status() == StatusCode::REQUEST_TIMEOUT;
+    let (rest, large_rest) = {
+        let mut state = progress.lock();
+        (state.too_slow, state.takes_rest) = (too_slow, false);
+        (state.rest.take(), state.large_rest)
+    };
+    let next = !too_slow && !asks && !last && !closes(response.headers());
+    let close = match rest {
+        Some(rest) if next => !swallow(rest, &progress).await,
+        Some(_) => true,
+        None => too_slow || large_rest,
+    };
+    if close {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response.map(|body| Answer { body, progress }))
+}
+
+/// Whether no request can follow.
+fn closes(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONNECTION).into_iter().any(|value| {
+        value.to_str().is_ok_and(|options| {
+            options.split(',').any(|option| option.trim().eq_ignore_ascii_case("close"))
+        })
+    })
+}
+
+/// Reads what nobody wants, so that the next request can follow it; false if that takes too long.
+async fn swallow(mut rest: Incoming, progress: &Progress) -> bool {
+    let read = async {
+        while let Some(frame) = rest.frame().await {
+            frame?;
+        }
+        Ok::<_, hyper::Error>(())
+    };
+    let swallowed = matches!(tokio::time::timeout(REST_TIMEOUT, read).await, Ok(Ok(())));
+    if swallowed {
+        progress.lock().unread = false;
+    }
+    swallowed
+}
+
+/// What the client owes at the moment.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// Nothing has come yet.
+    Fresh(Instant),
+    /// The rest of a request's headers.
+    Headers(Instant),
+    /// Nothing: a request is being answered. The time is that of the last look at the client.
+    Busy(Instant),
+    /// Nothing: the connection is kept for a next request.
+    Idle(Instant),
+}
+
+/// Shared by the parts of one connection, all polled in one task.
+#[derive(Debug)]
+struct Progress(Mutex<ProgressState>);
+
+#[derive(Debug)]
+struct ProgressState {
+    phase: Phase,
+    /// The current request's body has not been read to its end, and will not be.
+    unread: bool,
+    /// So much is left that reading it costs more than a new connection.
+    large_rest: bool,
+    /// What is left where that is little; taken only until there is an answer, since hyper waits
+    /// for whoever holds it.
+    rest: Option<Incoming>,
+    takes_rest: bool,
+    /// The body came too slowly.
+    too_slow: bool,
+    /// It is to be looked whether the client has left.
+    looks: bool,
+    /// Since when the client takes nothing of what is sent.
+    blocked: Option<Instant>,
+    /// Since when the server drains, if the connection had a request under way then.
+    last_request: Option<Instant>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self(Mutex::new(ProgressState {
+            phase: Phase::Fresh(Instant::now()),
+            unread: false,
+            large_rest: false,
+            rest: None,
+            takes_rest: false,
+            too_slow: false,
+            looks: false,
+            blocked: None,
+            last_request: None,
+        }))
+    }
+}
+
+impl Progress {
+    fn lock(&self) -> MutexGuard<'_, ProgressState> {
+        // Values that are assigned whole: valid whoever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on a request that may be under way has [`LAST_REQUEST_TIMEOUT`] to come; false if none is.
+    fn allow_last_request(&self) -> bool {
+        let mut state = self.lock();
+        let under_way = matches!(state.phase, Phase::Fresh(_) | Phase::Headers(_));
+        if under_way {
+            state.last_request = Some(Instant::now());
+        }
+        under_way
+    }
+
+    fn start(&self) {
+        let mut state = self.lock();
+        (state.phase, state.unread, state.large_rest) = (Phase::Busy(Instant::now()), false, false);
+        (state.rest, state.takes_rest) = (None, true);
+    }
+
+    fn look(&self) {
+        let mut state = self.lock();
+        if let Phase::Busy(looked) = &mut state.phase {
+            *looked = Instant::now();
+            state.looks = true;
+        }
+    }
+
+    fn looks(&self) -> bool {
+        std::mem::take(&mut self.lock().looks)
+    }
+
+    fn received(&self) {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Fresh(_) | Phase::Idle(_)) {
+            state.phase = Phase::Headers(Instant::now());
+        }
+    }
+
+    /// Notes whether the client took something. The answer may be finished before a slow client
+    /// has taken all of it.
+    fn sent<T>(&self, result: &Poll<T>) {
+        let mut state = self.lock();
+        if result.is_pending() {
+            state.blocked.get_or_insert_with(Instant::now);
+            return;
+        }
+        state.blocked = None;
+        if let Phase::Idle(since) = &mut state.phase {
+            *since = Instant::now();
+        }
+    }
+
+    /// When the client must have done what it owes, and what is due if not.
+    /// `headers`, `answer`: how long their client may be silent.
+    fn deadline(&self, headers: Duration, answer: Duration) -> (Instant, Due) {
+        let state = self.lock();
+        let (deadline, due) = match state.phase {
+            Phase::Fresh(since) | Phase::Headers(since) => {
+                let due = since + headers;
+                let due =
+                    state.last_request.map_or(due, |called| due.min(called + LAST_REQUEST_TIMEOUT));
+                (due, Due::End(End::Silent))
+            }
+            Phase::Idle(since) => (since + IDLE_TIMEOUT, Due::End(End::Silent)),
+            Phase::Busy(looked) => (looked + LOOK_INTERVAL, Due::Look),
+        };
+        match (state.blocked.map(|since| since + answer), &due) {
+            // What else it owes is counted from when it has taken its answer.
+            (Some(stuck), Due::End(_)) => (stuck, Due::End(End::Stuck)),
+            (Some(stuck), Due::Look) if stuck <= deadline => (stuck, Due::End(End::Stuck)),
+            _ => (deadline, due),
+        }
+    }
+}
+
+/// A request's body, which notes whether it was read.
+struct Upload {
+    /// `None` only while it is dropped.
+    body: Option<Incoming>,
+    finished: bool,
+    progress: Arc<Progress>,
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        self.finished |= frame.is_none();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map(HttpBody::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let Some(body) = self.body.take() else { return };
+        if !self.finished && !body.is_end_stream() {
+            let mut state = self.progress.lock();
+            state.unread = true;
+            state.large_rest = body.size_hint().upper().is_none_or(|rest| rest > MAX_SWALLOWED);
+            state.rest = (state.takes_rest && !state.large_rest).then_some(body);
+        }
+    }
+}
+
+/// An answer's body; its end is the connection's next idle phase.
+struct Answer {
+    body: Body,
+    progress: Arc<Progress>,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.progress.lock().phase = Phase::Idle(Instant::now());
+    }
+}
+
+/// A connection whose traffic is noted.
+struct Watched {
+    stream: Stream,
+    progress: Arc<Progress>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.progress.received();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let sent = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.progress.sent(&sent);
+        sent
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let sent = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.progress.sent(&sent);
+        sent
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        // hyper comes by here whatever wakes it.
+        if self.progress.looks() && self.stream.has_left() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

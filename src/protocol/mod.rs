@@ -1,0 +1,20 @@
+//! Requests and answers as they travel: pure data and its checks, without engine or HTTP, so
+//! that it also builds (and is fuzzed) where llama.cpp does not. One folder for each API.
+
+mod body;
+pub mod llama_server;
+mod logit_bias;
+pub mod openai;
+mod options;
+#[cfg(test)]
+mod properties;
+mod sampling;
+mod stop;
+
+pub use body::{BodyError, FromJson, Integer, object_text, parse};
+pub use logit_bias::{Bias, BiasTarget};
+pub use options::{MAX_ALTERNATIVES, MAX_CHOICES, Options};
+pub use sampling::Sampling;
+
+/// A token id as clients send and get it.
+pub type Token = i32;

@@ -1,0 +1,304 @@
+//! The body of `POST /v1/completions`.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+use super::options::RawOptions;
+use crate::config::Settings;
+use crate::protocol::body::{BodyError, FromJson, Integer, object_text, parse};
+use crate::protocol::sampling::count;
+use crate::protocol::{MAX_ALTERNATIVES, Options};
+
+/// Most sequences that one request may ask for: prompts times `n`.
+pub const MAX_SEQUENCES: usize = 2048;
+
+/// One prompt: text, token ids, or both in turn. Ids are checked against the model later.
+pub type Prompt = Vec<PromptPiece>;
+
+/// A part of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PromptPiece {
+    /// Text to be tokenized.
+    Text(String),
+    /// A token id.
+    Token(i128),
+}
+
+/// A checked completion request.
+#[derive(Debug, Clone)]
+pub struct CompletionCall {
+    /// The prompts, at least one; each may be empty.
+    pub prompts: Vec<Prompt>,
+    /// The whole of `prompt` is one prompt, not a list of them.
+    pub single: bool,
+    /// What all generating endpoints share.
+    pub options: Options,
+    /// Report each token's log probability and this many alternatives.
+    pub logprobs: Option<u32>,
+    /// Begin each choice with its prompt.
+    pub echo: bool,
+}
+
+/// A completion body as sent: well-formed JSON with the right types.
+#[derive(Debug)]
+pub struct CompletionBody {
+    fields: CompletionFields,
+    options: RawOptions,
+}
+
+#[derive(Debug, Deserialize)]
+struct CompletionFields {
+    prompt: Option<PromptField>,
+    suffix: Option<String>,
+    echo: Option<bool>,
+    best_of: Option<Integer>,
+    logprobs: Option<Integer>,
+}
+
+impl FromJson for CompletionBody {
+    fn from_json(body: &[u8]) -> Result<Self, BodyError> {
+        let text = object_text(body)?;
+        Ok(Self { fields: parse(&text)?, options: RawOptions::parse(&text)? })
+    }
+}
+
+impl CompletionBody {
+    /// Checks all that needs no model.
+    pub fn check(self, settings: &Settings) -> Result<CompletionCall, BodyError> {
+        let options = self.options.check(settings)?;
+        let fields = self.fields;
+        if fields.suffix.is_some_and(|suffix| !suffix.is_empty()) {
+            return Err(BodyError::unsupported(
+                "suffix",
+                "`suffix` is not a part of this server; leave it out",
+            ));
+        }
+        if fields.best_of.is_some_and(|Integer(best)| best != i128::from(options.n)) {
+            return Err(BodyError::unsupported(
+                "best_of",
+                "this server does not rank choices: `best_of` must be absent or equal to `n`",
+            ));
+        }
+        let logprobs = count(fields.logprobs, "logprobs", MAX_ALTERNATIVES)?.or(options.n_probs);
+        let field = fields.prompt.ok_or_else(|| BodyError::missing("prompt"))?;
+        let single = !field.is_list();
+        let prompts = field.prompts()?;
+        if prompts.is_empty() {
+            return Err(BodyError::value("prompt", "`prompt` must not be an empty list"));
+        }
+        if prompts.len().saturating_mul(options.n as usize) > MAX_SEQUENCES {
+            return Err(BodyError::value(
+                "prompt",
+                format!(
+                    "{} prompts times n = {} are more than {MAX_SEQUENCES} choices; send several \
+                     requests",
+                    prompts.len(),
+                    options.n
+                ),
+            ));
+        }
+        Ok(CompletionCall {
+            prompts,
+            single,
+            options,
+            logprobs,
+            echo: fields.echo.unwrap_or(false),
+        })
+    }
+}
+
+/// `prompt` as sent.
+#[derive(Debug)]
+enum PromptField {
+    One(PromptPiece),
+    List(Vec<Element>),
+}
+
+#[derive(Debug)]
+enum Element {
+    Piece(PromptPiece),
+    List(Vec<Element>),
+}
+
+impl PromptField {
+    /// Whether each element is a prompt of its own. As llama-server has it, a list with a number
+    /// in it is one prompt.
+    fn is_list(&self) -> bool {
+        match self {
+            Self::One(_) => false,
+            Self::List(all) => {
+                !all.iter().any(|e| matches!(e, Element::Piece(PromptPiece::Token(_))))
+            }
+        }
+    }
+
+    fn prompts(self) -> Result<Vec<Prompt>, BodyError> {
+        let is_list = self.is_list();
+        match self {
+            Self::One(piece) => Ok(vec![vec![piece]]),
+            Self::List(all) if is_list => all
+                .into_iter()
+                .enumerate()
+                .map(|(i, element)| match element {
+                    Element::Piece(piece) => Ok(vec![piece]),
+                    Element::List(inner) => pieces(inner, &format!("prompt[{i}]")),
+                })
+                .collect(),
+            Self::List(all) => Ok(vec![pieces(all, "prompt")?]),
+        }
+    }
+}
+
+fn pieces(elements: Vec<Element>, path: &str) -> Result<Prompt, BodyError> {
+    elements
+        .into_iter()
+        .enumerate()
+        .map(|(i, element)| match element {
+            Element::Piece(piece) => Ok(piece),
+            Element::List(_) => Err(BodyError::wrong_type(
+                format!("{path}[{i}]"),
+                "a list inside a prompt must be strings and token ids",
+            )),
+        })
+        .collect()
+}
+
+impl<'de> Deserialize<'de> for PromptField {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Element::deserialize(deserializer)? {
+            Element::Piece(piece @ PromptPiece::Text(_)) => Self::One(piece),
+            Element::Piece(PromptPiece::Token(_)) => {
+                return Err(D::Error::custom(format_args!("expected {EXPECTED}")));
+            }
+            Element::List(all) => Self::List(all),
+        })
+    }
+}
+
+const EXPECTED: &str = "a string, an array of token ids, or an array of prompts";
+
+impl<'de> Deserialize<'de> for Element {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Element;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(EXPECTED)
+            }
+
+            fn visit_str<E: Error>(self, v: &str) -> Result<Element, E> {
+                self.visit_string(v.to_owned())
+            }
+
+            fn visit_string<E: Error>(self, v: String) -> Result<Element, E> {
+                Ok(Element::Piece(PromptPiece::Text(v)))
+            }
+
+            fn visit_i64<E: Error>(self, v: i64) -> Result<Element, E> {
+                Ok(Element::Piece(PromptPiece::Token(v.into())))
+            }
+
+            fn visit_u64<E: Error>(self, v: u64) -> Result<Element, E> {
+                Ok(Element::Piece(PromptPiece::Token(v.into())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Element, A::Error> {
+                let mut all = Vec::new();
+                while let Some(element) = seq.next_element()? {
+                    all.push(element);
+                }
+                Ok(Element::List(all))
+            }
+
+            /// llama-server's `{"prompt_string": "..", "multimodal_data": [..]}`.
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Element, A::Error> {
+                let mut text = None;
+                while let Some(key) = map.next_key::<String>()? {
+                    let value = map.next_value::<Value>()?;
+                    match (key.as_str(), value) {
+                        ("prompt_string", Value::String(value)) => text = Some(value),
+                        ("multimodal_data", Value::Array(data)) if !data.is_empty() => {
+                            return Err(A::Error::custom("the model reads text only"));
+                        }
+                        _ => {}
+                    }
+                }
+                text.map(|text| Element::Piece(PromptPiece::Text(text)))
+                    .ok_or_else(|| A::Error::missing_field("prompt_string"))
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::PromptPiece::*;
+    use super::*;
+
+    fn read(json: &str) -> Result<CompletionCall, BodyError> {
+        CompletionBody::from_json(json.as_bytes())?.check(&Settings::default())
+    }
+
+    fn prompts(json: &str) -> Vec<Prompt> {
+        read(&format!(r#"{{"prompt":{json}}}"#)).unwrap().prompts
+    }
+
+    fn text(text: &str) -> PromptPiece {
+        Text(text.to_owned())
+    }
+
+    #[test]
+    fn prompts_come_in_llama_servers_forms() {
+        assert_eq!(prompts(r#""a""#), [vec![text("a")]]);
+        assert_eq!(prompts(r#"["a","b"]"#), [vec![text("a")], vec![text("b")]]);
+        assert_eq!(prompts("[1,2]"), [vec![Token(1), Token(2)]]);
+        assert_eq!(prompts(r#"[1,"a",2]"#), [vec![Token(1), text("a"), Token(2)]]);
+        assert_eq!(
+            prompts(r#"[[1,2],["a",3],"b"]"#),
+            [vec![Token(1), Token(2)], vec![text("a"), Token(3)], vec![text("b")]]
+        );
+        assert_eq!(prompts(r#"{"prompt_string":"a"}"#), [vec![text("a")]]);
+        assert_eq!(prompts(r#""""#), [vec![text("")]]);
+        assert_eq!(prompts("[[]]"), [vec![]]);
+    }
+
+    #[test]
+    fn other_prompts_are_refused() {
+        for (body, param) in [
+            ("{}", "prompt"),
+            (r#"{"prompt":null}"#, "prompt"),
+            (r#"{"prompt":5}"#, "prompt"),
+            (r#"{"prompt":[]}"#, "prompt"),
+            (r#"{"prompt":[1,[2]]}"#, "prompt[1]"),
+            (r#"{"prompt":[[1,[2]]]}"#, "prompt[0][1]"),
+            (r#"{"prompt":["a",true]}"#, "prompt[1]"),
+            (r#"{"prompt":[1.5]}"#, "prompt[0]"),
+            (r#"{"prompt":{"prompt_string":"a","multimodal_data":["x"]}}"#, "prompt"),
+        ] {
+            let error = read(body).unwrap_err();
+            assert_eq!(error.param.as_deref(), Some(param), "{body}: {error}");
+        }
+        let many = serde_json::json!({"prompt": vec!["a"; 100], "n": 128}).to_string();
+        assert_eq!(read(&many).unwrap_err().param.as_deref(), Some("prompt"));
+    }
+
+    #[test]
+    fn suffix_and_ranking_are_refused_and_their_neutral_values_are_not() {
+        let refused = |fields: &str| {
+            read(&format!(r#"{{"prompt":"a",{fields}}}"#)).unwrap_err().param.unwrap()
+        };
+        assert_eq!(refused(r#""suffix":"x""#), "suffix");
+        assert_eq!(refused(r#""best_of":3"#), "best_of");
+        assert_eq!(refused(r#""logprobs":-1"#), "logprobs");
+        assert_eq!(refused(r#""logprobs":true"#), "logprobs");
+        let call = read(r#"{"prompt":"a","suffix":"","best_of":2,"n":2,"logprobs":0}"#).unwrap();
+        assert_eq!((call.logprobs, call.echo, call.options.n), (Some(0), false, 2));
+        assert_eq!(read(r#"{"prompt":"a","n_probs":4}"#).unwrap().logprobs, Some(4));
+    }
+}

@@ -1,0 +1,10 @@
+//! OpenAI's chat and completions, with llama-server's additions to their fields.
+
+mod answer;
+mod chat;
+mod completion;
+mod options;
+
+pub use answer::*;
+pub use chat::{ChatBody, ChatCall};
+pub use completion::{CompletionBody, CompletionCall, MAX_SEQUENCES, Prompt, PromptPiece};

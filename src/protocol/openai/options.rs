@@ -1,0 +1,285 @@
+//! The fields that chat and completions share, beside sampling.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::config::Settings;
+use crate::protocol::body::{BodyError, Integer, parse};
+use crate::protocol::logit_bias::BiasField;
+use crate::protocol::sampling::{SamplingFields, count, integer};
+use crate::protocol::stop::StopField;
+use crate::protocol::{MAX_ALTERNATIVES, MAX_CHOICES, Options, Sampling};
+
+/// The fields as sent.
+#[derive(Debug, Default, Deserialize)]
+struct OptionFields {
+    model: Option<String>,
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+    n: Option<Integer>,
+    n_cmpl: Option<Integer>,
+    n_predict: Option<Integer>,
+    max_completion_tokens: Option<Integer>,
+    max_tokens: Option<Integer>,
+    stop: Option<StopField>,
+    logit_bias: Option<BiasField>,
+    cache_prompt: Option<bool>,
+    id_slot: Option<Integer>,
+    return_progress: Option<bool>,
+    return_tokens: Option<bool>,
+    timings_per_token: Option<bool>,
+    t_max_predict_ms: Option<Integer>,
+    sse_ping_interval: Option<Integer>,
+    n_probs: Option<Integer>,
+    /// A flag in chats, a number in completions; each checks its own.
+    logprobs: Option<Value>,
+    post_sampling_probs: Option<bool>,
+    n_indent: Option<Integer>,
+    response_format: Option<ResponseFormat>,
+    grammar: Option<String>,
+    json_schema: Option<Value>,
+    reasoning_format: Option<String>,
+    reasoning_budget_tokens: Option<Integer>,
+    thinking_budget_tokens: Option<Integer>,
+    lora: Option<Vec<Value>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ResponseFormat {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// The shared fields as sent, with the right types.
+#[derive(Debug)]
+pub(super) struct RawOptions {
+    sampling: SamplingFields,
+    fields: OptionFields,
+}
+
+impl RawOptions {
+    /// Reads a body's shared fields. The body is read once per group of fields, because serde's
+    /// `flatten` would lose the paths of errors.
+    pub(super) fn parse(text: &str) -> Result<Self, BodyError> {
+        Ok(Self { sampling: parse(text)?, fields: parse(text)? })
+    }
+
+    /// Checks ranges, and refuses what cannot be done.
+    pub(super) fn check(self, settings: &Settings) -> Result<Options, BodyError> {
+        self.fields.check(self.sampling.over(&settings.sampling)?, settings)
+    }
+}
+
+impl OptionFields {
+    fn check(self, sampling: Sampling, settings: &Settings) -> Result<Options, BodyError> {
+        self.refuse_what_is_missing_here()?;
+        let most = i128::from(i32::MAX);
+
+        let mut n = 1;
+        let (name, sent) = match self.n {
+            Some(_) => ("n", self.n),
+            None => ("n_cmpl", self.n_cmpl),
+        };
+        integer(&mut n, sent, name, 1, MAX_CHOICES.into())?;
+
+        // llama-server takes the first of these that is there.
+        let (name, sent) = [
+            ("n_predict", self.n_predict),
+            ("max_completion_tokens", self.max_completion_tokens),
+            ("max_tokens", self.max_tokens),
+        ]
+        .into_iter()
+        .find(|(_, sent)| sent.is_some())
+        .unwrap_or(("max_tokens", None));
+        let mut max_tokens = i64::from(settings.sampling.n_predict);
+        integer(&mut max_tokens, sent, name, -1, most)?;
+
+        let mut id_slot = -1i64;
+        integer(&mut id_slot, self.id_slot, "id_slot", -1, most)?;
+        let mut max_predict_ms = -1i64;
+        integer(&mut max_predict_ms, self.t_max_predict_ms, "t_max_predict_ms", -1, most)?;
+        let mut ping = i64::try_from(settings.limits.sse_ping_interval).unwrap_or(i64::MAX);
+        integer(&mut ping, self.sse_ping_interval, "sse_ping_interval", -1, most)?;
+
+        Ok(Options {
+            model: self.model.filter(|model| !model.is_empty()),
+            stream: self.stream.unwrap_or(false),
+            include_usage: self.stream_options.and_then(|o| o.include_usage).unwrap_or(false),
+            n,
+            max_tokens: u32::try_from(max_tokens).ok(),
+            sampling,
+            logit_bias: self.logit_bias.unwrap_or_default().check()?,
+            stop: self.stop.unwrap_or_default().check()?,
+            cache_prompt: self.cache_prompt.unwrap_or(settings.context.cache_prompt),
+            id_slot: u32::try_from(id_slot).ok(),
+            progress: self.return_progress.unwrap_or(false),
+            return_tokens: self.return_tokens.unwrap_or(false),
+            timings_per_token: self.timings_per_token.unwrap_or(false),
+            max_predict_ms: u64::try_from(max_predict_ms).ok().filter(|&ms| ms > 0),
+            ping_interval: u64::try_from(ping)
+                .ok()
+                .filter(|&seconds| seconds > 0)
+                .map(Duration::from_secs),
+            n_probs: count(self.n_probs, "n_probs", MAX_ALTERNATIVES)?.filter(|&n| n > 0),
+        })
+    }
+
+    /// Answers that ignored these would be wrong in a way the client cannot see.
+    fn refuse_what_is_missing_here(&self) -> Result<(), BodyError> {
+        const NOT_YET: &str = "is not a part of this server yet; leave it out";
+        let not_yet =
+            |field: &str| Err(BodyError::unsupported(field, format!("`{field}` {NOT_YET}")));
+        match &self.response_format {
+            Some(format) if format.kind != "text" => {
+                return Err(BodyError::unsupported(
+                    "response_format",
+                    "structured output is not a part of this server yet; `response_format` must \
+                     be absent or {\"type\":\"text\"}",
+                ));
+            }
+            _ => {}
+        }
+        if self.grammar.as_ref().is_some_and(|grammar| !grammar.is_empty()) {
+            return not_yet("grammar");
+        }
+        if self.json_schema.as_ref().is_some_and(|schema| !schema.is_null()) {
+            return not_yet("json_schema");
+        }
+        if self.reasoning_format.as_ref().is_some_and(|format| format != "none") {
+            return Err(BodyError::unsupported(
+                "reasoning_format",
+                "reasoning is not told apart from content yet; `reasoning_format` must be absent \
+                 or \"none\"",
+            ));
+        }
+        let limited = |budget: Option<Integer>| budget.is_some_and(|Integer(tokens)| tokens >= 0);
+        if limited(self.reasoning_budget_tokens) {
+            return not_yet("reasoning_budget_tokens");
+        }
+        if limited(self.thinking_budget_tokens) {
+            return not_yet("thinking_budget_tokens");
+        }
+        if self.lora.as_ref().is_some_and(|adapters| !adapters.is_empty()) {
+            return Err(BodyError::unsupported("lora", "no LoRA adapters are loaded"));
+        }
+        if self.n_indent.is_some_and(|Integer(spaces)| spaces > 0) {
+            return not_yet("n_indent");
+        }
+        let probs = self.n_probs.is_some_and(|n| n.0 > 0)
+            || matches!(&self.logprobs, Some(Value::Bool(true) | Value::Number(_)));
+        if self.post_sampling_probs == Some(true) && probs {
+            return Err(BodyError::unsupported(
+                "post_sampling_probs",
+                "probabilities after sampling are not a part of this server; leave out \
+                 `post_sampling_probs`",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Options, BodyError> {
+        RawOptions::parse(json)?.check(&Settings::default())
+    }
+
+    fn refused(json: &str) -> (String, &'static str) {
+        let error = read(json).unwrap_err();
+        (error.param.unwrap(), error.code)
+    }
+
+    #[test]
+    fn an_empty_body_takes_the_settings() {
+        let options = read("{}").unwrap();
+        assert_eq!((options.n, options.max_tokens, options.stream), (1, None, false));
+        assert!(options.cache_prompt);
+        assert_eq!(options.ping_interval, Some(Duration::from_secs(10)));
+        assert_eq!(options.n_probs, None);
+        assert_eq!(options.id_slot, None);
+    }
+
+    #[test]
+    fn the_first_name_of_the_token_limit_wins() {
+        let limit = |json: &str| read(json).unwrap().max_tokens;
+        assert_eq!(limit(r#"{"max_tokens":5}"#), Some(5));
+        assert_eq!(limit(r#"{"max_tokens":5,"max_completion_tokens":6}"#), Some(6));
+        assert_eq!(limit(r#"{"max_tokens":5,"max_completion_tokens":6,"n_predict":7}"#), Some(7));
+        assert_eq!(limit(r#"{"max_tokens":5,"n_predict":null}"#), Some(5));
+        assert_eq!(limit(r#"{"max_tokens":0}"#), Some(0));
+        assert_eq!(limit(r#"{"max_tokens":-1}"#), None);
+        assert_eq!(limit(r#"{"max_tokens":9007199254740991}"#), Some(i32::MAX as u32));
+        assert_eq!(refused(r#"{"max_tokens":-5}"#), ("max_tokens".to_owned(), "invalid_value"));
+        assert_eq!(refused(r#"{"n_predict":-2}"#).0, "n_predict");
+    }
+
+    #[test]
+    fn wrong_types_and_ranges_name_their_field() {
+        for (json, field, code) in [
+            (r#"{"model":5}"#, "model", "invalid_type"),
+            (r#"{"stream":"yes"}"#, "stream", "invalid_type"),
+            (
+                r#"{"stream_options":{"include_usage":1}}"#,
+                "stream_options.include_usage",
+                "invalid_type",
+            ),
+            (r#"{"stop":5}"#, "stop", "invalid_type"),
+            (r#"{"logit_bias":"x"}"#, "logit_bias", "invalid_type"),
+            (r#"{"response_format":"json"}"#, "response_format", "invalid_type"),
+            (r#"{"response_format":{}}"#, "response_format.type", "missing_field"),
+            (r#"{"n":0}"#, "n", "invalid_value"),
+            (r#"{"n":129}"#, "n", "invalid_value"),
+            (r#"{"n_cmpl":129}"#, "n_cmpl", "invalid_value"),
+            (r#"{"id_slot":-2}"#, "id_slot", "invalid_value"),
+            (r#"{"n_probs":1001}"#, "n_probs", "invalid_value"),
+            (r#"{"sse_ping_interval":-2}"#, "sse_ping_interval", "invalid_value"),
+            (r#"{"max_tokens":"10"}"#, "max_tokens", "invalid_type"),
+        ] {
+            assert_eq!(refused(json), (field.to_owned(), code), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_refused_and_its_neutral_values_are_not() {
+        for (json, field) in [
+            (r#"{"response_format":{"type":"json_object"}}"#, "response_format"),
+            (r#"{"grammar":"root ::= \"a\""}"#, "grammar"),
+            (r#"{"json_schema":{}}"#, "json_schema"),
+            (r#"{"reasoning_format":"deepseek"}"#, "reasoning_format"),
+            (r#"{"reasoning_budget_tokens":0}"#, "reasoning_budget_tokens"),
+            (r#"{"thinking_budget_tokens":10}"#, "thinking_budget_tokens"),
+            (r#"{"lora":[{"id":0,"scale":1}]}"#, "lora"),
+            (r#"{"post_sampling_probs":true,"n_probs":2}"#, "post_sampling_probs"),
+            (r#"{"post_sampling_probs":true,"logprobs":true}"#, "post_sampling_probs"),
+            (r#"{"post_sampling_probs":true,"logprobs":3}"#, "post_sampling_probs"),
+            (r#"{"n_indent":4}"#, "n_indent"),
+        ] {
+            assert_eq!(refused(json), (field.to_owned(), "unsupported_value"), "{json}");
+        }
+        read(
+            r#"{"response_format":{"type":"text"},"grammar":"","json_schema":null,"lora":[],
+                "reasoning_format":"none","reasoning_budget_tokens":-1,"user":"u","metadata":{},
+                "store":true,"service_tier":"auto","parallel_tool_calls":false,"verbose":true,
+                "post_sampling_probs":true,"logprobs":false,"n_indent":0}"#,
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn pings_are_switched_off_by_zero_and_minus_one() {
+        let ping = |json: &str| read(json).unwrap().ping_interval;
+        assert_eq!(ping(r#"{"sse_ping_interval":3}"#), Some(Duration::from_secs(3)));
+        assert_eq!(ping(r#"{"sse_ping_interval":-1}"#), None);
+        assert_eq!(ping(r#"{"sse_ping_interval":0}"#), None);
+    }
+}
