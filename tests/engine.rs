@@ -17,7 +17,8 @@ fn params(slots: u32, n_ctx: u32) -> LoadParams {
         path: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/tiny-chat-q8_0.gguf")),
         shown_path: None,
         ftype: "Q8_0".to_owned(),
-        n_gpu_layers: None,
+        // `./dev gpu-check` runs some of these tests on a GPU.
+        n_gpu_layers: std::env::var_os("STRIXHALO_TEST_GPU").map(|_| 999),
         mmap: false,
         mlock: false,
         n_ctx,

@@ -89,7 +89,7 @@ fn free_memory(on_gpu: bool, gpus: &[&Device]) -> Option<u64> {
 }
 
 fn no_gpu() -> Failure {
-    let cause = if cfg!(any(feature = "hip", feature = "vulkan")) {
+    let cause = if cfg!(any(feature = "hip", feature = "vulkan", feature = "cuda")) {
         "no GPU can be used: check that /dev/kfd and /dev/dri/renderD128 exist and that this user is in the groups render and video"
     } else {
         "this build has no GPU backend (cargo features `hip` or `vulkan`)"

@@ -8,6 +8,7 @@ pub(crate) static VERSION: LazyLock<String> = LazyLock::new(|| {
         ("engine", cfg!(feature = "engine")),
         ("hip", cfg!(feature = "hip")),
         ("vulkan", cfg!(feature = "vulkan")),
+        ("cuda", cfg!(feature = "cuda")),
     ]
     .into_iter()
     .filter_map(|(name, built_in)| built_in.then_some(name))

@@ -1,25 +1,10 @@
 //! A client that leaves takes its work along.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Read;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, chat_body};
-
-/// Sends a request and leaves the connection open.
-fn send(server: &Server, body: Value) -> TcpStream {
-    let address = server.base.strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(address).unwrap();
-    let body = body.to_string();
-    write!(
-        stream,
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    stream
-}
+use crate::harness::{Server, chat_body, send};
 
 /// A chat that goes on until it is cancelled or the context is full, tens of thousands of tokens.
 fn endless(fields: Value) -> Value {

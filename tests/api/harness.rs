@@ -1,6 +1,8 @@
 //! Starts the binary on a free port with the built-in model, and talks HTTP to it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -80,7 +82,9 @@ impl Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_strixhalo"))
             .args(COMMON)
             .args(flags.iter().filter(|f| f.starts_with('-') || !f.contains('=')))
+            .args(gpu_flags(flags))
             .env_clear()
+            .envs(device_environment())
             .envs(variables)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -196,12 +200,40 @@ impl Server {
     }
 }
 
+/// A GPU is required where the tests are to run on one (`./dev gpu-check`), unless a test says
+/// otherwise.
+fn gpu_flags(flags: &[&str]) -> &'static [&'static str] {
+    let on_gpu = std::env::var_os("STRIXHALO_TEST_GPU").is_some() && !flags.contains(&"--gpu");
+    if on_gpu { &["--gpu", "required"] } else { &[] }
+}
+
+/// Variables that a GPU's driver may need, where the tests are to run on one.
+pub fn device_environment() -> impl Iterator<Item = (OsString, OsString)> {
+    let on_gpu = std::env::var_os("STRIXHALO_TEST_GPU").is_some();
+    let settings = |name: &str| name.starts_with("LLAMA_") || name.starts_with("STRIXHALO_");
+    std::env::vars_os().filter(move |(name, _)| on_gpu && !settings(&name.to_string_lossy()))
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends a chat and leaves the connection open.
+pub fn send(server: &Server, body: Value) -> TcpStream {
+    let address = server.base.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let body = body.to_string();
+    write!(
+        stream,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    stream
 }
 
 fn agent() -> ureq::Agent {

@@ -8,6 +8,8 @@ mod chat;
 mod completions;
 mod connections;
 mod demo;
+mod full_precision;
+mod gpu;
 mod harness;
 mod hostile;
 mod inspection;

@@ -23,11 +23,12 @@ ensure_build_tools() {
 
 binary=
 
-# Builds until a compiler's binary passes the smoke decode. Sets `binary`.
+# Builds until a compiler's binary passes the smoke decode. Sets `binary`. build CARGO-ARGUMENTS
 build() {
     local stamp status
     ensure_build_tools
     while choose_compiler; do
+        ! asks_for vulkan "$@" || ensure_vulkan
         say "building (the first time takes a few minutes: llama.cpp is compiled)"
         cargo build --release --locked --bin strixhalo "$@" >&2 || die "the build failed, see above"
         stamp=$CARGO_TARGET_DIR/release/.strixhalo-decoded

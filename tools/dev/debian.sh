@@ -91,8 +91,9 @@ chroot_install() {
         || die "the packages could not be installed in $folder"
 }
 
-# Runs a command in a chroot, with folders of this machine in it. It has no environment but what env
-# gives it. in_chroot FOLDER HOST=INSIDE... -- COMMAND...: HOST=INSIDE is read-only, HOST+=INSIDE not.
+# Runs a command in a chroot, with folders of this machine in it, and no environment but what it is
+# given. in_chroot FOLDER HOST=INSIDE... -- NAME=VALUE... COMMAND...: read-only, but for HOST+=INSIDE;
+# HOST alone is in the same place inside.
 in_chroot() {
     # A mount namespace of its own: what is mounted in it goes away with it.
     # shellcheck disable=SC2016 # expanded by the inner shell

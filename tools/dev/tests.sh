@@ -44,14 +44,20 @@ clean_up() {
     exit "$status"
 }
 rust_tests() {
-    local log=$scratch/cargo.log status=0 results
+    local log=$scratch/cargo.log status=0
     # Some tests play a terminal or a debugger with it.
     have python3 || install_packages python3
     say "== cargo test"
     cargo test --release --locked --no-fail-fast >"$log" || status=$?
     cat "$log" >&2
-    results=$(grep -E '^test result: ' "$log" || true)
-    count "$status" \
+    count_results "$status" "$log"
+}
+
+# Of Rust's test programs. count_results STATUS LOG
+count_results() {
+    local results
+    results=$(grep -E '^test result: ' "$2" || true)
+    count "$1" \
         "$(sum_of '[0-9]+ passed' <<<"$results")" \
         "$(sum_of '[0-9]+ failed' <<<"$results")" \
         "$(sum_of '[0-9]+ ignored' <<<"$results")"

@@ -1,0 +1,92 @@
+# shellcheck shell=bash disable=SC2154 # packages.sh sets cache, build.sh binary
+# Part of ./dev: the tests that want a GPU. Without one they run on lavapipe, Mesa's Vulkan driver
+# for CPUs, in a chroot of Debian sid: Debian 12's dies at the first mixture of experts. That is a
+# second backend with buffers and kernels of its own, and proves no speed and no other driver.
+
+# The tests of tests/api and tests/engine.rs that run on a GPU, beside tests/api/gpu.rs. Lavapipe
+# makes some 30 tokens a second and takes seconds for the first use of a shader: keep them few.
+readonly gpu_api_tests=(
+    cancel::a_client_that_leaves_frees_its_slots_streaming_or_not
+    cancel::clients_that_leave_do_not_wait_for_others
+    chat::a_repeated_prompt_comes_from_the_cache
+    chat::log_probabilities_have_an_entry_for_every_token_and_as_many_alternatives_as_asked
+    completions::echo_with_log_probabilities_scores_the_prompt
+    demo::a_tool_call_is_written_when_a_tool_is_offered
+    streams::chunks_come_in_openais_order_and_add_up_to_the_whole_answer
+)
+readonly gpu_engine_tests=(
+    a_conversation_is_continued_from_its_slot_and_a_new_one_takes_an_empty_slot
+    a_drain_ends_running_streams_properly_and_refuses_new_ones
+    dropping_a_stream_frees_its_slot_also_while_the_prompt_is_read
+    moe_and_hybrid_models_generate_the_same_from_a_cached_history_as_from_a_cold_start
+    prompt_log_probabilities_cover_the_whole_prompt
+)
+gpu_chroot=
+gpu_device=
+
+# gpu_check [--features FEATURE]: on the machine's own GPU where a feature is named.
+gpu_check() {
+    local feature=vulkan
+    case $# in
+        0) gpu_chroot=$cache/gpu-check/root ;;
+        *) [[ $# == 2 && $1 == --features ]] || die "usage: ./dev gpu-check [--features hip|vulkan|cuda]"
+            feature=$2 ;;
+    esac
+    case $feature in
+        vulkan) gpu_device=Vulkan0 ;;
+        hip) gpu_device=ROCm0 ;;
+        cuda) gpu_device=CUDA0 ;;
+        *) die "no feature for a GPU: $feature" ;;
+    esac
+    if [[ -n $gpu_chroot ]]; then
+        [[ $(id -u) == 0 ]] || die "chroot needs root: run ./dev gpu-check as root"
+        [[ -e $gpu_chroot/.complete ]] || make_sid_chroot "$gpu_chroot" install_lavapipe
+    fi
+    # shellcheck disable=SC2034 # tests.sh reads it
+    summary_due=yes
+    build --features "$feature"
+    scratch=$(mktemp -d)
+    say "compiling the tests"
+    cargo test --release --locked --features "$feature" --no-run --test api --test engine \
+        2>"$scratch/build.log" || { cat "$scratch/build.log" >&2; die "the tests do not compile"; }
+    gpu_tests api/main --ignored gpu::
+    gpu_tests api/main --exact "${gpu_api_tests[@]}"
+    gpu_tests engine --exact "${gpu_engine_tests[@]}"
+    summary 0
+    ((failed == 0))
+}
+
+# About a minute and 800 MB. install_lavapipe FOLDER
+install_lavapipe() { chroot_install "$1" mesa-vulkan-drivers libvulkan1 libgomp1; }
+
+# Tests of one file of tests/, one after another. gpu_tests FILE --exact|--ignored NAME...
+gpu_tests() {
+    local program name status=0 log=$scratch/gpu.log
+    program=$(sed -nE "s|.*Executable tests/$1\.rs \((.*)\)|\1|p" "$scratch/build.log")
+    [[ -x $program ]] || die "cargo did not say where the tests of tests/$1.rs are"
+    shift
+    "$program" --list >"$scratch/list"
+    for name in "${@:2}"; do
+        grep -q "^$name" "$scratch/list" || die "tools/dev/gpu-check.sh names a test that is not there: $name"
+    done
+    say "== on $gpu_device: ${*:2}"
+    with_gpu timeout 1200 "$program" --test-threads 1 "$@" >"$log" 2>&1 || status=$?
+    cat "$log" >&2
+    count_results "$status" "$log"
+}
+
+# Runs a command where the GPU is. with_gpu COMMAND...
+with_gpu() {
+    local -a folders
+    if [[ -z $gpu_chroot ]]; then
+        STRIXHALO_TEST_GPU=$gpu_device "$@"
+        return
+    fi
+    # What was built here runs there as it is, with the folders of libraries that sid has not.
+    mapfile -t folders < <(ldd "$binary" | sed -nE 's|.* => (/.+)/[^/ ]+ .*|\1|p' | sort -u \
+        | grep -vE '^(/usr)?/lib(64|/[^/]+-linux-gnu)?$')
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    in_chroot "$gpu_chroot" "$PWD" "$(realpath "$CARGO_TARGET_DIR")" "${folders[@]}" -- PATH=/usr/bin:/bin HOME=/tmp LC_ALL=C.UTF-8 \
+        VK_ICD_FILENAMES=/usr/share/vulkan/icd.d/lvp_icd.json GGML_VK_VISIBLE_DEVICES=0 \
+        "STRIXHALO_TEST_GPU=$gpu_device" sh -c 'cd "$0" && exec "$@"' "$PWD" "$@"
+}
