@@ -11,6 +11,7 @@ mod error;
 mod example;
 mod file;
 mod flags;
+mod interpolation;
 mod lacking;
 mod layers;
 mod loaded;
