@@ -12,7 +12,6 @@ mod example;
 mod file;
 mod flags;
 mod interpolation;
-mod lacking;
 mod layers;
 mod loaded;
 mod names;
@@ -22,6 +21,7 @@ mod reference;
 mod schema;
 mod settings;
 mod syntax;
+mod unsupported;
 mod validate;
 
 pub use error::{ConfigError, ErrorKind};
