@@ -3,11 +3,11 @@
 use super::assignment::Assignment;
 use super::catalogue::{Key, Kind, key, keys};
 use super::error::ConfigError;
-use super::lacking::{self, LACKING, Policy};
 use super::names::{BINDINGS, CONFIG_VARIABLE, MODEL_ALIAS, MODEL_FILE, negative_variable};
 use super::nearest::suggestion;
 use super::origin::Origin;
 use super::syntax::{Syntax, parse};
+use super::unsupported::{self, Policy, UNSUPPORTED};
 
 /// What is wrong with a variable that has bytes which are no text.
 pub(crate) const NOT_TEXT: &str = "the value is not UTF-8 text; set it to UTF-8 text";
@@ -30,7 +30,7 @@ pub(crate) fn assignments(
     layer.model_file()?;
     layer.llama()?;
     layer.ours()?;
-    layer.lacking()?;
+    layer.unsupported()?;
     Ok(layer.assignments)
 }
 
@@ -103,16 +103,16 @@ impl<'a> Layer<'a> {
         Ok(())
     }
 
-    fn lacking(&mut self) -> Result<(), ConfigError> {
+    fn unsupported(&mut self) -> Result<(), ConfigError> {
         for variable in self.variables {
             let name = variable.name.as_str();
             if !name.starts_with("LLAMA_ARG_") || is_known(name) {
                 continue;
             }
             let named = place(&variable.origin, name);
-            let Some((row, negative)) = lacking::of_variable(name) else {
+            let Some((row, negative)) = unsupported::of_variable(name) else {
                 let known = BINDINGS.iter().flat_map(|b| b.env).copied();
-                let near = suggestion(name, known.chain(LACKING.iter().map(|row| row.env)));
+                let near = suggestion(name, known.chain(UNSUPPORTED.iter().map(|row| row.env)));
                 self.warnings.push(format!("{named} is not known and has no effect{near}"));
                 continue;
             };

@@ -77,11 +77,11 @@ impl File<'_> {
     }
 
     fn all_wrong(&self, problems: Vec<(usize, String)>) -> ConfigError {
-        const MOST: usize = 20;
-        let more = problems.len().saturating_sub(MOST);
+        const MAX_PROBLEMS: usize = 20;
+        let more = problems.len().saturating_sub(MAX_PROBLEMS);
         let mut lines: Vec<String> = problems
             .into_iter()
-            .take(MOST)
+            .take(MAX_PROBLEMS)
             .map(|(at, problem)| format!("{}:{}: {problem}", self.path.display(), self.line(at)))
             .collect();
         if more > 0 {

@@ -13,11 +13,11 @@ use serde_json::Value;
 use super::assignment::Assignment;
 use super::catalogue::{Kind, key};
 use super::error::{ConfigError, ErrorKind};
-use super::lacking::{self, LACKING, Policy};
 use super::names::{BINDINGS, Binding, Takes, all_flags, binding_of_flag, negative_flag};
 use super::nearest::suggestion;
 use super::origin::Origin;
 use super::syntax::{Syntax, parse};
+use super::unsupported::{self, Policy, UNSUPPORTED};
 
 /// Flags of the commands themselves, and whether a value follows.
 const OWN: &[(&str, bool)] = &[
@@ -98,7 +98,7 @@ pub fn translate(arguments: &[OsString]) -> Result<Translated, ConfigError> {
             }
         } else if let Some((own, takes_value)) = OWN.iter().find(|(own, _)| *own == flag) {
             out.arguments.push(joined(own, value(*takes_value)));
-        } else if let Some(row) = lacking::of_flag(&flag) {
+        } else if let Some(row) = unsupported::of_flag(&flag) {
             let mut given = Vec::new();
             for _ in 0..row.values {
                 given.extend(match &inline {
@@ -110,7 +110,7 @@ pub fn translate(arguments: &[OsString]) -> Result<Translated, ConfigError> {
             }
             let word = match given.first() {
                 Some(value) => value.as_str(),
-                None if lacking::turns_off(&flag) => "false",
+                None if unsupported::turns_off(&flag) => "false",
                 None => "true",
             };
             if row.is_fine(word) {
@@ -123,7 +123,7 @@ pub fn translate(arguments: &[OsString]) -> Result<Translated, ConfigError> {
         } else {
             let known = all_flags()
                 .chain(OWN.iter().map(|(own, _)| *own))
-                .chain(LACKING.iter().flat_map(|row| row.flags).copied());
+                .chain(UNSUPPORTED.iter().flat_map(|row| row.flags).copied());
             // A short flag is near to every other one.
             let near = if flag.len() > 4 { suggestion(&flag, known) } else { String::new() };
             return Err(usage(format!("unknown flag {flag}{near} (--help lists all flags)")));
@@ -160,7 +160,7 @@ fn is_flag(argument: &OsString) -> bool {
     let Some(text) = argument.to_str() else { return false };
     let (flag, _) = split(text);
     binding_of_flag(&flag).is_some()
-        || lacking::of_flag(&flag).is_some()
+        || unsupported::of_flag(&flag).is_some()
         || OWN.iter().any(|(own, _)| *own == flag)
 }
 

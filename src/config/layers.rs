@@ -36,10 +36,6 @@ pub struct Sources {
 /// checks the result.
 pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
     let mut warnings = Vec::new();
-    let from_env_file = match &sources.env_file {
-        Some(path) => env_file_variables(path, &mut warnings)?,
-        None => Vec::new(),
-    };
     let environment: Vec<Variable> = sources
         .environment
         .into_iter()
@@ -49,6 +45,10 @@ pub fn load(sources: Sources) -> Result<Loaded, ConfigError> {
             Some(Variable { name, value: value.into_string().ok(), origin })
         })
         .collect();
+    let from_env_file = match &sources.env_file {
+        Some(path) => env_file_variables(path, &environment, &mut warnings)?,
+        None => Vec::new(),
+    };
 
     let file = match sources.file {
         None => named_in(&environment)?.or(named_in(&from_env_file)?),
@@ -136,21 +136,33 @@ pub(crate) fn merge(
 
 fn env_file_variables(
     path: &Path,
+    environment: &[Variable],
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Variable>, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| ConfigError::reading("the environment file", path, &error))?;
-    let lines = env_file::parse(&text).map_err(|(line, problem)| {
+    let lookup =
+        |name: &str| environment.iter().rfind(|variable| variable.name == name)?.value.clone();
+    let read = env_file::parse(&text, &lookup).map_err(|(line, problem)| {
         ConfigError::new(ErrorKind::Content, format!("{}:{line}: {problem}", path.display()))
     })?;
-    let (ours, foreign): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| {
+    warnings.extend(read.unset.into_iter().map(|(line, name)| {
+        format!(
+            "{}:{line}: the variable {name} is not set and counts as empty; set it, or write \
+             ${{{name}:-default}}",
+            path.display()
+        )
+    }));
+    let (ours, foreign): (Vec<_>, Vec<_>) = read.lines.into_iter().partition(|line| {
         line.name == MODEL_FILE
             || line.name == MODEL_ALIAS
             || line.name.starts_with("LLAMA_")
             || line.name.starts_with("STRIXHALO_")
     });
-    if !foreign.is_empty() {
-        let names: Vec<_> = foreign.into_iter().map(|line| line.name).collect();
+    let names = foreign.into_iter().map(|line| line.name);
+    // Those that other lines are made of do something here.
+    let names: Vec<String> = names.filter(|name| !read.named.contains(name)).collect();
+    if !names.is_empty() {
         warnings.push(format!(
             "{}: {} set nothing here; variables of other programs and of ROCm belong into the \
              process's environment",

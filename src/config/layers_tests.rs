@@ -97,6 +97,28 @@ fn a_model_is_switched_by_the_environment_file() {
 }
 
 #[test]
+fn an_environment_file_is_composes() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "M=tiny\nMODEL_FILE=${M}.gguf\nMODEL_ALIAS=${Q}-${NOPE:-dflt}\nLLAMA_ARG_PORT\n\
+                LLAMA_ARG_THREADS: 3\n";
+    let env_file = write(&directory, ".env", text);
+    let environment = environment(&[("LLAMA_ARG_PORT", "81")]);
+    let place = format!("{}:3: the variable Q is not set", env_file.display());
+    let sources = Sources { env_file: Some(env_file), environment, ..Sources::default() };
+    let loaded = load(sources.clone()).unwrap();
+    let Settings { model, server, context, .. } = &loaded.settings;
+    assert_eq!(model.path.as_deref(), Some(Path::new("tiny.gguf")));
+    assert_eq!(model.alias, ["-dflt"]);
+    assert_eq!((server.port, context.threads), (81, 3));
+    assert!(loaded.warnings[0].starts_with(&place), "{:?}", loaded.warnings);
+    assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+
+    let environment = [sources.environment.clone(), self::environment(&[("Q", "q")])].concat();
+    let loaded = load(Sources { environment, ..sources }).unwrap();
+    assert_eq!(loaded.settings.model.alias, ["q-dflt"]);
+}
+
+#[test]
 fn files_that_cannot_be_read_are_told_apart() {
     let kind = |path: &str| {
         let sources = Sources { file: Some(path.into()), ..Sources::default() };

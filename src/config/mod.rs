@@ -11,7 +11,7 @@ mod error;
 mod example;
 mod file;
 mod flags;
-mod lacking;
+mod interpolation;
 mod layers;
 mod loaded;
 mod names;
@@ -21,6 +21,7 @@ mod reference;
 mod schema;
 mod settings;
 mod syntax;
+mod unsupported;
 mod validate;
 
 pub use error::{ConfigError, ErrorKind};

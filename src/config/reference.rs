@@ -13,8 +13,9 @@ pub fn reference() -> String {
          Settings come from four layers; later ones win: the defaults, a TOML file (`--config FILE`, \
          or else the one that `STRIXHALO_CONFIG` names), the environment, and flags. Every key also \
          has a variable of its own, `STRIXHALO_SECTION__KEY`, which wins over llama-server's name \
-         for it. An empty variable counts as unset. `--env-file FILE` reads a `.env` file, which is \
-         weaker than the environment; there, and only there, `MODEL_FILE` and `MODEL_ALIAS` name the \
+         for it. An empty variable counts as unset. `--env-file FILE` reads a `.env` file as \
+         Docker Compose does, with `${NAME:-default}` and the like; it is weaker than the \
+         environment. There, and only there, `MODEL_FILE` and `MODEL_ALIAS` name the \
          model and its alias, with `models/` beside the file as the models directory unless another \
          one is set.\n\n\
          In variables and flags, lists are separated by commas or written as a JSON array; booleans \

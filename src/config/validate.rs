@@ -66,17 +66,17 @@ fn context(loaded: &mut Loaded) -> Result<(), ConfigError> {
         return Err(wrong(loaded, "context.ctx_size", &problem));
     }
     let context = &mut loaded.settings.context;
-    if context.flash_attn == FlashAttn::Off && context.cache_type_v.is_quantised() {
+    if context.flash_attn == FlashAttn::Off && context.cache_type_v.is_quantized() {
         if loaded.origins.is_set("context.cache_type_v") {
             return Err(wrong(
                 loaded,
                 "context.cache_type_v",
-                "quantised values need flash attention; use f16 or turn context.flash_attn on",
+                "quantized values need flash attention; use f16 or turn context.flash_attn on",
             ));
         }
         context.cache_type_v = CacheType::F16;
         loaded.warnings.push(
-            "context.cache_type_v: f16 is used, because flash attention is off and quantised \
+            "context.cache_type_v: f16 is used, because flash attention is off and quantized \
              values need it"
                 .to_owned(),
         );
@@ -251,7 +251,7 @@ fn server(loaded: &mut Loaded) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The filter's own parser takes any unknown word for a module's name; a misspelt level would
+/// The filter's own parser takes any unknown word for a module's name; a misspelled level would
 /// then silence the log.
 fn level(level: &str) -> Result<(), String> {
     for directive in level.split(',') {

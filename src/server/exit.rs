@@ -81,8 +81,13 @@ impl From<&ConfigError> for Exit {
 }
 
 impl From<&LoggingError> for Exit {
-    fn from(_: &LoggingError) -> Self {
-        Self::Config
+    fn from(error: &LoggingError) -> Self {
+        match error {
+            LoggingError::Output(_) => Self::System,
+            LoggingError::Filter(_) | LoggingError::Twice(_) | LoggingError::Level(_) => {
+                Self::Config
+            }
+        }
     }
 }
 

@@ -38,6 +38,13 @@ pub(super) fn plan(
         layout(loaded, &source.facts, on_gpu, free_memory(on_gpu, &gpus))?;
     let mut warnings = Vec::new();
     if is_set("context.ctx_size") { &mut warnings } else { &mut notices }.extend(decided.notices);
+    if context.parallel > 1 {
+        // llama-server's slots share the context; these do not.
+        notices.push(format!(
+            "{} tokens over {} slots: {} for each conversation",
+            decided.ctx_total, context.parallel, decided.per_slot
+        ));
+    }
     let threads = match context.threads {
         0 => physical_cores(Path::new("/")),
         n => n,
@@ -84,7 +91,7 @@ pub(super) fn engine_limits(limits: &LimitSettings) -> EngineLimits {
 fn free_memory(on_gpu: bool, gpus: &[&Device]) -> Option<u64> {
     let gpu =
         |device: &&Device| GpuMemory { free: device.memory_free, is_shared: device.is_integrated };
-    let gpus: Vec<GpuMemory> = gpus.iter().filter(|_| on_gpu).map(gpu).collect();
+    let gpus: Vec<GpuMemory> = if on_gpu { gpus.iter().map(gpu).collect() } else { Vec::new() };
     budget(Memory::read(Path::new("/")), &gpus)
 }
 
@@ -98,4 +105,27 @@ fn no_gpu() -> Failure {
         Exit::NoGpu,
         format!("model.gpu is \"required\", but {cause}; or set model.gpu to \"auto\" or \"off\""),
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    fn notices(slots: &str) -> Vec<String> {
+        let variables = [("LLAMA_ARG_CTX_SIZE", "2048"), ("LLAMA_ARG_N_PARALLEL", slots)];
+        let environment = variables.iter().map(|(name, value)| (name.into(), value.into()));
+        let sources = Sources { environment: environment.collect(), ..Sources::default() };
+        let loaded = load(sources).unwrap();
+        let source = Source::open(&loaded.settings.model).unwrap();
+        plan(&loaded, &source, None, &[]).unwrap().notices
+    }
+
+    #[test]
+    fn several_slots_are_told_how_much_each_conversation_gets() {
+        let line = "2048 tokens over 2 slots: 1024 for each conversation";
+        assert!(notices("2").iter().any(|notice| notice == line), "{:?}", notices("2"));
+        assert!(notices("1").iter().all(|notice| !notice.contains("conversation")));
+    }
 }

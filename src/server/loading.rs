@@ -1,10 +1,9 @@
-//! Loading beside the listener: progress on a terminal, in the log, and for `/health`.
+//! Loading beside the listener: progress in the log and for `/health`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::{mpsc, watch};
 
 use super::launch::LaunchPlan;
@@ -12,7 +11,6 @@ use super::template::template;
 use crate::api::{LoadState, LoadedModel};
 use crate::engine::{self, LoadError};
 use crate::model::Source;
-use crate::service::BarTerminal;
 
 /// What the loading thread reports to the rest of the process.
 #[derive(Debug)]
@@ -38,7 +36,6 @@ pub(super) fn spawn(
         let state = Arc::new(state);
         let bytes = source.facts.tensor_bytes;
         let mut progress = Progress::new(bytes, state.clone());
-        let finish = progress.finish();
         let died = events.clone();
         let stopping = give_up.clone();
         // The receiver is the main task; if it is gone, so is the process.
@@ -50,7 +47,6 @@ pub(super) fn spawn(
             },
             move || drop(died.send(LoadEvent::Died)),
         );
-        finish();
         drop(source);
         match loaded {
             Ok(engine) => {
@@ -72,7 +68,6 @@ pub(super) fn spawn(
 
 struct Progress {
     state: Arc<watch::Sender<LoadState>>,
-    bar: Option<ProgressBar>,
     bytes: u64,
     /// The last tenth that was logged.
     logged: u32,
@@ -80,46 +75,19 @@ struct Progress {
 
 impl Progress {
     fn new(bytes: u64, state: Arc<watch::Sender<LoadState>>) -> Self {
-        let bar = BarTerminal::new().map(|terminal| {
-            let style = "loading {bar:40} {percent} % {bytes}/{total_bytes} {eta}";
-            let style = ProgressStyle::with_template(style)
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-            let target = ProgressDrawTarget::term_like_with_hz(Box::new(terminal), 20);
-            ProgressBar::with_draw_target(Some(bytes), target).with_style(style)
-        });
-        Self { state, bar, bytes, logged: 0 }
+        Self { state, bytes, logged: 0 }
     }
 
     fn to(&mut self, share: f32) {
         let share = share.clamp(0.0, 1.0);
         self.state.send_replace(LoadState::Loading { progress: share });
-        let read = (f64::from(share) * self.bytes as f64) as u64;
-        match &self.bar {
-            Some(bar) => bar.set_position(read),
-            None => {
-                let tenth = (share * 10.0) as u32;
-                // Small models are there before anybody reads the line.
-                if tenth > self.logged && self.bytes > 1 << 30 {
-                    self.logged = tenth;
-                    let gb = |bytes: u64| bytes as f64 / 1e9;
-                    tracing::info!(
-                        "loading {} %, {:.0}/{:.0} GB",
-                        tenth * 10,
-                        gb(read),
-                        gb(self.bytes)
-                    );
-                }
-            }
-        }
-    }
-
-    /// Removes the bar, when called.
-    fn finish(&self) -> impl FnOnce() + use<> {
-        let bar = self.bar.clone();
-        move || {
-            if let Some(bar) = bar {
-                bar.finish_and_clear();
-            }
+        let tenth = (share * 10.0) as u32;
+        // Small models are there before anybody reads the line.
+        if tenth > self.logged && self.bytes > 1 << 30 {
+            self.logged = tenth;
+            let total = self.bytes as f64 / 1e9;
+            let read = f64::from(share) * total;
+            tracing::info!("loading {} %, {read:.0}/{total:.0} GB", tenth * 10);
         }
     }
 }

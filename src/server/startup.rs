@@ -56,7 +56,7 @@ pub(crate) fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> Result
         notifier.status(&format!("failed: {}", failure.message));
     }
     notifier.flush();
-    // A text that is being tokenised for nobody must not hold up the end.
+    // A text that is being tokenized for nobody must not hold up the end.
     runtime.shutdown_background();
     ended
 }

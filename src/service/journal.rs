@@ -1,13 +1,12 @@
 //! systemd's journal.
 //!
-//! An entry is a datagram, and sending one waits while journald is behind. A thread of its own
-//! sends them, so that only it waits.
+//! An entry is a datagram, and sending one waits while journald is behind: a thread of its own
+//! sends them.
 
-use std::collections::VecDeque;
 use std::fmt::Debug;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::OnceLock;
 use std::time::Duration;
-use std::{io, thread};
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -16,17 +15,14 @@ use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, Registry};
 
-/// Entries that wait for journald at most.
-const MOST: usize = 1024;
-/// How long an event waits for one of them to leave, once; until there is room again, events are
-/// dropped.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// How long the end of the process waits for the last entries.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// Fields of an entry at most; ours have eleven.
-const FIELDS: usize = 32;
+use super::queue::Queue;
 
-static QUEUE: Queue = Queue::new();
+/// Entries that wait for journald at most.
+const MAX_ENTRIES: usize = 1024;
+/// Fields of an entry at most; ours have eleven.
+const MAX_FIELDS: usize = 32;
+
+static ENTRIES: OnceLock<Queue<Entry>> = OnceLock::new();
 
 /// Whether stderr is connected to the journal: systemd says so in `JOURNAL_STREAM`, as the device
 /// and the inode of the socket. A redirection such as `2>file` inside the unit makes them differ.
@@ -61,20 +57,22 @@ pub(super) fn layer() -> io::Result<Journal> {
     // It is handed events that the log's own filter has let pass, and must not make others
     // worth recording: no call site counts on it.
     let journald = Dispatch::new(Registry::default().with(layer).with(LevelFilter::OFF));
-    let send = move || {
-        dispatcher::with_default(&journald, || {
-            loop {
-                QUEUE.pass_on(Entry::send);
-            }
-        });
+    let send = move |mut entry: Entry, dropped| {
+        if dropped > 0 {
+            entry.note(dropped);
+        }
+        dispatcher::with_default(&journald, || entry.send());
     };
-    thread::Builder::new().name("journal".to_owned()).spawn(send)?;
+    // A second log is refused where it is set up.
+    let _ = ENTRIES.set(Queue::new("journal", MAX_ENTRIES, send)?);
     Ok(Journal)
 }
 
-/// Waits until what was logged has been sent, for a second at most.
-pub(super) fn flush() {
-    QUEUE.wait_until_empty(FAREWELL);
+/// Waits until what was logged has been sent, at most this long.
+pub(super) fn flush(timeout: Duration) {
+    if let Some(entries) = ENTRIES.get() {
+        entries.flush(timeout);
+    }
 }
 
 /// Takes events to the thread that sends them.
@@ -83,7 +81,9 @@ pub(super) struct Journal;
 
 impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        QUEUE.push(Entry::of(event), PATIENCE);
+        if let Some(entries) = ENTRIES.get() {
+            entries.push(Entry::of(event));
+        }
     }
 }
 
@@ -111,16 +111,17 @@ impl Entry {
         entry
     }
 
-    /// Says in the message that so many before it were dropped.
-    fn note(&mut self, lost: u64) {
+    /// Says in the message how many before it were dropped.
+    fn note(&mut self, dropped: u64) {
         if let Some((_, message)) = self.fields.iter_mut().find(|(f, _)| f.name() == "message") {
-            *message = format!("({lost} log entries before this one could not be sent) {message}");
+            *message =
+                format!("({dropped} log entries before this one could not be sent) {message}");
         }
     }
 
     fn send(self) {
         let Some((any, _)) = self.fields.first() else { return };
-        let mut values: [(&Field, Option<&dyn Value>); FIELDS] = [(any, None); FIELDS];
+        let mut values: [(&Field, Option<&dyn Value>); MAX_FIELDS] = [(any, None); MAX_FIELDS];
         for (place, (field, value)) in values.iter_mut().zip(&self.fields) {
             *place = (field, Some(value));
         }
@@ -128,96 +129,11 @@ impl Entry {
     }
 }
 
-/// Entries on their way to the journal.
-#[derive(Debug)]
-struct Queue {
-    state: Mutex<State>,
-    /// An entry came or went.
-    changed: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    entries: VecDeque<Entry>,
-    /// One of them has left the queue and is being sent.
-    sending: bool,
-    /// Dropped since the last one that found room.
-    lost: u64,
-}
-
-impl State {
-    fn is_full(&self) -> bool {
-        self.entries.len() >= MOST
-    }
-}
-
-impl Queue {
-    const fn new() -> Self {
-        let state = State { entries: VecDeque::new(), sending: false, lost: 0 };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait_while<'a>(
-        &self,
-        state: MutexGuard<'a, State>,
-        patience: Duration,
-        condition: impl Fn(&State) -> bool,
-    ) -> MutexGuard<'a, State> {
-        let waited = self.changed.wait_timeout_while(state, patience, |state| condition(state));
-        waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    fn push(&self, mut entry: Entry, patience: Duration) {
-        let mut state = self.state();
-        if state.lost == 0 {
-            state = self.wait_while(state, patience, State::is_full);
-        }
-        if state.is_full() {
-            state.lost += 1;
-            return;
-        }
-        if state.lost > 0 {
-            entry.note(state.lost);
-            state.lost = 0;
-        }
-        state.entries.push_back(entry);
-        self.changed.notify_all();
-    }
-
-    /// Waits for an entry and sends it.
-    fn pass_on(&self, send: impl FnOnce(Entry)) {
-        let mut state = self.state();
-        let entry = loop {
-            if let Some(entry) = state.entries.pop_front() {
-                break entry;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        };
-        state.sending = true;
-        self.changed.notify_all();
-        drop(state);
-        send(entry);
-        self.state().sending = false;
-        self.changed.notify_all();
-    }
-
-    fn wait_until_empty(&self, patience: Duration) {
-        drop(self.wait_while(self.state(), patience, |s| s.sending || !s.entries.is_empty()));
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Instant;
+    use std::sync::{Arc, Mutex};
 
     use super::*;
-
-    const LONG: Duration = Duration::from_secs(60);
 
     /// The entry of an event, as the layer makes it.
     fn entry(log: impl FnOnce()) -> Entry {
@@ -249,56 +165,11 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_behind_is_waited_for_once_and_the_next_entry_tells_what_was_lost() {
-        let queue = Queue::new();
-        let push = |patience| queue.push(entry(|| tracing::info!("x")), patience);
-        for _ in 0..MOST {
-            push(LONG);
-        }
-        let began = Instant::now();
-        push(Duration::from_millis(20));
-        assert!(began.elapsed() >= Duration::from_millis(20));
-        for _ in 0..3 {
-            push(LONG);
-        }
-        assert!(began.elapsed() < LONG);
-        let take = || {
-            let mut taken = None;
-            queue.pass_on(|entry| taken = Some(entry));
-            taken.unwrap()
-        };
-        take();
-        push(LONG);
-        for _ in 1..MOST {
-            assert_eq!(texts(&take()), [("message", "x")]);
-        }
+    fn an_entry_says_how_many_before_it_were_dropped() {
+        let mut entry = entry(|| tracing::info!("x"));
+        entry.note(4);
         let note = "(4 log entries before this one could not be sent) x";
-        assert_eq!(texts(&take()), [("message", note)]);
-    }
-
-    #[test]
-    fn the_end_waits_for_what_is_being_sent_but_not_for_ever() {
-        let queue = Queue::new();
-        queue.wait_until_empty(LONG);
-        queue.push(entry(|| tracing::info!("x")), LONG);
-        let began = Instant::now();
-        queue.wait_until_empty(Duration::from_millis(20));
-        assert!(began.elapsed() >= Duration::from_millis(20));
-        thread::scope(|scope| {
-            let (begun, begins) = std::sync::mpsc::channel();
-            let queue = &queue;
-            let sends = scope.spawn(move || {
-                queue.pass_on(|_| {
-                    begun.send(()).unwrap();
-                    thread::sleep(Duration::from_millis(20));
-                });
-            });
-            begins.recv().unwrap();
-            queue.wait_until_empty(LONG);
-            assert!(!queue.state().sending);
-            sends.join().unwrap();
-        });
-        assert!(began.elapsed() < LONG);
+        assert_eq!(texts(&entry), [("message", note)]);
     }
 
     #[test]

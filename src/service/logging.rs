@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
+use std::time::Duration;
 
 use signal_hook::consts::SIGXFSZ;
 use thiserror::Error;
@@ -14,6 +15,9 @@ use super::stderr::Stderr;
 use super::{journal, stderr};
 use crate::config::{LogColors, LogFormat, LogSettings};
 
+/// How long the end of the process waits for the last lines or entries.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Why logging could not be set up, or its level not be changed.
 #[derive(Debug, Error)]
 pub enum LoggingError {
@@ -23,6 +27,9 @@ pub enum LoggingError {
     /// The process has a log already.
     #[error("the log is set up already: {0}")]
     Twice(#[from] TryInitError),
+    /// The thread that writes the log cannot be started.
+    #[error("the log cannot be written: {0}")]
+    Output(io::Error),
     /// The log is gone.
     #[error("the log level cannot be changed: {0}")]
     Level(#[from] reload::Error),
@@ -54,10 +61,13 @@ pub fn init(settings: &LogSettings) -> Result<LogControl, LoggingError> {
         LogFormat::Text | LogFormat::Json => false,
     };
     let journal = wanted.then(journal::layer);
+    if !matches!(journal, Some(Ok(_))) {
+        stderr::start().map_err(LoggingError::Output)?;
+    }
     // A log file that has reached its size limit is like a full disk.
     let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     if settings.format == LogFormat::Json {
-        stderr::speak_json();
+        stderr::use_json();
     }
     let output = match (&settings.format, &journal) {
         // Told apart below, so that the type of the subscriber stays one.
@@ -93,10 +103,10 @@ pub fn init(settings: &LogSettings) -> Result<LogControl, LoggingError> {
     Ok(LogControl { filter: control })
 }
 
-/// Waits a moment for what has been logged and not yet been sent to the journal; for the end of the
-/// process.
+/// Waits a moment for what has been logged and is not out yet; for the end of the process.
 pub fn flush() {
-    journal::flush();
+    stderr::flush(FLUSH_TIMEOUT);
+    journal::flush(FLUSH_TIMEOUT);
 }
 
 /// At `info` llama.cpp writes some 150 lines about a model; they are for `debug`.

@@ -4,14 +4,17 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// Longest wait for the last words to be sent.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+use super::queue::Queue;
+
+/// Longest wait for the last messages to be sent.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Messages that wait for the manager at most; heartbeats and progress come again.
+const MAX_MESSAGES: usize = 64;
 /// The manager cuts longer ones anyway.
 const MAX_STATUS_CHARS: usize = 300;
 
@@ -21,14 +24,7 @@ const MAX_STATUS_CHARS: usize = 300;
 /// loading of the model nor a request.
 #[derive(Debug, Clone, Default)]
 pub struct Notifier {
-    sender: Option<Sender<Message>>,
-}
-
-#[derive(Debug)]
-enum Message {
-    Text(String),
-    /// Answered when all that was sent before is out.
-    Flush(Sender<()>),
+    messages: Option<Arc<Queue<String>>>,
 }
 
 impl Notifier {
@@ -37,9 +33,19 @@ impl Notifier {
         if std::env::var_os("NOTIFY_SOCKET").is_none_or(|socket| socket.is_empty()) {
             return Self::default();
         }
-        let (sender, messages) = channel();
-        match thread::Builder::new().name("notify".to_owned()).spawn(move || send_all(messages)) {
-            Ok(_) => Self { sender: Some(sender) },
+        let mut failing = false;
+        let send = move |text: String, _| {
+            let sent = notify(&text);
+            if let Err(error) = &sent
+                && !failing
+            {
+                warn(error);
+            }
+            // A manager that is restarted comes back.
+            failing = sent.is_err();
+        };
+        match Queue::new("notify", MAX_MESSAGES, send) {
+            Ok(messages) => Self { messages: Some(Arc::new(messages)) },
             Err(error) => {
                 tracing::warn!(
                     "cannot start the thread that talks to the service manager: {error}"
@@ -51,23 +57,15 @@ impl Notifier {
 
     /// One whose messages can be read.
     #[cfg(all(test, feature = "engine"))]
-    pub(crate) fn recording() -> (Self, Receiver<String>) {
-        let (sender, messages) = channel();
-        let (record, sent) = channel();
-        thread::spawn(move || {
-            for message in messages {
-                match message {
-                    Message::Text(text) => drop(record.send(text)),
-                    Message::Flush(done) => drop(done.send(())),
-                }
-            }
-        });
-        (Self { sender: Some(sender) }, sent)
+    pub(crate) fn recording() -> (Self, std::sync::mpsc::Receiver<String>) {
+        let (record, sent) = std::sync::mpsc::channel();
+        let queue = Queue::new("notify", MAX_MESSAGES, move |text, _| drop(record.send(text)));
+        (Self { messages: queue.ok().map(Arc::new) }, sent)
     }
 
     /// Whether anybody listens.
     pub fn is_active(&self) -> bool {
-        self.sender.is_some()
+        self.messages.is_some()
     }
 
     /// What the server does, in a line for people.
@@ -109,20 +107,15 @@ impl Notifier {
 
     /// Waits, not for long, until all messages are out.
     pub fn flush(&self) {
-        let (done, wait) = channel();
-        if let Some(sender) = &self.sender
-            && sender.send(Message::Flush(done)).is_ok()
-        {
-            // Too late is as good as sent: the process ends now.
-            let _ = wait.recv_timeout(LAST_WORDS);
+        if let Some(messages) = &self.messages {
+            messages.flush(FLUSH_TIMEOUT);
         }
     }
 
     fn send(&self, states: &[NotifyState<'_>]) {
-        if let Some(sender) = &self.sender {
+        if let Some(messages) = &self.messages {
             let text: Vec<String> = states.iter().map(ToString::to_string).collect();
-            // The thread lives as long as there is a sender.
-            let _ = sender.send(Message::Text(text.join("\n")));
+            messages.push(text.join("\n"));
         }
     }
 }
@@ -134,36 +127,16 @@ pub fn heartbeat_interval() -> Option<Duration> {
         .filter(|interval| *interval >= Duration::from_millis(1))
 }
 
-fn send_all(messages: Receiver<Message>) {
-    let mut failing = false;
-    for message in messages {
-        match message {
-            Message::Text(text) => {
-                let sent = tell(&text);
-                if let Err(error) = &sent
-                    && !failing
-                {
-                    warn(error);
-                }
-                // A manager that is restarted comes back.
-                failing = sent.is_err();
-            }
-            // The process may have given up waiting.
-            Message::Flush(done) => drop(done.send(())),
-        }
-    }
-}
-
-fn tell(text: &str) -> io::Result<()> {
+fn notify(text: &str) -> io::Result<()> {
     let socket = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
     match socket.as_bytes().strip_prefix(b"@") {
-        Some(name) => tell_abstract(name, text),
+        Some(name) => notify_abstract(name, text),
         None => sd_notify::notify(&[NotifyState::Custom(text)]),
     }
 }
 
 /// sd-notify 0.5 takes an address that is not in the file system for a path.
-fn tell_abstract(name: &[u8], text: &str) -> io::Result<()> {
+fn notify_abstract(name: &[u8], text: &str) -> io::Result<()> {
     let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&SocketAddr::from_abstract_name(name)?)?;
     socket.send(text.as_bytes()).map(drop)

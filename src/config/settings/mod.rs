@@ -171,7 +171,7 @@ pub struct LogSettings {
     /// How lines are written: `text`, `json`, `journald` (to systemd's journal, with fields), or
     /// `auto`, which is journald where systemd has connected stderr to the journal, else text.
     pub format: LogFormat,
-    /// Colours in text lines: `on`, `off`, or `auto`, which is on for a terminal unless
+    /// Colors in text lines: `on`, `off`, or `auto`, which is on for a terminal unless
     /// `NO_COLOR` is set.
     pub colors: LogColors,
 }
@@ -196,7 +196,7 @@ pub enum LogFormat {
     Journald,
 }
 
-/// Colours in log lines.
+/// Colors in log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogColors {

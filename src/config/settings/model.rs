@@ -96,13 +96,13 @@ pub struct ContextSettings {
     /// speed and the size of the compute buffers.
     #[schemars(range(min = 1, max = 1_048_576))]
     pub ubatch: u32,
-    /// Flash attention: `on`, `off` or `auto`. On by default: it is what makes quantised values
+    /// Flash attention: `on`, `off` or `auto`. On by default: it is what makes quantized values
     /// in the cache possible, and long contexts fast on a GPU. On a CPU it makes most models
     /// slower, so there it counts as `auto` unless it is set.
     pub flash_attn: FlashAttn,
     /// Data type of cached keys. `q8_0` halves the memory of `f16` with no visible loss.
     pub cache_type_k: CacheType,
-    /// Data type of cached values; quantised types need flash attention. `q8_0` halves the
+    /// Data type of cached values; quantized types need flash attention. `q8_0` halves the
     /// memory of `f16` with no visible loss. Without flash attention `f16` is used unless it is set.
     pub cache_type_v: CacheType,
     /// CPU threads while generating; 0: chosen for this machine.
@@ -148,7 +148,7 @@ pub enum FlashAttn {
     /// Not used.
     Off,
     /// Used on a GPU; on a CPU only in models that are small or need it, where 32,768 tokens a slot
-    /// would not fit into memory without it, and if `cache_type_v` is set to a quantised type.
+    /// would not fit into memory without it, and if `cache_type_v` is set to a quantized type.
     Auto,
 }
 
@@ -170,7 +170,7 @@ pub enum CacheType {
 
 impl CacheType {
     /// Whether values are stored in blocks with a shared scale, which needs flash attention for V.
-    pub fn is_quantised(self) -> bool {
+    pub fn is_quantized(self) -> bool {
         !matches!(self, Self::F32 | Self::F16 | Self::Bf16)
     }
 }

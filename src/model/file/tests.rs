@@ -63,7 +63,7 @@ fn zeros_in_the_per_layer_array_mark_the_layers_without_kv() {
 }
 
 #[test]
-fn other_files_are_recognised_by_name() {
+fn other_files_are_recognized_by_name() {
     for (bytes, word) in [
         (&b""[..], "empty"),
         (b"GGUF", "incomplete"),

@@ -250,7 +250,7 @@ impl<R: Read + Seek> Reader<R> {
         let id = self.u32()?;
         let kind = TensorType::from_id(id).ok_or_else(|| {
             GgufError(format!(
-                "the tensor {name} has type {id}, which the llama.cpp in this server does not know: use another quantisation"
+                "the tensor {name} has type {id}, which the llama.cpp in this server does not know: use another quantization"
             ))
         })?;
         let offset = self.u64()?;

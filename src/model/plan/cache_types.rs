@@ -7,7 +7,7 @@ use crate::config::CacheType;
 
 /// Whether flash attention is used, and what the user should know if that is not what was `wanted`.
 pub fn decide_flash_attention(facts: &GgufFacts, wanted: bool) -> (bool, Option<String>) {
-    // llama.cpp switches it off there, and then refuses quantised values.
+    // llama.cpp switches it off there, and then refuses quantized values.
     let can = facts.architecture != "grok";
     let notice = || "flash attention is off: llama.cpp has none for grok".to_owned();
     (wanted && can, (wanted && !can).then(notice))
@@ -31,7 +31,7 @@ pub fn decide_cache_types(
     };
     let reason_k = odd(|layer| layer.key_length, k).map(|size| CacheTypeConflict::KeySize { size });
     // llama.cpp asks for it even where no values are cached.
-    let reason_v = if v.is_quantised() && !flash_attn {
+    let reason_v = if v.is_quantized() && !flash_attn {
         Some(CacheTypeConflict::FlashAttention)
     } else {
         odd(|layer| layer.value_length, v).map(|size| CacheTypeConflict::ValueSize { size })
@@ -51,7 +51,7 @@ pub fn decide_cache_types(
             return Err(PlanError::TwoCacheTypes);
         }
         let one = if v_set || !(flash_attn || k_set) { types.1 } else { types.0 };
-        if one.is_quantised() && !flash_attn {
+        if one.is_quantized() && !flash_attn {
             return Err(PlanError::QuantizedWithoutFlash);
         }
         notices.push(format!(

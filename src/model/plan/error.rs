@@ -45,7 +45,7 @@ pub enum PlanError {
     TwoCacheTypes,
     /// The one type of such a model is quantized, and flash attention is off.
     #[error(
-        "this model keeps keys and values in one tensor, and quantised values need flash attention: set context.cache_type_k to f16, or turn flash attention on"
+        "this model keeps keys and values in one tensor, and quantized values need flash attention: set context.cache_type_k to f16, or turn flash attention on"
     )]
     QuantizedWithoutFlash,
     /// Memory does not suffice.
@@ -116,7 +116,7 @@ impl fmt::Display for MemoryShortage {
         write!(f, ", compute buffers about {}), but {} are free: ", gib(need.compute), gib(*free))?;
         let Some(largest) = self.largest_ctx else {
             return f.write_str(
-                "free memory, use a smaller quantisation of the model, or a smaller model",
+                "free memory, use a smaller quantization of the model, or a smaller model",
             );
         };
         let mut ways = vec![format!("set context.ctx_size to at most {largest}")];
@@ -126,7 +126,7 @@ impl fmt::Display for MemoryShortage {
         if *slots > 1 {
             ways.push(format!("lower context.parallel from {slots} and context.ctx_size with it"));
         }
-        ways.push("use a smaller quantisation of the model".to_owned());
+        ways.push("use a smaller quantization of the model".to_owned());
         ways.truncate(3);
         f.write_str(&ways.join(", or "))
     }

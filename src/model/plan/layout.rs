@@ -26,9 +26,9 @@ pub struct Layout {
 }
 
 /// The layout that was asked for. On a CPU flash attention is the slower kind, the more so the
-/// deeper the sequence and most of all with quantised values, but it takes less memory: unless it
+/// deeper the sequence and most of all with quantized values, but it takes less memory: unless it
 /// was asked for, it is used there only where a context of [`MIN_COMFORTABLE_CONTEXT`] tokens a slot would not fit
-/// without it, in models that need it or are small, or with quantised values that were asked for.
+/// without it, in models that need it or are small, or with quantized values that were asked for.
 pub fn layout(
     loaded: &Loaded,
     facts: &GgufFacts,

@@ -131,7 +131,7 @@ fn no_context_is_longer_than_the_positions_that_were_learned() {
 }
 
 #[test]
-fn grok_has_no_flash_attention_and_so_no_quantised_values_by_default() {
+fn grok_has_no_flash_attention_and_so_no_quantized_values_by_default() {
     let grok = GgufFacts { architecture: "grok".to_owned(), ..model(64, 8, 128, 8192) };
     let (flash_attn, notice) = decide_flash_attention(&grok, true);
     assert!(!flash_attn && notice.is_some());
@@ -155,7 +155,7 @@ fn weights_that_do_not_fit_are_refused_even_by_default() {
     let facts = model(36, 8, 128, 40_960);
     let error =
         decide_context(&facts, None, 8192, &shape(CacheType::Q8_0, 1), Some(1 << 30)).unwrap_err();
-    assert!(error.to_string().contains("smaller quantisation"), "{error}");
+    assert!(error.to_string().contains("smaller quantization"), "{error}");
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn a_model_with_one_tensor_for_both_takes_one_type() {
     let (k, v, notices) = types(false, true).unwrap();
     assert_eq!((k, v, notices.len()), (CacheType::F16, CacheType::F16, 1));
     assert!(types(true, true).is_err());
-    // Without flash attention neither may be quantised.
+    // Without flash attention neither may be quantized.
     let (q8, f16) = (CacheType::Q8_0, CacheType::F16);
     let (k, v, _) = decide_cache_types(&mla, q8, false, q8, false, false).unwrap();
     assert_eq!((k, v), (f16, f16));
@@ -204,7 +204,7 @@ fn a_model_with_one_tensor_for_both_takes_one_type() {
 }
 
 #[test]
-fn without_flash_attention_values_are_not_quantised_even_where_there_are_none() {
+fn without_flash_attention_values_are_not_quantized_even_where_there_are_none() {
     let mut recurrent = model(2, 0, 0, 4096);
     recurrent.layers.iter_mut().for_each(|layer| layer.recurrent = true);
     let q8 = CacheType::Q8_0;
