@@ -4,6 +4,8 @@
 #[cfg(feature = "engine")]
 mod admit;
 #[cfg(feature = "engine")]
+mod allocator;
+#[cfg(feature = "engine")]
 mod backend;
 #[cfg(feature = "engine")]
 mod cut;
@@ -16,8 +18,6 @@ mod handle;
 mod load;
 #[cfg(feature = "engine")]
 mod logits;
-#[cfg(feature = "engine")]
-mod main_memory;
 #[cfg(feature = "engine")]
 mod pulse;
 mod request;
@@ -43,10 +43,10 @@ pub use text::{Assembled, TextAssembler};
 
 #[cfg(feature = "engine")]
 pub use self::{
+    allocator::give_memory_back,
     backend::{Device, devices, gpus_in_use, system_info},
     handle::{Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot, SubmitError},
     load::{LoadError, LoadParams, load},
-    main_memory::give_memory_back,
     stream::GenerationStream,
     vocabulary::Vocabulary,
 };

@@ -10,7 +10,7 @@ use crate::cli::Exit;
 use crate::config::{Gpu, LimitSettings, Loaded};
 use crate::engine::{self, Device, EngineLimits, LoadParams};
 use crate::host::{Memory, physical_cores};
-use crate::model::{PlanError, memory_need};
+use crate::model::PlanError;
 
 /// Memory left to the rest of the machine when the default context is chosen.
 const RESERVE: u64 = 1 << 30;
@@ -56,7 +56,6 @@ pub(super) fn decide(
         mmap: model.mmap,
         mlock: model.mlock,
         n_ctx: decided.ctx_total,
-        kv_bytes: memory_need(&source.facts, &shape, decided.per_slot.into()).kv,
         slots: context.parallel,
         learned_positions: source.facts.has_learned_positions,
         batch: context.batch,
