@@ -16,10 +16,9 @@ use llama_cpp_2::token::LlamaToken;
 
 use super::backend::backend;
 use super::handle::{Engine, EngineLimits, ModelFacts, Shared};
-use super::sampler::Candidates;
+use super::sample::Candidates;
 use super::schedule::{StepCost, StepKind};
-use super::slot::Slot;
-use super::worker::{Limits, Worker};
+use super::worker::{Limits, Slot, Worker, memory};
 use super::{SlotSnapshot, Vocabulary};
 use crate::config::CacheType;
 
@@ -271,7 +270,7 @@ fn warm_up(
         context.decode(batch).map_err(|error| error.to_string())?;
         context.synchronize();
     }
-    context.clear_kv_cache();
+    memory::clear(context);
     Ok(())
 }
 
