@@ -22,7 +22,6 @@ fn params(slots: u32, n_ctx: u32) -> LoadParams {
         mmap: false,
         mlock: false,
         n_ctx,
-        kv_bytes: 0,
         slots,
         learned_positions: false,
         batch: 256,

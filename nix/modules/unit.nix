@@ -136,6 +136,8 @@ in
           {
             HOME = "/var/lib/strixhalo";
             XDG_CACHE_HOME = "/var/cache/strixhalo";
+            # Huge pages for weights in main memory: a CPU decodes a fifth faster.
+            GLIBC_TUNABLES = "glibc.malloc.hugetlb=1";
           }
           // environment
         )

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use llama_cpp_2::sampling::LlamaSampler;
 
-use super::dry::DrySamplers;
-use super::pulse::Pulse;
+use super::heartbeat::Heartbeat;
+use super::sample::DrySamplers;
 use super::stream::{self, EventSender, GenerationStream};
 use super::{GenerationRequest, SamplingParams, Vocabulary};
 
@@ -53,7 +53,7 @@ pub(crate) struct Shared {
     pub(crate) submissions: AtomicU64,
     pub(crate) counters: EngineCounters,
     pub(crate) slots: Mutex<Vec<SlotSnapshot>>,
-    pub(crate) pulse: Pulse,
+    pub(crate) heartbeat: Heartbeat,
     pub(crate) limits: Mutex<EngineLimits>,
 }
 
@@ -223,7 +223,7 @@ impl Engine {
 
     /// How long the engine thread has been in its current step; `None` while it waits for work.
     pub fn busy_for(&self) -> Option<Duration> {
-        self.shared.pulse.busy_for()
+        self.shared.heartbeat.busy_for()
     }
 
     /// Changes the bounds; what waits or runs already stays.

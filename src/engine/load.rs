@@ -16,11 +16,9 @@ use llama_cpp_2::token::LlamaToken;
 
 use super::backend::backend;
 use super::handle::{Engine, EngineLimits, ModelFacts, Shared};
-use super::main_memory::{self, Filled};
-use super::sampler::Candidates;
+use super::sample::Candidates;
 use super::schedule::{StepCost, StepKind};
-use super::slot::Slot;
-use super::worker::{Limits, Worker};
+use super::worker::{Limits, Slot, Worker, memory};
 use super::{SlotSnapshot, Vocabulary};
 use crate::config::CacheType;
 
@@ -40,8 +38,6 @@ pub struct LoadParams {
     pub mlock: bool,
     /// Tokens of all slots together.
     pub n_ctx: u32,
-    /// Bytes of the KV cache for them, as planned.
-    pub kv_bytes: u64,
     pub slots: u32,
     /// No position past the trained context can be computed.
     pub learned_positions: bool,
@@ -143,14 +139,11 @@ fn serve(
         Err(error) => return fail(LoadError::Start(error)),
     };
     let model_params = model_params(params, progress);
-    let load = || LlamaModel::load_from_file(backend, &params.path, &model_params);
-    let model = match main_memory::fill(Filled::Weights, load) {
+    let model = match LlamaModel::load_from_file(backend, &params.path, &model_params) {
         Ok(model) => Arc::new(model),
         Err(_) => return fail(LoadError::Model(shown(params))),
     };
-    let context_params = context_params(params);
-    let reserve = || model.new_context(backend, context_params);
-    let context = match main_memory::fill(Filled::KvCache(params.kv_bytes), reserve) {
+    let context = match model.new_context(backend, context_params(params)) {
         Ok(context) => context,
         Err(_) => return fail(LoadError::Context { n_ctx: params.n_ctx }),
     };
@@ -277,7 +270,7 @@ fn warm_up(
         context.decode(batch).map_err(|error| error.to_string())?;
         context.synchronize();
     }
-    context.clear_kv_cache();
+    memory::clear(context);
     Ok(())
 }
 

@@ -2,33 +2,21 @@
 //! sequences on it. The only part of the crate that names `llama_cpp_2`.
 
 #[cfg(feature = "engine")]
-mod admit;
+mod allocator;
 #[cfg(feature = "engine")]
 mod backend;
-#[cfg(feature = "engine")]
-mod cut;
-#[cfg(feature = "engine")]
-mod dry;
 mod event;
 #[cfg(feature = "engine")]
 mod handle;
 #[cfg(feature = "engine")]
+mod heartbeat;
+#[cfg(feature = "engine")]
 mod load;
-#[cfg(feature = "engine")]
-mod logits;
-#[cfg(feature = "engine")]
-mod main_memory;
-#[cfg(feature = "engine")]
-mod pulse;
 mod request;
 #[cfg(feature = "engine")]
-mod sampler;
+mod sample;
 #[cfg(feature = "engine")]
 mod schedule;
-#[cfg(feature = "engine")]
-mod slot;
-#[cfg(feature = "engine")]
-mod step;
 #[cfg(feature = "engine")]
 mod stream;
 mod text;
@@ -43,10 +31,10 @@ pub use text::{Assembled, TextAssembler};
 
 #[cfg(feature = "engine")]
 pub use self::{
+    allocator::give_memory_back,
     backend::{Device, devices, gpus_in_use, system_info},
     handle::{Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot, SubmitError},
     load::{LoadError, LoadParams, load},
-    main_memory::give_memory_back,
     stream::GenerationStream,
     vocabulary::Vocabulary,
 };

@@ -1,5 +1,7 @@
 //! Text to tokens and back, for callers outside the engine thread.
 
+mod cut;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,8 +9,8 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
 
+use self::cut::Cutter;
 use super::Token;
-use super::cut::{self, Cutter};
 
 /// The vocabulary of a loaded model. Cheap to clone.
 #[derive(Clone)]

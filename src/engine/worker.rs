@@ -1,5 +1,12 @@
 //! The engine thread's loop: drain commands, admit, plan, decode, commit, sample, emit.
 
+mod admit;
+mod commit;
+mod decode;
+pub(super) mod memory;
+mod plan;
+mod slot;
+
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,10 +17,11 @@ use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 
+pub(super) use self::slot::Slot;
+use self::slot::{Phase, Work};
 use super::handle::{Command, Job, Shared};
-use super::sampler::Candidates;
+use super::sample::Candidates;
 use super::schedule::{StepCost, StepKind, Want};
-use super::slot::{Phase, Slot, Work};
 use super::{FinishReason, GenerationError, GenerationRequest, SlotSnapshot, Token};
 
 /// How often a paused stream's reader is looked at while nothing else runs.
@@ -57,7 +65,7 @@ impl Worker<'_> {
     /// Runs until all handles are gone, or a drain is over.
     pub(super) fn run(mut self) {
         loop {
-            self.shared.pulse.step();
+            self.shared.heartbeat.step();
             let drained = self.drain_commands();
             self.drop_cancelled();
             self.end_overdue();
@@ -66,7 +74,7 @@ impl Worker<'_> {
             let idle = self.queue.is_empty() && self.slots.iter().all(|s| s.work.is_none());
             if idle && (matches!(drained, Drained::Disconnected) || self.draining.is_some()) {
                 self.shared.stopped.store(true, Ordering::Release);
-                self.shared.pulse.idle();
+                self.shared.heartbeat.idle();
                 return;
             }
             let mut parts = self.plan();
@@ -90,13 +98,13 @@ impl Worker<'_> {
                 // The last request ended: no command will come that this could wait for.
                 return Drained::Continue;
             }
-            self.shared.pulse.idle();
+            self.shared.heartbeat.idle();
             let first = if waits {
                 self.commands.recv_timeout(STALL_POLL)
             } else {
                 self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
-            self.shared.pulse.step();
+            self.shared.heartbeat.step();
             match first {
                 Ok(command) => self.take(command),
                 Err(RecvTimeoutError::Timeout) => return Drained::Continue,
@@ -146,7 +154,7 @@ impl Worker<'_> {
         });
     }
 
-    pub(super) fn dequeued(&self) {
+    fn dequeued(&self) {
         self.shared.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 
@@ -210,7 +218,7 @@ impl Worker<'_> {
         }
     }
 
-    pub(super) fn finish(&mut self, slot: usize, reason: FinishReason) {
+    fn finish(&mut self, slot: usize, reason: FinishReason) {
         if let Some(work) = &mut self.slots[slot].work {
             work.finish(slot, reason);
         }
@@ -218,7 +226,7 @@ impl Worker<'_> {
     }
 
     /// Frees a slot; its sequence stays for the next turn of the conversation.
-    pub(super) fn release(&mut self, slot: usize) {
+    fn release(&mut self, slot: usize) {
         let state = &mut self.slots[slot];
         if let Some(work) = state.work.take() {
             update(&mut self.shared.slots()[slot], &work, state.tokens.len());

@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure};
 use crate::config::{Gpu, LimitSettings, Loaded};
 use crate::engine::{self, Device, EngineLimits, LoadParams};
 use crate::host::{Memory, physical_cores};
-use crate::model::{GpuMemory, Layout, Source, budget, layout, memory_need};
+use crate::model::{GpuMemory, Layout, Source, budget, layout};
 
 /// What the engine shall load, with what users should know about it.
 #[derive(Debug)]
@@ -58,7 +58,6 @@ pub(super) fn plan(
         mmap: model.mmap,
         mlock: model.mlock,
         n_ctx: decided.ctx_total,
-        kv_bytes: memory_need(&source.facts, &shape, decided.per_slot.into()).kv,
         slots: context.parallel,
         learned_positions: source.facts.has_learned_positions,
         batch: context.batch,

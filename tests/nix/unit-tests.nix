@@ -68,6 +68,16 @@ in
   "without a key file nothing names one" = is (
     !has "API_KEY" (render least)."strixhalo.service" && (service { }).LoadCredential == [ ]
   );
+  "weights in main memory get huge pages, unless the environment says otherwise" = {
+    expected = [
+      true
+      false
+    ];
+    actual = map (builtins.elem ''"GLIBC_TUNABLES=glibc.malloc.hugetlb=1"'') [
+      (service { }).Environment
+      (service { environment.GLIBC_TUNABLES = ""; }).Environment
+    ];
+  };
   "an environment value reaches the server as it is" = is (
     builtins.elem ''"A=50 %% \"of\" \\ it"''
       (service { environment.A = ''50 % "of" \ it''; }).Environment

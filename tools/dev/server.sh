@@ -74,7 +74,8 @@ Try it from another terminal (port 8091 unless you set another):
     -d '{"messages": [{"role": "user", "content": "What is the capital of France?"}]}'
 
 TEXT
-    exec "$binary" serve "$@"
+    # Huge pages for weights in main memory: docs/performance.md.
+    GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1} exec "$binary" serve "$@"
 }
 
 bench() {

@@ -7,8 +7,9 @@ use llama_cpp_2::token::data::LlamaTokenData;
 use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 
 use super::dry::look_back;
-use super::{SamplingParams, Token, logits};
+use super::logits;
 use crate::config::SamplerKind;
+use crate::engine::{SamplingParams, Token};
 
 /// Chooses the tokens of one sequence.
 pub(crate) struct Sampler {

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::sampler::Sampler;
-use super::schedule::{SlotView, Want};
-use super::stream::EventSender;
-use super::text::{Assembled, TextAssembler};
-use super::{
+use crate::engine::sample::Sampler;
+use crate::engine::schedule::{SlotView, Want};
+use crate::engine::stream::EventSender;
+use crate::engine::text::{Assembled, TextAssembler};
+use crate::engine::{
     FinishReason, GenerationEvent, GenerationRequest, OutputToken, PromptProgress, Summary,
     Timings, Token, TokenLogprobs,
 };
@@ -31,7 +31,7 @@ pub(crate) struct Slot {
 /// A request being worked on.
 pub(crate) struct Work {
     pub(crate) request: GenerationRequest,
-    /// Of its [`super::handle::Job`].
+    /// Of its [`Job`](crate::engine::handle::Job).
     pub(crate) submission: u64,
     pub(crate) events: EventSender,
     pub(crate) sampler: Sampler,

@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 
 /// When the engine thread began its current step. Written by that thread alone.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct Heartbeat {
     origin: Instant,
     /// Milliseconds from `origin`, and one, so that 0 can mean that the thread waits for work.
     began: AtomicU64,
 }
 
-impl Default for Pulse {
+impl Default for Heartbeat {
     fn default() -> Self {
         Self { origin: Instant::now(), began: AtomicU64::new(0) }
     }
 }
 
-impl Pulse {
+impl Heartbeat {
     /// A step begins.
     pub(crate) fn step(&self) {
         self.began.store(self.now() + 1, Ordering::Relaxed);
@@ -45,14 +45,14 @@ mod tests {
 
     #[test]
     fn a_step_ages_until_the_next_one_and_waiting_does_not() {
-        let pulse = Pulse::default();
-        assert_eq!(pulse.busy_for(), None);
-        pulse.step();
+        let heartbeat = Heartbeat::default();
+        assert_eq!(heartbeat.busy_for(), None);
+        heartbeat.step();
         std::thread::sleep(Duration::from_millis(20));
-        assert!(pulse.busy_for().unwrap() >= Duration::from_millis(15));
-        pulse.step();
-        assert!(pulse.busy_for().unwrap() < Duration::from_millis(15));
-        pulse.idle();
-        assert_eq!(pulse.busy_for(), None);
+        assert!(heartbeat.busy_for().unwrap() >= Duration::from_millis(15));
+        heartbeat.step();
+        assert!(heartbeat.busy_for().unwrap() < Duration::from_millis(15));
+        heartbeat.idle();
+        assert_eq!(heartbeat.busy_for(), None);
     }
 }

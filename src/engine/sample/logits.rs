@@ -1,6 +1,6 @@
 //! Arithmetic on a row of logits: the best, the k best, log probabilities.
 
-use super::{Token, TokenLogprobs};
+use crate::engine::{Token, TokenLogprobs};
 
 /// Rows are scanned in blocks whose maximum the compiler computes in vector registers; a block
 /// that holds nothing of interest costs no more.

@@ -7,7 +7,7 @@
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::sampling::LlamaSampler;
 
-use super::SamplingParams;
+use crate::engine::SamplingParams;
 
 /// What a DRY sampler is made with.
 #[derive(Debug, PartialEq)]
@@ -58,7 +58,7 @@ pub(super) fn look_back(n: i32, n_ctx: u32) -> i32 {
 }
 
 /// Makes the DRY samplers of sequences; those with the parameters of the one before share the work.
-pub(super) struct DrySamplers<'m> {
+pub(crate) struct DrySamplers<'m> {
     model: &'m LlamaModel,
     n_ctx: u32,
     latest: Option<(DryParams, LlamaSampler)>,
@@ -66,13 +66,13 @@ pub(super) struct DrySamplers<'m> {
 
 impl<'m> DrySamplers<'m> {
     /// `n_ctx`: tokens of a sequence, which bound how far samplers look back.
-    pub(super) fn new(model: &'m LlamaModel, n_ctx: u32) -> Self {
+    pub(crate) fn new(model: &'m LlamaModel, n_ctx: u32) -> Self {
         Self { model, n_ctx, latest: None }
     }
 
     /// The sampler for one sequence; `None`: DRY changes nothing. Blocking: seconds, for many
     /// sequence breakers.
-    pub(super) fn get(&mut self, params: &SamplingParams) -> Option<LlamaSampler> {
+    pub(crate) fn get(&mut self, params: &SamplingParams) -> Option<LlamaSampler> {
         if !params.uses_dry() {
             return None;
         }

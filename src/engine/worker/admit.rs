@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use super::handle::{Job, add};
-use super::sampler::Sampler;
-use super::schedule;
+use super::Worker;
 use super::slot::{Phase, Slot, Work};
-use super::text::TextAssembler;
-use super::worker::Worker;
-use super::{GenerationEvent, SlotSnapshot};
+use crate::engine::handle::{Job, add};
+use crate::engine::sample::Sampler;
+use crate::engine::schedule;
+use crate::engine::text::TextAssembler;
+use crate::engine::{GenerationEvent, SlotSnapshot};
 
 impl Worker<'_> {
     /// Gives waiting requests to idle slots, oldest first. One that wants a certain slot waits
@@ -99,27 +99,5 @@ impl Worker<'_> {
             stalled: None,
             request,
         });
-    }
-
-    /// Shortens a slot's sequence to its first `keep` tokens and says how many it really kept:
-    /// memory that cannot be cut is cleared.
-    pub(super) fn truncate(&mut self, slot: usize, keep: usize) -> usize {
-        let held = self.slots[slot].tokens.len();
-        if keep == held && held > 0 {
-            return keep;
-        }
-        let cut = keep > 0
-            && self.limits.can_truncate
-            && matches!(
-                self.context.clear_kv_cache_seq(Some(slot as u32), Some(keep as u32), None),
-                Ok(true)
-            );
-        let kept = if cut { keep } else { 0 };
-        if !cut {
-            // Removing a whole sequence always succeeds.
-            let _ = self.context.clear_kv_cache_seq(Some(slot as u32), None, None);
-        }
-        self.slots[slot].tokens.truncate(kept);
-        kept
     }
 }

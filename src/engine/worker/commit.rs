@@ -1,0 +1,115 @@
+//! The loop's last phase: what a good decode computed counts; sample and emit.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use llama_cpp_2::token::LlamaToken;
+
+use super::Worker;
+use super::plan::Part;
+use super::slot::Phase;
+use crate::engine::handle::add;
+use crate::engine::sample::logprobs;
+use crate::engine::{FinishReason, GenerationEvent, OutputToken};
+
+impl Worker<'_> {
+    /// After a good decode: the sequences hold the new tokens; then sample and emit.
+    pub(super) fn commit(&mut self, parts: &[Part]) {
+        for part in parts {
+            self.commit_part(part);
+        }
+    }
+
+    fn commit_part(&mut self, part: &Part) {
+        let first = part.first;
+        let state = &mut self.slots[part.slot];
+        let Some(work) = &mut state.work else { return };
+        let (tokens, _) = work.next_tokens(part.share);
+        let n = tokens.len();
+        state.tokens.extend_from_slice(tokens);
+        let next = first + n as i32;
+        let counters = &self.shared.counters;
+        counters.longest_sequence.fetch_max(state.tokens.len() as u64, Ordering::Relaxed);
+        match work.phase {
+            Phase::Generate { .. } => self.sample(part.slot, next - 1),
+            Phase::Prompt { read } => {
+                let read = read + n;
+                work.phase = Phase::Prompt { read };
+                if let Some(alternatives) = work.request.prompt_logprobs {
+                    let context = &self.context;
+                    let prompt = &work.request.prompt;
+                    if work.prompt_logprobs.is_empty() {
+                        work.prompt_logprobs.push((prompt[0], None));
+                    }
+                    // Logits at one token are about the next.
+                    let about = (read - n + 1..=read).filter_map(|i| prompt.get(i));
+                    work.prompt_logprobs.extend((first..).zip(about).map(|(i, &token)| {
+                        let row = context.get_logits_ith(i);
+                        (token, Some(logprobs(row, token, alternatives as usize)))
+                    }));
+                }
+                if work.request.progress {
+                    work.events.send(GenerationEvent::Progress(work.progress(read)));
+                }
+                if read == work.request.prompt.len() {
+                    self.prompt_done(part.slot, next - 1);
+                }
+            }
+        }
+    }
+
+    fn prompt_done(&mut self, slot: usize, row: i32) {
+        let Some(work) = &mut self.slots[slot].work else { return };
+        work.prompt_done = Some(Instant::now());
+        if work.request.prompt_logprobs.is_some() {
+            let all = std::mem::take(&mut work.prompt_logprobs);
+            work.events.send(GenerationEvent::PromptLogprobs(all));
+        }
+        work.events.send(GenerationEvent::PromptDone);
+        if work.request.max_tokens == Some(0) {
+            self.finish(slot, FinishReason::Length);
+        } else {
+            self.sample(slot, row);
+        }
+    }
+
+    /// Chooses the next token of a slot from row `row` of the step's outputs.
+    fn sample(&mut self, slot: usize, row: i32) {
+        let held = self.slots[slot].tokens.len();
+        let Some(work) = &mut self.slots[slot].work else { return };
+        let row = self.context.get_logits_ith(row);
+        let token = work.sampler.sample(row, &mut self.candidates);
+        work.generated += 1;
+        work.last_token = Some(Instant::now());
+        add(&self.shared.counters.predicted_tokens, 1);
+        let vocab = self.model.vocab();
+        if vocab.is_eog(LlamaToken(token)) {
+            return self.finish(slot, FinishReason::EndOfGeneration);
+        }
+        let logprobs = work.request.top_logprobs.map(|n| logprobs(row, token, n as usize));
+        let piece = vocab.token_to_piece(LlamaToken(token), false, None);
+        work.has_new_line |= piece.contains(&b'\n');
+        let mut out = work.text.push(OutputToken { id: token, logprobs }, &piece);
+        let stop = out.stop.take();
+        work.emit(out);
+        let out_of_time = work.has_new_line
+            && work
+                .request
+                .max_predict_ms
+                .is_some_and(|ms| work.timings().predicted_time >= Duration::from_millis(ms));
+        let finish = if let Some(stop) = stop {
+            Some(FinishReason::StopString(stop))
+        } else if work.request.max_tokens.is_some_and(|max| work.generated >= max) || out_of_time {
+            Some(FinishReason::Length)
+        } else if held + 1 >= self.limits.n_ctx_slot {
+            // As llama-server counts: prompt and answer together are never more than the context.
+            Some(FinishReason::ContextFull)
+        } else {
+            None
+        };
+        match finish {
+            Some(reason) => self.finish(slot, reason),
+            None => work.phase = Phase::Generate { next: token },
+        }
+    }
+}
