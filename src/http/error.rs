@@ -1,15 +1,10 @@
 //! Errors that need no model, and how every error becomes an answer.
 //!
 //! Whoever refuses a request need not know in which API's form: the answer carries a [`Problem`],
-//! and [`write_errors`] writes it in the form of the request's route.
+//! which a layer writes in the form of the request's route.
 
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-
-use super::{Context, RequestLog};
 
 /// Seconds after which a server that is loading or full may have room.
 const RETRY_AFTER: u64 = 10;
@@ -144,7 +139,7 @@ impl Error {
 }
 
 impl IntoResponse for Problem {
-    /// An answer without a body, which [`write_errors`] adds.
+    /// An answer without a body, which a layer adds.
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(self);
@@ -175,22 +170,4 @@ impl IntoResponse for Error {
         }
         response
     }
-}
-
-/// Gives error answers their body, in the form of the request's route.
-pub(crate) async fn write_errors(
-    State(context): State<Context>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let log = request.extensions().get::<RequestLog>().cloned();
-    let mut response = next.run(request).await;
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
-    let route = log.and_then(|log| log.route());
-    let body = context.error_body(route.as_deref(), &problem);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    *response.body_mut() = Body::from(body);
-    response
 }
