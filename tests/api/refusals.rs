@@ -70,6 +70,20 @@ fn too_long_a_prompt_is_refused_with_both_numbers() {
         assert_eq!(error["param"], "messages");
         let message = error["message"].as_str().unwrap();
         assert!(message.starts_with("prompt is too long: "), "{message}");
-        assert!(message.contains(" tokens > 511 maximum"), "{message}");
+        assert!(message.contains(" tokens > 512 maximum"), "{message}");
+        let tokens = error["n_prompt_tokens"].as_u64().unwrap();
+        assert!(message.contains(&format!("{tokens} tokens")), "{message}");
+        assert_eq!(error["n_ctx"], 512);
     }
+}
+
+#[test]
+fn a_prompt_that_fills_the_context_leaves_no_room_for_an_answer() {
+    let server = shared();
+    let prompt = |n: usize| json!({"prompt": vec![5; n], "max_tokens": 1});
+    assert_eq!(server.post("/v1/completions", prompt(511)).status, 200);
+    let error = server.post("/v1/completions", prompt(512)).json["error"].clone();
+    assert_eq!((&error["n_prompt_tokens"], &error["n_ctx"]), (&json!(512), &json!(512)));
+    let message = error["message"].as_str().unwrap();
+    assert!(message.starts_with("prompt is too long: 512 tokens >= 512 maximum"), "{message}");
 }
