@@ -9,6 +9,7 @@ use axum::{Extension, Router};
 use http::{Method, StatusCode, header};
 use prometheus::Registry;
 use tokio::sync::watch;
+use tower_http::normalize_path::NormalizePathLayer;
 
 use super::endpoints::index::ListedPaths;
 use super::metrics::Counts;
@@ -58,9 +59,7 @@ pub fn router(state: AppState) -> Router {
         };
         app = match (route.path, pattern.as_str()) {
             ("/", "") => app.route("/", methods),
-            ("/", prefix) => {
-                app.route(prefix, methods.clone()).route(&format!("{prefix}/"), methods)
-            }
+            ("/", prefix) => app.route(prefix, methods),
             (path, prefix) => app.route(&format!("{prefix}{path}"), methods),
         };
     }
@@ -75,8 +74,11 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(Arc::<str>::from(pattern), note_route))
         .with_state(state.clone());
     // As a fallback of a second router: layers of the first run before axum has put the allowed
-    // methods into a 405.
-    let app = Router::new().fallback_service(app).layer(from_fn(wrong_method));
+    // methods into a 405, and before routing, so that `/v1/models/` and `//v1/models` are found.
+    let app = Router::new()
+        .fallback_service(app)
+        .layer(NormalizePathLayer::trim_trailing_slash())
+        .layer(from_fn(wrong_method));
     let app = match origin::layer(&state.settings().server.cors_origins) {
         Some(cors) => app.layer(cors),
         None => app,

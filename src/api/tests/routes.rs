@@ -150,6 +150,23 @@ async fn a_model_is_found_by_each_of_its_names_and_slashes_may_be_escaped() {
 }
 
 #[tokio::test]
+async fn slashes_before_and_behind_a_path_make_no_difference() {
+    let app = loading(|_| ());
+    for path in ["/v1/models/", "//v1/models", "//v1/models//", "/v1/models/tiny/"] {
+        assert_eq!(ask(&app, "GET", path).await.0, 200, "{path}");
+    }
+    for path in ["/v1/chat/completions/", "//tokenize"] {
+        assert_eq!(ask(&app, "POST", path).await.0, 400, "{path}");
+        assert_eq!(ask(&app, "GET", path).await.1["allow"], "POST", "{path}");
+    }
+    let prefixed = loading(|s| s.server.api_prefix = "/llm".to_owned());
+    for path in ["/llm/", "//llm", "/llm/v1/models/", "//llm/v1/models"] {
+        assert_eq!(ask(&prefixed, "GET", path).await.0, 200, "{path}");
+    }
+    assert_eq!(ask(&app, "GET", "//nowhere/").await.2["error"]["message"], "no route //nowhere/");
+}
+
+#[tokio::test]
 async fn endpoints_that_are_switched_off_say_so() {
     let app = loading(|s| {
         s.server.metrics = false;
@@ -167,7 +184,7 @@ async fn endpoints_that_are_switched_off_say_so() {
 #[tokio::test]
 async fn without_the_key_only_health_the_index_and_options_are_open() {
     let app = loading(|s| s.server.api_keys = vec!["sesame".to_owned()]);
-    for path in ["/v1/models", "/metrics", "/nowhere", "/healthy", "//health"] {
+    for path in ["/v1/models", "/metrics", "/nowhere", "/healthy", "//v1/models", "/v1/models/"] {
         let (status, headers, body) = ask(&app, "GET", path).await;
         assert_eq!(status, 401, "{path}");
         assert_eq!(headers["www-authenticate"], "Bearer");
