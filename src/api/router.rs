@@ -9,6 +9,8 @@ use axum::{Extension, Router};
 use http::{Method, StatusCode, header};
 use prometheus::Registry;
 use tokio::sync::watch;
+use tower::ServiceExt;
+use tower_http::cors::CorsLayer;
 use tower_http::normalize_path::NormalizePathLayer;
 
 use super::endpoints::index::ListedPaths;
@@ -80,12 +82,25 @@ pub fn router(state: AppState) -> Router {
         .layer(NormalizePathLayer::trim_trailing_slash())
         .layer(from_fn(wrong_method));
     let app = match origin::layer(&state.settings().server.cors_origins) {
-        Some(cors) => app.layer(cors),
+        Some(cors) => with_cors(app, cors),
         None => app,
     };
-    app.layer(from_fn(catch_panics))
+    app.layer(from_fn_with_state(context.clone(), origin::refuse_foreign_pages))
+        .layer(from_fn(catch_panics))
         .layer(from_fn_with_state(context.clone(), write_errors))
         .layer(from_fn_with_state(context.clone(), log_requests))
+}
+
+/// CORS for all but an OPTIONS that is no preflight: that asks for the methods of a route.
+fn with_cors(app: Router, cors: CorsLayer) -> Router {
+    let plain = app.clone();
+    let shared = app.layer(cors);
+    let choose = move |request: Request| {
+        let is_preflight = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let asks_methods = request.method() == Method::OPTIONS && !is_preflight;
+        if asks_methods { plain.clone() } else { shared.clone() }.oneshot(request)
+    };
+    Router::new().fallback_service(tower::service_fn(choose))
 }
 
 /// `/llm` from `llm`, `/llm` or `/llm/`; empty for none.

@@ -25,6 +25,14 @@ pub enum Error {
         "invalid or missing API key: send `Authorization: Bearer KEY` or the header `x-api-key`"
     )]
     Unauthorized,
+    /// 403: a web page may be behind the request.
+    #[error("{message}")]
+    Forbidden {
+        /// What is refused, and the setting that allows it.
+        message: String,
+        /// A stable word for programs.
+        code: &'static str,
+    },
     /// 404: no such route.
     #[error("no route {path}")]
     NoRoute {
@@ -99,6 +107,7 @@ impl Error {
         match self {
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -114,7 +123,9 @@ impl Error {
     /// A stable word for programs.
     fn code(&self) -> &'static str {
         match self {
-            Self::Invalid { code, .. } | Self::Unavailable { code, .. } => code,
+            Self::Invalid { code, .. }
+            | Self::Forbidden { code, .. }
+            | Self::Unavailable { code, .. } => code,
             Self::Unauthorized => "invalid_api_key",
             Self::NoRoute { .. } => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
