@@ -25,13 +25,14 @@ pub enum ApiError {
     },
     /// 400: the prompt does not fit. The wording is what coding agents look for.
     #[error(
-        "prompt is too long: {tokens} tokens > {limit} maximum (exceeds the available context size)"
+        "prompt is too long: {tokens} tokens {} {n_ctx} maximum (exceeds the available context size)",
+        if tokens > n_ctx { ">" } else { ">=" }
     )]
     ContextLengthExceeded {
         /// Tokens of the prompt.
         tokens: usize,
-        /// Tokens that a prompt may have.
-        limit: usize,
+        /// Tokens of a prompt and its answer together: the context of a slot.
+        n_ctx: usize,
         /// The field that holds the prompt.
         param: &'static str,
     },
@@ -102,7 +103,14 @@ impl ApiError {
             Self::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue_full", None),
             Self::NotImplemented(_) => (StatusCode::NOT_IMPLEMENTED, "not_implemented", None),
         };
-        Problem { status, code, message: self.to_string(), param, numbers: Vec::new() }
+        let numbers = match self {
+            // The names are llama-server's.
+            Self::ContextLengthExceeded { tokens, n_ctx, .. } => {
+                vec![("n_prompt_tokens", *tokens as u64), ("n_ctx", *n_ctx as u64)]
+            }
+            _ => Vec::new(),
+        };
+        Problem { status, code, message: self.to_string(), param, numbers }
     }
 }
 

@@ -9,6 +9,9 @@ use axum::{Extension, Router};
 use http::{Method, StatusCode, header};
 use prometheus::Registry;
 use tokio::sync::watch;
+use tower::ServiceExt;
+use tower_http::cors::CorsLayer;
+use tower_http::normalize_path::NormalizePathLayer;
 
 use super::endpoints::index::ListedPaths;
 use super::metrics::Counts;
@@ -58,9 +61,7 @@ pub fn router(state: AppState) -> Router {
         };
         app = match (route.path, pattern.as_str()) {
             ("/", "") => app.route("/", methods),
-            ("/", prefix) => {
-                app.route(prefix, methods.clone()).route(&format!("{prefix}/"), methods)
-            }
+            ("/", prefix) => app.route(prefix, methods),
             (path, prefix) => app.route(&format!("{prefix}{path}"), methods),
         };
     }
@@ -75,15 +76,31 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(Arc::<str>::from(pattern), note_route))
         .with_state(state.clone());
     // As a fallback of a second router: layers of the first run before axum has put the allowed
-    // methods into a 405.
-    let app = Router::new().fallback_service(app).layer(from_fn(wrong_method));
+    // methods into a 405, and before routing, so that `/v1/models/` and `//v1/models` are found.
+    let app = Router::new()
+        .fallback_service(app)
+        .layer(NormalizePathLayer::trim_trailing_slash())
+        .layer(from_fn(wrong_method));
     let app = match origin::layer(&state.settings().server.cors_origins) {
-        Some(cors) => app.layer(cors),
+        Some(cors) => with_cors(app, cors),
         None => app,
     };
-    app.layer(from_fn(catch_panics))
+    app.layer(from_fn_with_state(context.clone(), origin::refuse_foreign_pages))
+        .layer(from_fn(catch_panics))
         .layer(from_fn_with_state(context.clone(), write_errors))
         .layer(from_fn_with_state(context.clone(), log_requests))
+}
+
+/// CORS for all but an OPTIONS that is no preflight: that asks for the methods of a route.
+fn with_cors(app: Router, cors: CorsLayer) -> Router {
+    let plain = app.clone();
+    let shared = app.layer(cors);
+    let choose = move |request: Request| {
+        let is_preflight = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let asks_methods = request.method() == Method::OPTIONS && !is_preflight;
+        if asks_methods { plain.clone() } else { shared.clone() }.oneshot(request)
+    };
+    Router::new().fallback_service(tower::service_fn(choose))
 }
 
 /// `/llm` from `llm`, `/llm` or `/llm/`; empty for none.

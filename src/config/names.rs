@@ -109,6 +109,7 @@ pub(crate) const BINDINGS: &[Binding] = &[
     row("server.api_key_file", Syntax::Plain, &["LLAMA_ARG_API_KEY_FILE"], &["--api-key-file"], Value("FILE")),
     row("server.api_keys", Syntax::Plain, &["LLAMA_API_KEY"], &["--api-key"], Value("KEYS")),
     row("server.cors_origins", Syntax::Plain, &["LLAMA_ARG_CORS_ORIGINS"], &["--cors-origins"], Value("ORIGINS")),
+    row("server.allowed_hosts", Syntax::Plain, &[], &["--allowed-hosts"], Value("NAMES")),
     row("server.strict_model_names", Syntax::Plain, &[], &["--strict-model-names"], Nothing("true", &["--no-strict-model-names"])),
     row("server.metrics", Syntax::Plain, &["LLAMA_ARG_ENDPOINT_METRICS"], &["--metrics"], Nothing("true", &["--no-metrics"])),
     row("server.slots", Syntax::Plain, &["LLAMA_ARG_ENDPOINT_SLOTS"], &["--slots"], Nothing("true", &["--no-slots"])),

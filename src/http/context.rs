@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use prometheus::Registry;
@@ -32,6 +33,7 @@ struct Inner {
     settings: ArcSwap<Settings>,
     keys: ArcSwap<Keys>,
     draining: watch::Sender<bool>,
+    loopback_only: AtomicBool,
     counts: Arc<Counts>,
     write_error: WriteError,
 }
@@ -49,6 +51,7 @@ impl Context {
                 settings: ArcSwap::from_pointee(settings),
                 keys: ArcSwap::from_pointee(keys),
                 draining: watch::Sender::new(false),
+                loopback_only: AtomicBool::new(false),
                 counts: Arc::new(Counts::new(registry)),
                 write_error,
             }),
@@ -74,6 +77,17 @@ impl Context {
     /// What requests and connections are counted in.
     pub(crate) fn counts(&self) -> &Arc<Counts> {
         &self.inner.counts
+    }
+
+    /// Notes whether all TCP addresses that are listened on are loopback addresses.
+    pub(crate) fn set_loopback_only(&self, loopback_only: bool) {
+        self.inner.loopback_only.store(loopback_only, Ordering::Relaxed);
+    }
+
+    /// Whether nothing but the address keeps others out: no key is asked for, and only this machine
+    /// can connect. What the browsers on it are made to send is then looked at more closely.
+    pub(super) fn trusts_this_machine(&self) -> bool {
+        self.inner.loopback_only.load(Ordering::Relaxed) && self.keys().is_empty()
     }
 
     /// From now on new work is refused with 503 and `Connection: close`.

@@ -1,15 +1,10 @@
 //! Errors that need no model, and how every error becomes an answer.
 //!
 //! Whoever refuses a request need not know in which API's form: the answer carries a [`Problem`],
-//! and [`write_errors`] writes it in the form of the request's route.
+//! which a layer writes in the form of the request's route.
 
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-
-use super::{Context, RequestLog};
 
 /// Seconds after which a server that is loading or full may have room.
 const RETRY_AFTER: u64 = 10;
@@ -30,6 +25,14 @@ pub enum Error {
         "invalid or missing API key: send `Authorization: Bearer KEY` or the header `x-api-key`"
     )]
     Unauthorized,
+    /// 403: a web page may be behind the request.
+    #[error("{message}")]
+    Forbidden {
+        /// What is refused, and the setting that allows it.
+        message: String,
+        /// A stable word for programs.
+        code: &'static str,
+    },
     /// 404: no such route.
     #[error("no route {path}")]
     NoRoute {
@@ -104,6 +107,7 @@ impl Error {
         match self {
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::NoRoute { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -119,7 +123,9 @@ impl Error {
     /// A stable word for programs.
     fn code(&self) -> &'static str {
         match self {
-            Self::Invalid { code, .. } | Self::Unavailable { code, .. } => code,
+            Self::Invalid { code, .. }
+            | Self::Forbidden { code, .. }
+            | Self::Unavailable { code, .. } => code,
             Self::Unauthorized => "invalid_api_key",
             Self::NoRoute { .. } => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
@@ -144,7 +150,7 @@ impl Error {
 }
 
 impl IntoResponse for Problem {
-    /// An answer without a body, which [`write_errors`] adds.
+    /// An answer without a body, which a layer adds.
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(self);
@@ -175,22 +181,4 @@ impl IntoResponse for Error {
         }
         response
     }
-}
-
-/// Gives error answers their body, in the form of the request's route.
-pub(crate) async fn write_errors(
-    State(context): State<Context>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let log = request.extensions().get::<RequestLog>().cloned();
-    let mut response = next.run(request).await;
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
-    let route = log.and_then(|log| log.route());
-    let body = context.error_body(route.as_deref(), &problem);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    *response.body_mut() = Body::from(body);
-    response
 }

@@ -372,6 +372,16 @@ impl Listener {
         self.passed
     }
 
+    /// Whether other machines may connect.
+    pub(super) fn is_reachable(&self) -> bool {
+        match &self.socket {
+            BoundSocket::Tcp(listener) => {
+                !listener.local_addr().is_ok_and(|a| a.ip().to_canonical().is_loopback())
+            }
+            BoundSocket::Unix { .. } => false,
+        }
+    }
+
     /// The next connection.
     pub(super) async fn accept(&self) -> io::Result<Stream> {
         match &self.socket {

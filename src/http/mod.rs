@@ -16,6 +16,7 @@ pub(crate) mod origin;
 mod request_id;
 mod server;
 mod socket;
+mod write_errors;
 
 pub use accept::raise_descriptor_limit;
 pub(crate) use access_log::{RequestLog, catch_panics, log_requests, note_route};
@@ -23,8 +24,8 @@ pub use auth::{KeyError, Keys, load_keys};
 pub(crate) use body::read_body;
 pub use context::{Context, WriteError};
 pub(crate) use counts::{Counts, registered};
-pub(crate) use error::write_errors;
 pub use error::{Error, Problem};
 pub use listen::{ListenError, Listener, adopt, bind};
 pub use request_id::RequestId;
 pub use server::serve;
+pub(crate) use write_errors::write_errors;

@@ -23,6 +23,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) {
     raise_descriptor_limit(context.settings().limits.connections);
+    context.set_loopback_only(listeners.iter().all(|listener| !listener.is_reachable()));
     // Every task holds a receiver: when all are dropped, all tasks are done.
     let (stage, seen) = watch::channel(Stage::Serve);
     let mut accepting = JoinSet::new();

@@ -63,7 +63,7 @@ impl StopField {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::body::parse;
+    use super::super::body::{object, parse};
     use super::*;
 
     #[derive(Debug, Deserialize)]
@@ -72,7 +72,10 @@ mod tests {
     }
 
     fn stop(json: &str) -> Result<Vec<String>, BodyError> {
-        parse::<Sample>(&format!(r#"{{"stop":{json}}}"#))?.stop.unwrap_or_default().check()
+        parse::<Sample>(&object(format!(r#"{{"stop":{json}}}"#).as_bytes())?)?
+            .stop
+            .unwrap_or_default()
+            .check()
     }
 
     #[test]

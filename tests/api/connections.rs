@@ -17,7 +17,7 @@ fn connect(server: &Server) -> TcpStream {
 fn post(path: &str, body: &Value) -> String {
     let body = body.to_string();
     let length = body.len();
-    format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}")
+    format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
 /// Reads one answer in chunked coding to its last byte.
@@ -70,7 +70,7 @@ fn a_connection_outlives_an_answer_that_needs_no_body_though_the_body_comes_late
         assert!(!answer.starts_with("HTTP/1.1 200") && !answer.contains("close"), "{answer}");
         reader.read_exact(&mut vec![0; length]).unwrap();
     }
-    client.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    client.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let mut answer = String::new();
     reader.read_line(&mut answer).unwrap();
     assert_eq!(answer, "HTTP/1.1 200 OK\r\n");

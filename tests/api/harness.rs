@@ -229,7 +229,7 @@ pub fn send(server: &Server, body: Value) -> TcpStream {
     let body = body.to_string();
     write!(
         stream,
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .unwrap();
@@ -259,14 +259,23 @@ fn events(reader: &mut impl BufRead) -> Vec<Event> {
     let mut text = String::new();
     reader.read_to_string(&mut text).expect("a stream in UTF-8");
     assert!(text.ends_with("\n\n"), "events end with an empty line: {text:?}");
-    text.split_terminator("\n\n")
-        .map(|event| match event.strip_prefix("data: ") {
-            Some("[DONE]") => Event::Done,
-            Some(json) => Event::Data(serde_json::from_str(json).expect("data is JSON")),
-            None if event.starts_with(':') => Event::Comment,
-            None => panic!("not an event: {event:?}"),
-        })
-        .collect()
+    let mut events = Vec::new();
+    // As clients do that emit an event at each blank line: comments alone must not cause one.
+    for event in text.split_terminator("\n\n") {
+        let mut data = None;
+        for line in event.split('\n') {
+            match line.strip_prefix("data: ") {
+                Some("[DONE]") => data = Some(Event::Done),
+                Some(json) => {
+                    data = Some(Event::Data(serde_json::from_str(json).expect("data is JSON")));
+                }
+                None if line.starts_with(':') => events.push(Event::Comment),
+                None => panic!("not a line of an event: {line:?}"),
+            }
+        }
+        events.push(data.unwrap_or_else(|| panic!("an event without data: {event:?}")));
+    }
+    events
 }
 
 /// The JSON chunks of a stream that ended as it should.

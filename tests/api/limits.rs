@@ -27,8 +27,11 @@ fn begin(server: &Server, fields: Value) -> TcpStream {
     let mut client = connect(server);
     let body = chat_body("Hello!", fields).to_string();
     let length = body.len();
-    write!(client, "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n")
-        .unwrap();
+    write!(
+        client,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+    )
+    .unwrap();
     write!(client, "content-length: {length}\r\n\r\n{body}").unwrap();
     client
 }
@@ -50,7 +53,8 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 fn a_body_that_trickles_in_is_cut_off_with_408() {
     let server = Server::start(&["STRIXHALO_LIMITS__BODY_TIMEOUT=1"]);
     let mut client = connect(&server);
-    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n";
+    let head =
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n";
     client.write_all(head.as_bytes()).unwrap();
     let mut writer = client.try_clone().unwrap();
     std::thread::spawn(move || {
@@ -73,7 +77,7 @@ fn a_connection_too_many_gets_503_at_once_and_a_free_place_is_used() {
     until("the harness's connections are few", || server.metric("strixhalo_connections") <= 2.0);
     let mut held: Vec<_> = (0..8).map(|_| connect(&server)).collect();
     let mut refused = connect(&server);
-    refused.write_all(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    refused.write_all(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let answer = rest(refused);
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     for part in ["connection: close\r\n", "retry-after: ", "too_many_connections"] {
@@ -82,7 +86,7 @@ fn a_connection_too_many_gets_503_at_once_and_a_free_place_is_used() {
     held.clear();
     until("a place is free", || {
         let mut client = connect(&server);
-        let request = b"GET /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let request = b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         client.write_all(request).is_ok() && rest(client).starts_with("HTTP/1.1 200 ")
     });
     assert!(server.metric("strixhalo_connections_refused_total{reason=\"limit\"}") >= 1.0);
@@ -114,7 +118,7 @@ fn without_file_descriptors_clients_get_503_and_the_server_neither_spins_nor_sto
     let mut held = Vec::new();
     until("a client is turned away", || {
         let mut client = connect(&server);
-        client.write_all(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        client.write_all(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
         let mut status = [0; 12];
         client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
         let answered = client.read_exact(&mut status).is_ok();
@@ -132,7 +136,7 @@ fn without_file_descriptors_clients_get_503_and_the_server_neither_spins_nor_sto
     limit(1024);
     until("it serves again", || {
         let mut client = connect(&server);
-        let request = b"GET /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let request = b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
         client.write_all(request).is_ok() && rest(client).starts_with("HTTP/1.1 200 ")
     });
     assert!(server.metric("strixhalo_connections_refused_total{reason=\"descriptors\"}") >= 1.0);

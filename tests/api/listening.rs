@@ -53,7 +53,7 @@ fn terminate(mut child: Child) -> i32 {
 
 fn ask_unix(path: &Path) -> String {
     let mut client = UnixStream::connect(path).expect("it listens");
-    client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
     answer

@@ -22,7 +22,7 @@ fn send(server: &Server, id: &str, method: &str, path: &str, body: &str) -> Stri
     let mut client = TcpStream::connect(server.base.trim_start_matches("http://")).unwrap();
     write!(
         client,
-        "{method} {path} HTTP/1.1\r\nhost: x\r\nx-request-id: {id}\r\nconnection: close\r\n\
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nx-request-id: {id}\r\nconnection: close\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     )
@@ -97,7 +97,7 @@ fn the_line_of_a_client_that_left_says_so_and_counts_what_was_generated() {
     let mut client = TcpStream::connect(server.base.trim_start_matches("http://")).unwrap();
     write!(
         client,
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-request-id: gone\r\n\
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nx-request-id: gone\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     )

@@ -118,7 +118,7 @@ fn tokens_count_while_their_request_runs() {
     let mut client = TcpStream::connect(server.base.trim_start_matches("http://")).unwrap();
     write!(
         client,
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .unwrap();

@@ -1,3 +1,6 @@
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use serde_json::json;
 
 use crate::harness::{Server, shared};
@@ -70,6 +73,44 @@ fn too_long_a_prompt_is_refused_with_both_numbers() {
         assert_eq!(error["param"], "messages");
         let message = error["message"].as_str().unwrap();
         assert!(message.starts_with("prompt is too long: "), "{message}");
-        assert!(message.contains(" tokens > 511 maximum"), "{message}");
+        assert!(message.contains(" tokens > 512 maximum"), "{message}");
+        let tokens = error["n_prompt_tokens"].as_u64().unwrap();
+        assert!(message.contains(&format!("{tokens} tokens")), "{message}");
+        assert_eq!(error["n_ctx"], 512);
     }
+}
+
+#[test]
+fn a_prompt_that_fills_the_context_leaves_no_room_for_an_answer() {
+    let server = shared();
+    let prompt = |n: usize| json!({"prompt": vec![5; n], "max_tokens": 1});
+    assert_eq!(server.post("/v1/completions", prompt(511)).status, 200);
+    let error = server.post("/v1/completions", prompt(512)).json["error"].clone();
+    assert_eq!((&error["n_prompt_tokens"], &error["n_ctx"]), (&json!(512), &json!(512)));
+    let message = error["message"].as_str().unwrap();
+    assert!(message.starts_with("prompt is too long: 512 tokens >= 512 maximum"), "{message}");
+}
+
+#[test]
+fn a_web_page_cannot_use_a_server_on_loopback_behind_its_users_back() {
+    let server = shared();
+    let address = server.base.trim_start_matches("http://");
+    let status = |headers: &str| {
+        let mut client = TcpStream::connect(address).unwrap();
+        let body = r#"{"prompt":"a","max_tokens":1}"#;
+        write!(
+            client,
+            "POST /v1/completions HTTP/1.1\r\n{headers}\r\ncontent-type: text/plain\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    assert_eq!(status(&format!("host: {address}")), "200");
+    assert_eq!(status("host: localhost\r\norigin: http://localhost:3000"), "200");
+    assert_eq!(status("host: evil.example"), "403");
+    assert_eq!(status(&format!("host: {address}\r\norigin: https://evil.example")), "403");
 }

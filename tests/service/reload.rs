@@ -45,8 +45,9 @@ impl Connection {
 
     /// The status of a request with this key.
     fn ask(&mut self, key: &str) -> u16 {
-        let head =
-            format!("GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\r\n");
+        let head = format!(
+            "GET /v1/models HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n\r\n"
+        );
         self.0.get_mut().write_all(head.as_bytes()).unwrap();
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();

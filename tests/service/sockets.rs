@@ -38,7 +38,7 @@ fn tcp_and_unix_sockets_are_told_apart_and_named() {
     service.wait_for_log(&format!("listening on {base} (socket net was"));
     chat(&base);
     let mut client = UnixStream::connect(&path).unwrap();
-    client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -117,7 +117,7 @@ fn out_of_file_descriptors_clients_get_503_until_there_is_room_again() {
     let mut held: Vec<TcpStream> = Vec::new();
     let answer = loop {
         let mut client = TcpStream::connect(address).unwrap();
-        client.write_all(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        client.write_all(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
         let mut status = [0; 12];
         client.read_exact(&mut status).unwrap();
         if &status == b"HTTP/1.1 503" {

@@ -125,17 +125,17 @@ fn bounded(
     const BEGINNING: usize = 256 << 10;
     const BYTES_PER_TOKEN: usize = 4;
     let vocabulary = model.engine.vocabulary();
-    let limit = slot_limit(model);
+    let n_ctx = n_ctx(model);
     // The word that a beginning ends in may have some tokens more than in the whole text.
-    let too_many = limit + limit / 16 + 64;
-    let mut bytes = limit.saturating_mul(BYTES_PER_TOKEN).max(BEGINNING);
+    let too_many = n_ctx + n_ctx / 16 + 64;
+    let mut bytes = n_ctx.saturating_mul(BYTES_PER_TOKEN).max(BEGINNING);
     while text.len() > ALWAYS_READ.max(bytes) {
         let end = (0..=bytes).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
         let begin = &text[..end];
         let tokens = vocabulary.tokenize(begin, add_special, true).len();
         if tokens > too_many {
             let tokens = (tokens as f64 * text.len() as f64 / begin.len() as f64) as usize;
-            return Err(ApiError::ContextLengthExceeded { tokens, limit, param });
+            return Err(ApiError::ContextLengthExceeded { tokens, n_ctx, param });
         }
         // All beginnings together then cost a third of what the whole text does.
         bytes = bytes.saturating_mul(4);
@@ -143,9 +143,9 @@ fn bounded(
     Ok(vocabulary.tokenize(text, add_special, true))
 }
 
-/// Most tokens of a prompt: a slot's context, less one for the answer.
-fn slot_limit(model: &LoadedModel) -> usize {
-    (model.engine.facts().n_ctx_slot as usize).saturating_sub(1)
+/// Tokens of a prompt and its answer together: a slot's context. The answer needs one.
+fn n_ctx(model: &LoadedModel) -> usize {
+    model.engine.facts().n_ctx_slot as usize
 }
 
 fn check(
@@ -161,9 +161,9 @@ fn check(
 }
 
 fn fits(model: &LoadedModel, tokens: usize, param: &'static str) -> Result<(), ApiError> {
-    let limit = slot_limit(model);
-    if tokens > limit {
-        return Err(ApiError::ContextLengthExceeded { tokens, limit, param });
+    let n_ctx = n_ctx(model);
+    if tokens >= n_ctx {
+        return Err(ApiError::ContextLengthExceeded { tokens, n_ctx, param });
     }
     Ok(())
 }

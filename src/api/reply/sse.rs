@@ -17,8 +17,9 @@ use crate::api::error::ApiError;
 use crate::api::generation::Running;
 use crate::engine::{GenerationError, GenerationEvent, Summary};
 
-/// A comment: clients ignore it, but it shows them and proxies that the stream lives.
-const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n\n");
+/// A comment: clients ignore it, but it shows them and proxies that the stream lives. One line, without
+/// a blank one after it, at which some decoders would emit an empty event.
+const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n");
 
 /// Events that are ready together travel in one write, up to about this many bytes.
 const MAX_FRAME: usize = 16 << 10;

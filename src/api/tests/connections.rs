@@ -56,7 +56,7 @@ impl Server {
     /// A client that has requests under way and takes none of the answers.
     async fn connect_stuck(&self) -> TcpStream {
         let mut client = self.connect().await;
-        let requests = b"GET /props HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
+        let requests = b"GET /props HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1000);
         // Until the server, whose answers nobody takes, reads no more.
         let patience = Duration::from_millis(300);
         let mut silent = 0;
@@ -84,7 +84,7 @@ impl Server {
 fn tokenize() -> Vec<u8> {
     let body = r#"{"content":"a"}"#;
     format!(
-        "POST /tokenize HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+        "POST /tokenize HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     )
@@ -149,11 +149,11 @@ async fn a_connection_is_used_again_and_outlives_the_header_timeout_while_idle()
     let server = Server::start(|_| ()).await;
     let mut client = server.connect().await;
     for i in 0..100 {
-        client.write_all(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        client.write_all(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         assert!(answer(&mut client).await.starts_with("HTTP/1.1 200 "), "request {i}");
     }
     tokio::time::sleep(Duration::from_millis(1300)).await;
-    client.write_all(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    client.write_all(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     assert!(answer(&mut client).await.starts_with("HTTP/1.1 200 "));
 }
 
@@ -162,7 +162,7 @@ async fn pipelined_requests_are_answered_in_order() {
     let server = Server::start(|_| ()).await;
     let mut client = server.connect().await;
     let requests =
-        b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n";
+        b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\nGET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n";
     client.write_all(requests).await.unwrap();
     assert!(answer(&mut client).await.starts_with("HTTP/1.1 200 "));
     assert!(answer(&mut client).await.starts_with("HTTP/1.1 404 "));
@@ -206,7 +206,8 @@ async fn a_client_that_sends_all_of_too_large_a_body_still_gets_its_413() {
     let server = Server::start(|s| s.limits.body_bytes = 1 << 20).await;
     let mut client = server.connect().await;
     let size = 50 << 20;
-    let head = format!("POST /tokenize HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n\r\n");
+    let head =
+        format!("POST /tokenize HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n");
     client.write_all(head.as_bytes()).await.unwrap();
     client.write_all(&vec![b' '; size]).await.unwrap();
     client.shutdown().await.unwrap();
@@ -220,7 +221,7 @@ async fn shutdown_waits_for_running_requests_and_refuses_new_ones() {
     let mut server = Server::start(|s| s.limits.drain_timeout = 5).await;
     let running = server.connect_stuck().await;
     let mut idle = server.connect().await;
-    idle.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     answer(&mut idle).await;
     let _fresh = server.connect().await;
     let mut half = server.connect().await;
@@ -230,7 +231,7 @@ async fn shutdown_waits_for_running_requests_and_refuses_new_ones() {
     server.stop.take().unwrap().send(()).unwrap();
     server.until(|s| s.http().is_draining()).await;
     assert_eq!(rest(&mut idle).await, "");
-    half.write_all(b"host: x\r\n\r\n").await.unwrap();
+    half.write_all(b"host: localhost\r\n\r\n").await.unwrap();
     let refused = rest(&mut half).await;
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("shutting_down"), "{refused}");
     let mut new = server.connect().await;
@@ -251,7 +252,7 @@ async fn a_first_request_that_meets_the_shutdown_is_told_to_come_again() {
     server.stop.take().unwrap().send(()).unwrap();
     server.until(|s| s.http().is_draining()).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    first.write_all(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    first.write_all(b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let refused = rest(&mut first).await;
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("shutting_down"), "{refused}");
     assert_eq!(rest(&mut silent).await, "");
@@ -267,7 +268,7 @@ async fn a_request_that_is_still_on_its_way_does_not_hold_up_the_shutdown() {
     let mut head = server.connect().await;
     head.write_all(b"GET /v1/models HTTP/1.1\r\n").await.unwrap();
     let mut body = server.connect().await;
-    body.write_all(b"POST /tokenize HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{")
+    body.write_all(b"POST /tokenize HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{")
         .await
         .unwrap();
     server.until(|s| s.http().counts().in_flight.get() == 1).await;

@@ -84,8 +84,9 @@ async fn a_held_stream_gets_comments_and_then_its_error_as_an_event() {
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     assert_eq!(response.headers()["x-accel-buffering"], "no");
     let mut body = response.into_body().into_data_stream();
-    assert_eq!(body.next().await.unwrap().unwrap(), ": keep-alive\n\n");
-    assert_eq!(body.next().await.unwrap().unwrap(), ": keep-alive\n\n");
+    // No blank line: decoders that emit an event at each of them would emit an empty one.
+    assert_eq!(body.next().await.unwrap().unwrap(), ": keep-alive\n");
+    assert_eq!(body.next().await.unwrap().unwrap(), ": keep-alive\n");
     server.fail();
     let event = body.next().await.unwrap().unwrap();
     let event = std::str::from_utf8(&event).unwrap().strip_prefix("data: ").unwrap();

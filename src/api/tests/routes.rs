@@ -150,6 +150,23 @@ async fn a_model_is_found_by_each_of_its_names_and_slashes_may_be_escaped() {
 }
 
 #[tokio::test]
+async fn slashes_before_and_behind_a_path_make_no_difference() {
+    let app = loading(|_| ());
+    for path in ["/v1/models/", "//v1/models", "//v1/models//", "/v1/models/tiny/"] {
+        assert_eq!(ask(&app, "GET", path).await.0, 200, "{path}");
+    }
+    for path in ["/v1/chat/completions/", "//tokenize"] {
+        assert_eq!(ask(&app, "POST", path).await.0, 400, "{path}");
+        assert_eq!(ask(&app, "GET", path).await.1["allow"], "POST", "{path}");
+    }
+    let prefixed = loading(|s| s.server.api_prefix = "/llm".to_owned());
+    for path in ["/llm/", "//llm", "/llm/v1/models/", "//llm/v1/models"] {
+        assert_eq!(ask(&prefixed, "GET", path).await.0, 200, "{path}");
+    }
+    assert_eq!(ask(&app, "GET", "//nowhere/").await.2["error"]["message"], "no route //nowhere/");
+}
+
+#[tokio::test]
 async fn endpoints_that_are_switched_off_say_so() {
     let app = loading(|s| {
         s.server.metrics = false;
@@ -167,7 +184,7 @@ async fn endpoints_that_are_switched_off_say_so() {
 #[tokio::test]
 async fn without_the_key_only_health_the_index_and_options_are_open() {
     let app = loading(|s| s.server.api_keys = vec!["sesame".to_owned()]);
-    for path in ["/v1/models", "/metrics", "/nowhere", "/healthy", "//health"] {
+    for path in ["/v1/models", "/metrics", "/nowhere", "/healthy", "//v1/models", "/v1/models/"] {
         let (status, headers, body) = ask(&app, "GET", path).await;
         assert_eq!(status, 401, "{path}");
         assert_eq!(headers["www-authenticate"], "Bearer");
@@ -222,6 +239,78 @@ async fn any_origin_may_be_allowed_and_none_is_by_default() {
     assert_eq!(send(&any, request()).await.1["access-control-allow-origin"], "*");
     let (_, headers, _) = send(&loading(|_| ()), request()).await;
     assert!(!headers.contains_key("access-control-allow-origin"));
+}
+
+fn local(change: impl FnOnce(&mut Settings)) -> Router {
+    let state = state_with(change, LoadState::Loading { progress: 0.43 });
+    state.http().set_loopback_only(true);
+    router(state)
+}
+
+async fn ask_with(app: &Router, method: &str, headers: &[(&str, &str)]) -> (StatusCode, Value) {
+    let mut request = Request::builder().method(method).uri("/v1/models");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let (status, _, body) = send(app, request.body(Body::empty()).unwrap()).await;
+    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+#[tokio::test]
+async fn a_server_of_this_machine_without_a_key_refuses_foreign_names_and_pages() {
+    let app = local(|_| ());
+    for headers in [
+        &[][..],
+        &[("host", "localhost:8091")],
+        &[("host", "127.0.0.1:8091"), ("origin", "http://localhost:3000")],
+        &[("host", "[::1]:8091"), ("origin", "https://127.0.0.1:8443")],
+        &[("host", "localhost"), ("origin", "http://[::1]:3000")],
+    ] {
+        assert_eq!(ask_with(&app, "GET", headers).await.0, 200, "{headers:?}");
+    }
+    for (headers, code) in [
+        (&[("host", "evil.example")][..], "host_not_allowed"),
+        (&[("host", "evil.example:8091")], "host_not_allowed"),
+        (&[("host", "localhost"), ("origin", "https://evil.example")], "origin_not_allowed"),
+        (&[("host", "localhost"), ("origin", "null")], "origin_not_allowed"),
+    ] {
+        for method in ["GET", "POST", "OPTIONS"] {
+            let (status, body) = ask_with(&app, method, headers).await;
+            assert_eq!(status, 403, "{method} {headers:?}");
+            assert_eq!(body["error"]["type"], "permission_error");
+            assert_eq!(body["error"]["code"], code);
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_and_origins_of_a_local_server_can_be_added() {
+    let foreign = [("host", "chat.example"), ("origin", "https://chat.example")];
+    let app = local(|s| s.server.allowed_hosts = vec!["chat.example".to_owned()]);
+    assert_eq!(ask_with(&app, "GET", &foreign).await.0, 200);
+    let origin = [("host", "localhost"), ("origin", "https://ui.example")];
+    let app = local(|s| s.server.cors_origins = vec!["https://ui.example".to_owned()]);
+    assert_eq!(ask_with(&app, "GET", &origin).await.0, 200);
+    // The default is replaced, not added to.
+    let page = [("host", "localhost"), ("origin", "http://localhost:3000")];
+    assert_eq!(ask_with(&app, "GET", &page).await.0, 403);
+    let app = local(|s| s.server.cors_origins = vec!["*".to_owned()]);
+    assert_eq!(ask_with(&app, "GET", &origin).await.0, 200);
+}
+
+#[tokio::test]
+async fn with_a_key_or_in_a_network_any_name_is_answered() {
+    let foreign = [("host", "evil.example"), ("origin", "https://evil.example")];
+    let with_key = local(|s| s.server.api_keys = vec!["sesame".to_owned()]);
+    assert_eq!(ask_with(&with_key, "GET", &foreign).await.0, 401);
+    assert_eq!(ask_with(&loading(|_| ()), "GET", &foreign).await.0, 200);
+}
+
+#[tokio::test]
+async fn pages_of_this_machine_may_call_by_default() {
+    let request = Request::get("/").header("origin", "http://localhost:3000");
+    let (_, headers, _) = send(&loading(|_| ()), request.body(Body::empty()).unwrap()).await;
+    assert_eq!(headers["access-control-allow-origin"], "http://localhost:3000");
 }
 
 #[tokio::test]

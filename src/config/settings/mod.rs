@@ -50,9 +50,14 @@ pub struct ServerSettings {
     /// API keys given directly. A file is safer: command lines and environments can be read.
     pub api_keys: Vec<String>,
     /// Origins that browsers may call from, such as `https://chat.example`; `*` allows all,
-    /// `localhost` any page of this machine. Empty turns CORS off, so that no web page can use
-    /// the server behind its user's back.
+    /// `localhost`, the default, pages of this machine on any port. Empty turns CORS off. Other
+    /// web pages cannot use the server behind its user's back.
     pub cors_origins: Vec<String>,
+    /// Host names, such as `chat.example`, under which a server may be asked that has no key and
+    /// listens on loopback addresses only; `*` allows all. By default it answers to loopback names
+    /// alone, so that a web page cannot reach it by a name of its own that leads here (DNS
+    /// rebinding). A reverse proxy that passes its own name on needs that name here.
+    pub allowed_hosts: Vec<String>,
     /// Refuse requests for a model name that is not served, instead of answering them with the
     /// model there is. Off by default: many clients come with a fixed name.
     pub strict_model_names: bool,
@@ -75,7 +80,8 @@ impl Default for ServerSettings {
             api_prefix: String::new(),
             api_key_file: None,
             api_keys: Vec::new(),
-            cors_origins: Vec::new(),
+            cors_origins: vec!["localhost".to_owned()],
+            allowed_hosts: Vec::new(),
             strict_model_names: false,
             metrics: true,
             slots: true,

@@ -65,10 +65,10 @@ pub(super) struct RawOptions {
 }
 
 impl RawOptions {
-    /// Reads a body's shared fields. The body is read once per group of fields, because serde's
-    /// `flatten` would lose the paths of errors.
-    pub(super) fn parse(text: &str) -> Result<Self, BodyError> {
-        Ok(Self { sampling: parse(text)?, fields: parse(text)? })
+    /// Reads a body's shared fields, a group at a time: serde's `flatten` would lose the paths of
+    /// errors.
+    pub(super) fn parse(object: &Value) -> Result<Self, BodyError> {
+        Ok(Self { sampling: parse(object)?, fields: parse(object)? })
     }
 
     /// Checks ranges, and refuses what cannot be done.
@@ -189,9 +189,10 @@ impl OptionFields {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::protocol::object;
 
     fn read(json: &str) -> Result<Options, BodyError> {
-        RawOptions::parse(json)?.check(&Settings::default())
+        RawOptions::parse(&object(json.as_bytes())?)?.check(&Settings::default())
     }
 
     fn refused(json: &str) -> (String, &'static str) {
