@@ -86,7 +86,8 @@ with_gpu() {
     mapfile -t folders < <(ldd "$binary" | sed -nE 's|.* => (/.+)/[^/ ]+ .*|\1|p' | sort -u \
         | grep -vE '^(/usr)?/lib(64|/[^/]+-linux-gnu)?$')
     # shellcheck disable=SC2016 # expanded by the inner shell
-    in_chroot "$gpu_chroot" "$PWD" "$(realpath "$CARGO_TARGET_DIR")" "${folders[@]}" -- PATH=/usr/bin:/bin HOME=/tmp LC_ALL=C.UTF-8 \
+    in_chroot "$gpu_chroot" "$PWD" "$(realpath "$CARGO_TARGET_DIR")" "${folders[@]}" -- \
+        PATH=/usr/bin:/bin HOME=/tmp LC_ALL=C.UTF-8 \
         VK_ICD_FILENAMES=/usr/share/vulkan/icd.d/lvp_icd.json GGML_VK_VISIBLE_DEVICES=0 \
         "STRIXHALO_TEST_GPU=$gpu_device" sh -c 'cd "$0" && exec "$@"' "$PWD" "$@"
 }
