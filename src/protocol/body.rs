@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, Unexpected, Visitor};
-use serde_json::error::Category;
+use serde::de::{
+    DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, Unexpected, Visitor,
+};
+use serde_json::{Map, Value};
 
 /// Why a body was refused. Always a 400.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,8 +62,101 @@ pub trait FromJson: Sized + Send + 'static {
     fn from_json(body: &[u8]) -> Result<Self, BodyError>;
 }
 
+/// The fields of a body that types read, each as a JSON value. Of a key that comes twice the last
+/// value counts, as in every JSON library of clients.
+#[derive(Debug)]
+pub struct Object(Value);
+
+impl Object {
+    /// Reads the fields `known`, which come in groups; others are skipped, whatever they hold.
+    pub fn read(body: &[u8], known: &[&'static [&'static str]]) -> Result<Self, BodyError> {
+        let text = object_text(body)?;
+        let mut at = String::new();
+        let mut json = serde_json::Deserializer::from_str(&text);
+        let read = json.deserialize_map(Known { known, at: &mut at });
+        match read.and_then(|fields| json.end().map(|()| fields)) {
+            Ok(fields) => Ok(Self(Value::Object(fields))),
+            // Numbers and nesting beyond what a value holds are no fault of the syntax.
+            Err(error) => Err(match serde_json::from_str::<IgnoredAny>(&text) {
+                Ok(_) => BodyError::value(&*at, format!("`{at}`: {}", without_place(&error))),
+                Err(syntax) => BodyError::json(syntax),
+            }),
+        }
+    }
+
+    /// Reads a type from its fields.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, BodyError> {
+        serde_path_to_error::deserialize(&self.0).map_err(describe)
+    }
+}
+
+/// Reads a type from a body.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
+    Object::read(body, &[fields::<T>()])?.parse()
+}
+
+/// The names of a struct's fields.
+pub(super) fn fields<T: DeserializeOwned>() -> &'static [&'static str] {
+    struct Names<'a>(&'a mut &'static [&'static str]);
+    impl<'de> Deserializer<'de> for Names<'_> {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(Self::Error::custom("not a struct"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = fields;
+            self.deserialize_any(visitor)
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+            option unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier
+            ignored_any
+        }
+    }
+    let mut names: &[&str] = &[];
+    // It reads no value, so it always ends with an error.
+    let _ = T::deserialize(Names(&mut names));
+    names
+}
+
+/// Reads an object's known fields.
+struct Known<'a> {
+    known: &'a [&'static [&'static str]],
+    /// The field that is being read.
+    at: &'a mut String,
+}
+
+impl<'de> Visitor<'de> for Known<'_> {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if self.known.iter().any(|names| names.contains(&key.as_str())) {
+                self.at.clone_from(&key);
+                fields.insert(key, map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(fields)
+    }
+}
+
 /// The body as UTF-8, once it looks like a JSON object.
-pub fn object_text(body: &[u8]) -> Result<Cow<'_, str>, BodyError> {
+fn object_text(body: &[u8]) -> Result<Cow<'_, str>, BodyError> {
     let text = std::str::from_utf8(body).map_err(|e| {
         BodyError::json(format_args!("byte {} is not valid UTF-8", e.valid_up_to() + 1))
     })?;
@@ -114,27 +209,15 @@ fn whole_characters(json: &str) -> Cow<'_, str> {
     Cow::Owned(mended)
 }
 
-/// Reads a JSON object. Unknown fields are ignored.
-pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, BodyError> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|e| describe(e, text))?;
-    json.end().map_err(BodyError::json)?;
-    Ok(value)
+/// The error without its place, which is that in a field and not in the body.
+fn without_place(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    message.split(" at line ").next().unwrap_or_default().to_owned()
 }
 
-fn describe(error: serde_path_to_error::Error<serde_json::Error>, text: &str) -> BodyError {
+fn describe(error: serde_path_to_error::Error<serde_json::Error>) -> BodyError {
     let path = error.path().to_string();
-    let error = error.into_inner();
-    // serde_json also calls it bad syntax when an enum's name is a number, for example.
-    if error.classify() != Category::Data
-        && let Err(syntax) = serde_json::from_str::<IgnoredAny>(text)
-    {
-        return BodyError::json(syntax);
-    }
-    let mut message = error.to_string();
-    if let Some(at) = message.rfind(" at line ") {
-        message.truncate(at);
-    }
+    let mut message = error.into_inner().to_string();
     let field = (path != ".").then_some(path);
     if let Some(name) = message.strip_prefix("missing field `").and_then(|m| m.strip_suffix('`')) {
         return BodyError::missing(match field {
@@ -142,7 +225,7 @@ fn describe(error: serde_path_to_error::Error<serde_json::Error>, text: &str) ->
             None => name.to_owned(),
         });
     }
-    let bad_value = ["unknown variant", "invalid value", "invalid length", "duplicate field"];
+    let bad_value = ["unknown variant", "invalid value", "invalid length"];
     let code = if bad_value.iter().any(|p| message.starts_with(p)) {
         "invalid_value"
     } else {
@@ -150,10 +233,6 @@ fn describe(error: serde_path_to_error::Error<serde_json::Error>, text: &str) ->
     };
     if message.contains("untagged enum Content") {
         message = "expected a string or an array of typed parts".to_owned();
-    } else if message == "expected value" {
-        message = "wrong type".to_owned();
-    } else if message == "trailing characters" {
-        message = "more elements than expected".to_owned();
     }
     for (rust, json) in [
         ("expected f64", "expected a number"),
@@ -181,8 +260,8 @@ fn describe(error: serde_path_to_error::Error<serde_json::Error>, text: &str) ->
 
 /// serde repeats the offending value, which may be megabytes.
 fn shorten(message: &str) -> String {
-    const MOST: usize = 300;
-    match message.char_indices().nth(MOST) {
+    const MAX_CHARS: usize = 300;
+    match message.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}...", &message[..end]),
         None => message.to_owned(),
     }
@@ -242,7 +321,7 @@ mod tests {
     }
 
     fn read(body: &[u8]) -> Result<Sample, BodyError> {
-        parse(&object_text(body)?)
+        parse(body)
     }
 
     fn refusal(body: &str) -> (Option<String>, &'static str) {
@@ -300,6 +379,25 @@ mod tests {
             [r#"{"name":"\ud8"#, r#"{"name":"\"#, r#"{"name":"\ud83g"}"#, r#"{"name":"\é"}"#]
         {
             assert_eq!(read(wrong.as_bytes()).unwrap_err().code, "invalid_json", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn of_a_key_that_comes_twice_the_last_value_counts() {
+        let body = br#"{"name":"a","inner":[{"flag":false,"flag":true}],"count":"x","name":"b","count":2}"#;
+        let sample = read(body).unwrap();
+        assert_eq!((sample.name.as_str(), sample.count), ("b", Some(Integer(2))));
+        assert_eq!(sample.inner, Some(vec![Inner { flag: true }]));
+    }
+
+    #[test]
+    fn what_no_type_reads_may_hold_anything_and_what_one_reads_may_not() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        for odd in [deep.as_str(), "1e999", &"9".repeat(1000)] {
+            assert!(read(format!(r#"{{"name":"a","x":{odd}}}"#).as_bytes()).is_ok());
+            let error = read(format!(r#"{{"name":"a","count":{odd}}}"#).as_bytes()).unwrap_err();
+            assert_eq!((error.param.as_deref(), error.code), (Some("count"), "invalid_value"));
+            assert!(!error.message.contains(" line "), "{error}");
         }
     }
 

@@ -127,7 +127,10 @@ mod tests {
     }
 
     fn bias(json: &str) -> Result<Vec<Bias>, BodyError> {
-        parse::<Sample>(&format!(r#"{{"logit_bias":{json}}}"#))?.logit_bias.unwrap().check()
+        parse::<Sample>(format!(r#"{{"logit_bias":{json}}}"#).as_bytes())?
+            .logit_bias
+            .unwrap()
+            .check()
     }
 
     #[test]

@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Result<Sampling, BodyError> {
-        parse::<SamplingFields>(json)?.over(&SamplingSettings::default())
+        parse::<SamplingFields>(json.as_bytes())?.over(&SamplingSettings::default())
     }
 
     #[test]
