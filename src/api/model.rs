@@ -109,7 +109,7 @@ impl ServedModel {
         tokio::select! {
             biased;
             state = load.wait_for(|state| !matches!(state, LoadState::Loading { .. })) => {
-                // Who loads ends without a word only when told to.
+                // The loader drops its sender only when it is told to stop.
                 let ended = state.is_ok();
                 if ended { self.now() } else { Err(ApiError::shutting_down()) }
             }

@@ -26,8 +26,8 @@ const MAX_REFUSALS: usize = 64;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// The same while there is no file descriptor: all others wait for it.
 const QUICK_REFUSAL_TIMEOUT: Duration = Duration::from_millis(10);
-/// Refused and failed connections are news once in a while, not each.
-const WARN_EVERY: Duration = Duration::from_secs(60);
+/// Refused and failed connections are warned about once in a while, not each.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 /// File descriptors beside connections: listeners, logs, files, the GPU.
 const OTHER_DESCRIPTORS: u64 = 256;
 
@@ -68,7 +68,7 @@ pub(super) async fn accept_loop(
                     });
                 } else {
                     context.counts().refused(Refusal::Limit);
-                    if is_news(&mut warned) {
+                    if is_due(&mut warned) {
                         tracing::warn!(
                             "{} connections are open: more are answered with 503 (limits.connections)",
                             settings.limits.connections
@@ -81,7 +81,7 @@ pub(super) async fn accept_loop(
             Err(error) => error,
         };
         let shortage = is_shortage(&error);
-        if is_news(if shortage { &mut lacking } else { &mut failed }) {
+        if is_due(if shortage { &mut lacking } else { &mut failed }) {
             tracing::warn!(
                 "cannot accept a connection on {}: {error}{}",
                 listener.address(),
@@ -111,13 +111,13 @@ pub(super) async fn accept_loop(
     }
 }
 
-/// Whether it has not been said for long.
-fn is_news(said: &mut Option<Instant>) -> bool {
-    let news = said.is_none_or(|at| at.elapsed() > WARN_EVERY);
-    if news {
+/// Whether a warning, last given at `said`, may be given again; notes that it is.
+fn is_due(said: &mut Option<Instant>) -> bool {
+    let due = said.is_none_or(|at| at.elapsed() > WARN_INTERVAL);
+    if due {
         *said = Some(Instant::now());
     }
-    news
+    due
 }
 
 /// Turns a connection away without waiting for it; with an answer, as far as `refusals` goes.

@@ -178,7 +178,7 @@ impl RequestLog {
             generated_tokens: work.completion_tokens,
         });
         let status = status.map(|s| s.as_u16());
-        // Monitors ask every few seconds; that is no news.
+        // Monitors ask every few seconds, which would fill the log.
         let quiet = complete
             && matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
             && status.is_some_and(|s| s < 400 || s == 503);

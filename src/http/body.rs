@@ -17,19 +17,20 @@ use super::{Context, Error, RequestLog};
 
 /// Bytes that allow one second more: slow links may send large bodies, but a client that sends a
 /// byte now and then must not hold a connection for hours, whatever it sent before.
-const BYTES_PER_SECOND: u32 = 16 << 10;
+const MIN_BYTES_PER_SECOND: u32 = 16 << 10;
 /// Memory taken ahead for a body, whatever its `Content-Length` promises, and the piece in which
-/// larger ones take their share of [`SHARES`].
-const AHEAD: usize = 1 << 20;
+/// larger ones take their share of [`MAX_PIECES`].
+const PIECE_BYTES: usize = 1 << 20;
 /// Pieces for all bodies together that are larger than one and have not been parsed yet: 512 MiB.
-const SHARES: usize = 512;
+const MAX_PIECES: usize = 512;
 
-static LARGE_BODIES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(SHARES)));
+static LARGE_BODIES: LazyLock<Arc<Semaphore>> =
+    LazyLock::new(|| Arc::new(Semaphore::new(MAX_PIECES)));
 
 /// A large body; its memory is given back with the last piece of it that somebody holds.
 struct Large {
     bytes: Bytes,
-    _shares: OwnedSemaphorePermit,
+    _pieces: OwnedSemaphorePermit,
 }
 
 impl AsRef<[u8]> for Large {
@@ -51,13 +52,13 @@ pub(crate) async fn read_body(
         .get(header::CONTENT_LENGTH)
         .and_then(|v| v.to_str().ok())
         .and_then(|v| v.parse().ok());
-    let (limit, patience) = {
+    let (limit, timeout) = {
         let settings = context.settings();
         (settings.limits.body_bytes, Duration::from_secs(settings.limits.body_timeout))
     };
     let read = tokio::select! {
         biased;
-        read = read(body, announced, limit, patience, &LARGE_BODIES) => read,
+        read = read(body, announced, limit, timeout, &LARGE_BODIES) => read,
         // What it asks for would not be begun any more.
         () = context.drain_begun() => Err(Error::shutting_down()),
     };
@@ -72,22 +73,23 @@ pub(crate) async fn read_body(
     }
 }
 
-/// `patience`: how long the client may be silent, and how far it may fall behind
-/// [`BYTES_PER_SECOND`]. `large`: pieces of [`AHEAD`] bytes for bodies above that.
+/// `timeout`: how long the client may be silent, and how far it may fall behind
+/// [`MIN_BYTES_PER_SECOND`]. `large`: pieces of [`PIECE_BYTES`] bytes for bodies above that.
 async fn read(
     mut body: Body,
     announced: Option<u64>,
     limit: u64,
-    patience: Duration,
+    timeout: Duration,
     large: &Arc<Semaphore>,
 ) -> Result<Bytes, Error> {
-    let limit = limit.min((SHARES * AHEAD) as u64);
+    let limit = limit.min((MAX_PIECES * PIECE_BYTES) as u64);
     if announced.is_some_and(|length| length > limit) {
         return Err(Error::BodyTooLarge { limit });
     }
-    let mut bytes = BytesMut::with_capacity(announced.map_or(0, |n| n.min(AHEAD as u64) as usize));
-    let mut shares: Option<OwnedSemaphorePermit> = None;
-    let mut deadline = Instant::now() + patience;
+    let mut bytes =
+        BytesMut::with_capacity(announced.map_or(0, |n| n.min(PIECE_BYTES as u64) as usize));
+    let mut pieces: Option<OwnedSemaphorePermit> = None;
+    let mut deadline = Instant::now() + timeout;
     loop {
         let frame = tokio::time::timeout_at(deadline, body.frame());
         let Some(frame) = frame.await.map_err(|_| Error::RequestTimeout)? else { break };
@@ -99,27 +101,27 @@ async fn read(
             if (bytes.len() + data.len()) as u64 > limit {
                 return Err(Error::BodyTooLarge { limit });
             }
-            let earned = Duration::from_secs(1) * data.len() as u32 / BYTES_PER_SECOND;
-            deadline = (deadline + earned).min(Instant::now() + patience);
+            let earned = Duration::from_secs(1) * data.len() as u32 / MIN_BYTES_PER_SECOND;
+            deadline = (deadline + earned).min(Instant::now() + timeout);
             bytes.extend_from_slice(&data);
-            let held = shares.as_ref().map_or(1, |shares| shares.num_permits() + 1);
-            let more = bytes.len().div_ceil(AHEAD).saturating_sub(held);
+            let held = pieces.as_ref().map_or(1, |pieces| pieces.num_permits() + 1);
+            let more = bytes.len().div_ceil(PIECE_BYTES).saturating_sub(held);
             if more > 0 {
                 let begun = Instant::now();
-                let more = tokio::time::timeout(patience, take(large, more)).await;
+                let more = tokio::time::timeout(timeout, take(large, more)).await;
                 let more = more.ok().flatten().ok_or_else(no_room)?;
                 // It was not the client that took so long.
                 deadline += begun.elapsed();
-                match &mut shares {
-                    Some(shares) => shares.merge(more),
-                    None => shares = Some(more),
+                match &mut pieces {
+                    Some(pieces) => pieces.merge(more),
+                    None => pieces = Some(more),
                 }
             }
         }
     }
     let bytes = bytes.freeze();
-    Ok(match shares {
-        Some(shares) => Bytes::from_owner(Large { bytes, _shares: shares }),
+    Ok(match pieces {
+        Some(pieces) => Bytes::from_owner(Large { bytes, _pieces: pieces }),
         None => bytes,
     })
 }
@@ -141,15 +143,15 @@ fn no_room() -> Error {
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
     async fn read(
         body: Body,
         announced: Option<u64>,
         limit: u64,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Bytes, Error> {
-        super::read(body, announced, limit, patience, &Arc::new(Semaphore::new(SHARES))).await
+        super::read(body, announced, limit, timeout, &Arc::new(Semaphore::new(MAX_PIECES))).await
     }
 
     fn chunks(sizes: &[usize]) -> Body {
@@ -160,16 +162,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_may_have_exactly_the_limit() {
-        assert_eq!(read(chunks(&[4, 6]), None, 10, PATIENCE).await.unwrap().len(), 10);
-        assert_eq!(read(chunks(&[10]), Some(10), 10, PATIENCE).await.unwrap().len(), 10);
-        assert!(read(chunks(&[]), None, 10, PATIENCE).await.unwrap().is_empty());
+        assert_eq!(read(chunks(&[4, 6]), None, 10, TIMEOUT).await.unwrap().len(), 10);
+        assert_eq!(read(chunks(&[10]), Some(10), 10, TIMEOUT).await.unwrap().len(), 10);
+        assert!(read(chunks(&[]), None, 10, TIMEOUT).await.unwrap().is_empty());
     }
 
     #[tokio::test]
     async fn too_large_a_body_is_refused_whether_announced_or_not() {
         let too_large = Err(Error::BodyTooLarge { limit: 10 });
-        assert_eq!(read(chunks(&[1]), Some(11), 10, PATIENCE).await, too_large);
-        assert_eq!(read(chunks(&[4, 7]), None, 10, PATIENCE).await, too_large);
+        assert_eq!(read(chunks(&[1]), Some(11), 10, TIMEOUT).await, too_large);
+        assert_eq!(read(chunks(&[4, 7]), None, 10, TIMEOUT).await, too_large);
     }
 
     #[tokio::test]
@@ -181,10 +183,10 @@ mod tests {
                 (sent < n).then_some((Ok::<_, std::io::Error>(piece), sent + 1))
             }))
         };
-        let patience = Duration::from_millis(20);
-        let trickle = read(pieces(1, 1000), None, 1 << 20, patience).await;
+        let timeout = Duration::from_millis(20);
+        let trickle = read(pieces(1, 1000), None, 1 << 20, timeout).await;
         assert_eq!(trickle, Err(Error::RequestTimeout));
-        let flow = read(pieces(16 << 10, 30), None, 1 << 20, patience).await;
+        let flow = read(pieces(16 << 10, 30), None, 1 << 20, timeout).await;
         assert_eq!(flow.unwrap().len(), 30 * (16 << 10));
     }
 
@@ -212,13 +214,13 @@ mod tests {
     #[tokio::test]
     async fn large_bodies_share_memory_until_they_are_dropped() {
         let large = Arc::new(Semaphore::new(3));
-        let body = || chunks(&[AHEAD; 3]);
-        let read = |patience| super::read(body(), None, 1 << 30, patience, &large);
-        let first = read(PATIENCE).await.unwrap();
-        assert_eq!((first.len(), large.available_permits()), (3 * AHEAD, 1));
+        let body = || chunks(&[PIECE_BYTES; 3]);
+        let read = |timeout| super::read(body(), None, 1 << 30, timeout, &large);
+        let first = read(TIMEOUT).await.unwrap();
+        assert_eq!((first.len(), large.available_permits()), (3 * PIECE_BYTES, 1));
         let refused = read(Duration::from_millis(5)).await.unwrap_err();
         assert_eq!(refused.status(), http::StatusCode::SERVICE_UNAVAILABLE);
-        let waits = tokio::join!(read(PATIENCE), async {
+        let waits = tokio::join!(read(TIMEOUT), async {
             tokio::task::yield_now().await;
             drop(first);
         });
@@ -226,8 +228,11 @@ mod tests {
         drop(waits);
         assert_eq!(large.available_permits(), 3);
         assert_eq!(
-            super::read(chunks(&[AHEAD]), None, 1 << 30, PATIENCE, &large).await.unwrap().len(),
-            AHEAD
+            super::read(chunks(&[PIECE_BYTES]), None, 1 << 30, TIMEOUT, &large)
+                .await
+                .unwrap()
+                .len(),
+            PIECE_BYTES
         );
     }
 }

@@ -1,7 +1,7 @@
 //! Errors that need no model, and how every error becomes an answer.
 //!
-//! Whoever refuses a request need not know in which API's form: the answer carries a [`Problem`],
-//! which a layer writes in the form of the request's route.
+//! A layer that refuses a request does not know in which API's form: its answer carries a
+//! [`Problem`], which another layer writes in the form of the request's route.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};

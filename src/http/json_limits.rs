@@ -20,7 +20,7 @@ pub(crate) fn check(body: &[u8]) -> Result<(), Error> {
             _ => {}
         }
     }
-    let (count, most, what) = if containers > MAX_CONTAINERS {
+    let (count, most, kind) = if containers > MAX_CONTAINERS {
         (containers, MAX_CONTAINERS, "objects and arrays")
     } else {
         (values, MAX_VALUES, "values")
@@ -29,7 +29,7 @@ pub(crate) fn check(body: &[u8]) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Invalid {
-        message: format!("the body has {count} {what}; {most} are the most that is read"),
+        message: format!("the body has {count} {kind}; {most} are the most that is read"),
         code: "too_many_values",
     })
 }

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeOwned, Deserializer, Error, Unexpected, Visitor};
-use serde_json::Value;
+use serde::de::{
+    DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, Unexpected, Visitor,
+};
+use serde_json::{Map, Value};
 
 /// Why a body was refused. Always a 400.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,25 +62,118 @@ pub trait FromJson: Sized + Send + 'static {
     fn from_json(body: &[u8]) -> Result<Self, BodyError>;
 }
 
-/// The body as a JSON object. Of a key that comes twice the last value counts, as in every JSON
-/// library of clients.
-pub fn object(body: &[u8]) -> Result<Value, BodyError> {
+/// The fields of a body that types read, each as a JSON value. Of a key that comes twice the last
+/// value counts, as in every JSON library of clients.
+#[derive(Debug)]
+pub struct Object(Value);
+
+impl Object {
+    /// Reads the fields `known`, which come in groups; others are skipped, whatever they hold.
+    pub fn read(body: &[u8], known: &[&'static [&'static str]]) -> Result<Self, BodyError> {
+        let text = object_text(body)?;
+        let mut at = String::new();
+        let mut json = serde_json::Deserializer::from_str(&text);
+        let read = json.deserialize_map(Known { known, at: &mut at });
+        match read.and_then(|fields| json.end().map(|()| fields)) {
+            Ok(fields) => Ok(Self(Value::Object(fields))),
+            // Numbers and nesting beyond what a value holds are no fault of the syntax.
+            Err(error) => Err(match serde_json::from_str::<IgnoredAny>(&text) {
+                Ok(_) => BodyError::value(&*at, format!("`{at}`: {}", without_place(&error))),
+                Err(syntax) => BodyError::json(syntax),
+            }),
+        }
+    }
+
+    /// Reads a type from its fields.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, BodyError> {
+        serde_path_to_error::deserialize(&self.0).map_err(describe)
+    }
+}
+
+/// Reads a type from a body.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
+    Object::read(body, &[fields::<T>()])?.parse()
+}
+
+/// The names of a struct's fields.
+pub(super) fn fields<T: DeserializeOwned>() -> &'static [&'static str] {
+    struct Names<'a>(&'a mut &'static [&'static str]);
+    impl<'de> Deserializer<'de> for Names<'_> {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(Self::Error::custom("not a struct"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = fields;
+            self.deserialize_any(visitor)
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+            option unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier
+            ignored_any
+        }
+    }
+    let mut names: &[&str] = &[];
+    // It reads no value, so it always ends with an error.
+    let _ = T::deserialize(Names(&mut names));
+    names
+}
+
+/// Reads an object's known fields.
+struct Known<'a> {
+    known: &'a [&'static [&'static str]],
+    /// The field that is being read.
+    at: &'a mut String,
+}
+
+impl<'de> Visitor<'de> for Known<'_> {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if self.known.iter().any(|names| names.contains(&key.as_str())) {
+                self.at.clone_from(&key);
+                fields.insert(key, map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// The body as UTF-8, once it looks like a JSON object.
+fn object_text(body: &[u8]) -> Result<Cow<'_, str>, BodyError> {
     let text = std::str::from_utf8(body).map_err(|e| {
         BodyError::json(format_args!("byte {} is not valid UTF-8", e.valid_up_to() + 1))
     })?;
     // Some editors and Windows clients put a byte order mark first.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.trim_ascii_start().is_empty() {
-        return Err(BodyError::json("it is empty"));
-    }
-    // serde would read an array as a struct's fields in order; no client means that.
-    match serde_json::from_str(&whole_characters(text)).map_err(BodyError::json)? {
-        object @ Value::Object(_) => Ok(object),
-        _ => Err(BodyError {
-            message: "the body must be a JSON object".to_owned(),
-            param: None,
-            code: "invalid_type",
-        }),
+    // serde reads an array as a struct's fields in order; no client means that.
+    match text.trim_ascii_start().bytes().next() {
+        Some(b'{') => Ok(whole_characters(text)),
+        None => Err(BodyError::json("it is empty")),
+        Some(_) => match serde_json::from_str::<IgnoredAny>(text) {
+            Ok(_) => Err(BodyError {
+                message: "the body must be a JSON object".to_owned(),
+                param: None,
+                code: "invalid_type",
+            }),
+            Err(e) => Err(BodyError::json(e)),
+        },
     }
 }
 
@@ -114,9 +209,10 @@ fn whole_characters(json: &str) -> Cow<'_, str> {
     Cow::Owned(mended)
 }
 
-/// Reads a type from a JSON object. Unknown fields are ignored.
-pub fn parse<T: DeserializeOwned>(object: &Value) -> Result<T, BodyError> {
-    serde_path_to_error::deserialize(object).map_err(describe)
+/// The error without its place, which is that in a field and not in the body.
+fn without_place(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    message.split(" at line ").next().unwrap_or_default().to_owned()
 }
 
 fn describe(error: serde_path_to_error::Error<serde_json::Error>) -> BodyError {
@@ -164,8 +260,8 @@ fn describe(error: serde_path_to_error::Error<serde_json::Error>) -> BodyError {
 
 /// serde repeats the offending value, which may be megabytes.
 fn shorten(message: &str) -> String {
-    const MOST: usize = 300;
-    match message.char_indices().nth(MOST) {
+    const MAX_CHARS: usize = 300;
+    match message.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{}...", &message[..end]),
         None => message.to_owned(),
     }
@@ -225,7 +321,7 @@ mod tests {
     }
 
     fn read(body: &[u8]) -> Result<Sample, BodyError> {
-        parse(&object(body)?)
+        parse(body)
     }
 
     fn refusal(body: &str) -> (Option<String>, &'static str) {
@@ -295,8 +391,19 @@ mod tests {
     }
 
     #[test]
+    fn what_no_type_reads_may_hold_anything_and_what_one_reads_may_not() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        for odd in [deep.as_str(), "1e999", &"9".repeat(1000)] {
+            assert!(read(format!(r#"{{"name":"a","x":{odd}}}"#).as_bytes()).is_ok());
+            let error = read(format!(r#"{{"name":"a","count":{odd}}}"#).as_bytes()).unwrap_err();
+            assert_eq!((error.param.as_deref(), error.code), (Some("count"), "invalid_value"));
+            assert!(!error.message.contains(" line "), "{error}");
+        }
+    }
+
+    #[test]
     fn a_byte_order_mark_is_no_part_of_the_body() {
-        assert_eq!(object("\u{feff}{}".as_bytes()).unwrap(), serde_json::json!({}));
+        assert_eq!(object_text("\u{feff}{}".as_bytes()).unwrap(), "{}");
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl<'de> Deserialize<'de> for BiasKey {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::body::{object, parse};
+    use super::super::body::parse;
     use super::*;
 
     #[derive(Debug, Deserialize)]
@@ -127,7 +127,7 @@ mod tests {
     }
 
     fn bias(json: &str) -> Result<Vec<Bias>, BodyError> {
-        parse::<Sample>(&object(format!(r#"{{"logit_bias":{json}}}"#).as_bytes())?)?
+        parse::<Sample>(format!(r#"{{"logit_bias":{json}}}"#).as_bytes())?
             .logit_bias
             .unwrap()
             .check()

@@ -11,7 +11,7 @@ mod properties;
 mod sampling;
 mod stop;
 
-pub use body::{BodyError, FromJson, Integer, object, parse};
+pub use body::{BodyError, FromJson, Integer, Object, parse};
 pub use logit_bias::{Bias, BiasTarget};
 pub use options::{MAX_ALTERNATIVES, MAX_CHOICES, Options};
 pub use sampling::Sampling;

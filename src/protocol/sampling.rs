@@ -249,11 +249,11 @@ fn unknown_sampler(name: &str) -> BodyError {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::body::{object, parse};
+    use super::super::body::parse;
     use super::*;
 
     fn read(json: &str) -> Result<Sampling, BodyError> {
-        parse::<SamplingFields>(&object(json.as_bytes())?)?.over(&SamplingSettings::default())
+        parse::<SamplingFields>(json.as_bytes())?.over(&SamplingSettings::default())
     }
 
     #[test]

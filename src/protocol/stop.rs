@@ -38,22 +38,22 @@ impl<'de> Deserialize<'de> for StopField {
 }
 
 impl StopField {
-    const MOST: usize = 64;
-    const MOST_BYTES: usize = 1024;
+    const MAX_STRINGS: usize = 64;
+    const MAX_BYTES: usize = 1024;
 
     /// The stop strings; empty ones, which would stop everything, are dropped.
     pub(super) fn check(mut self) -> Result<Vec<String>, BodyError> {
         self.0.retain(|stop| !stop.is_empty());
-        if self.0.len() > Self::MOST {
+        if self.0.len() > Self::MAX_STRINGS {
             return Err(BodyError::value(
                 "stop",
-                format!("`stop` takes {} strings at most, not {}", Self::MOST, self.0.len()),
+                format!("`stop` takes {} strings at most, not {}", Self::MAX_STRINGS, self.0.len()),
             ));
         }
-        match self.0.iter().position(|stop| stop.len() > Self::MOST_BYTES) {
+        match self.0.iter().position(|stop| stop.len() > Self::MAX_BYTES) {
             Some(i) => Err(BodyError::value(
                 format!("stop[{i}]"),
-                format!("a stop string may have {} bytes at most", Self::MOST_BYTES),
+                format!("a stop string may have {} bytes at most", Self::MAX_BYTES),
             )),
             None => Ok(self.0),
         }
@@ -63,7 +63,7 @@ impl StopField {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::body::{object, parse};
+    use super::super::body::parse;
     use super::*;
 
     #[derive(Debug, Deserialize)]
@@ -72,7 +72,7 @@ mod tests {
     }
 
     fn stop(json: &str) -> Result<Vec<String>, BodyError> {
-        parse::<Sample>(&object(format!(r#"{{"stop":{json}}}"#).as_bytes())?)?
+        parse::<Sample>(format!(r#"{{"stop":{json}}}"#).as_bytes())?
             .stop
             .unwrap_or_default()
             .check()

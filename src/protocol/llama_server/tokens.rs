@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::protocol::Token;
-use crate::protocol::body::{BodyError, FromJson, object, parse};
+use crate::protocol::body::{BodyError, FromJson, parse};
 
 /// Body of `/tokenize`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -56,7 +56,7 @@ const MAX_TOKENS: usize = 1 << 20;
 
 impl FromJson for TokenizeRequest {
     fn from_json(body: &[u8]) -> Result<Self, BodyError> {
-        let request: Self = parse(&object(body)?)?;
+        let request: Self = parse(body)?;
         let bytes = match &request.content {
             TokenizeContent::Text(text) => text.len(),
             TokenizeContent::Mixed(parts) => parts.iter().map(TextOrToken::bytes).sum(),
@@ -82,7 +82,7 @@ impl TextOrToken {
 
 impl FromJson for DetokenizeRequest {
     fn from_json(body: &[u8]) -> Result<Self, BodyError> {
-        let request: Self = parse(&object(body)?)?;
+        let request: Self = parse(body)?;
         match request.tokens.len() {
             0..=MAX_TOKENS => Ok(request),
             more => Err(BodyError::value(

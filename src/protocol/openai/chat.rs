@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::options::RawOptions;
 use crate::chat::{Content, ContentPart, Conversation, Message, Role};
 use crate::config::Settings;
-use crate::protocol::body::{BodyError, FromJson, Integer, object, parse};
+use crate::protocol::body::{BodyError, FromJson, Integer, Object, fields};
 use crate::protocol::sampling::count;
 use crate::protocol::{MAX_ALTERNATIVES, Options};
 
@@ -63,8 +63,9 @@ enum Continue {
 
 impl FromJson for ChatBody {
     fn from_json(body: &[u8]) -> Result<Self, BodyError> {
-        let object = object(body)?;
-        Ok(Self { fields: parse(&object)?, options: RawOptions::parse(&object)? })
+        let [options, sampling] = RawOptions::fields();
+        let object = Object::read(body, &[fields::<ChatFields>(), options, sampling])?;
+        Ok(Self { fields: object.parse()?, options: RawOptions::parse(&object)? })
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::options::RawOptions;
 use crate::config::Settings;
-use crate::protocol::body::{BodyError, FromJson, Integer, object, parse};
+use crate::protocol::body::{BodyError, FromJson, Integer, Object, fields};
 use crate::protocol::sampling::count;
 use crate::protocol::{MAX_ALTERNATIVES, Options};
 
@@ -60,8 +60,9 @@ struct CompletionFields {
 
 impl FromJson for CompletionBody {
     fn from_json(body: &[u8]) -> Result<Self, BodyError> {
-        let object = object(body)?;
-        Ok(Self { fields: parse(&object)?, options: RawOptions::parse(&object)? })
+        let [options, sampling] = RawOptions::fields();
+        let object = Object::read(body, &[fields::<CompletionFields>(), options, sampling])?;
+        Ok(Self { fields: object.parse()?, options: RawOptions::parse(&object)? })
     }
 }
 

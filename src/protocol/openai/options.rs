@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::Settings;
-use crate::protocol::body::{BodyError, Integer, parse};
+use crate::protocol::body::{BodyError, Integer, Object, fields};
 use crate::protocol::logit_bias::BiasField;
 use crate::protocol::sampling::{SamplingFields, count, integer};
 use crate::protocol::stop::StopField;
@@ -65,10 +65,15 @@ pub(super) struct RawOptions {
 }
 
 impl RawOptions {
+    /// The names of the shared fields, in two groups.
+    pub(super) fn fields() -> [&'static [&'static str]; 2] {
+        [fields::<SamplingFields>(), fields::<OptionFields>()]
+    }
+
     /// Reads a body's shared fields, a group at a time: serde's `flatten` would lose the paths of
     /// errors.
-    pub(super) fn parse(object: &Value) -> Result<Self, BodyError> {
-        Ok(Self { sampling: parse(object)?, fields: parse(object)? })
+    pub(super) fn parse(object: &Object) -> Result<Self, BodyError> {
+        Ok(Self { sampling: object.parse()?, fields: object.parse()? })
     }
 
     /// Checks ranges, and refuses what cannot be done.
@@ -189,10 +194,10 @@ impl OptionFields {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::protocol::object;
 
     fn read(json: &str) -> Result<Options, BodyError> {
-        RawOptions::parse(&object(json.as_bytes())?)?.check(&Settings::default())
+        RawOptions::parse(&Object::read(json.as_bytes(), &RawOptions::fields())?)?
+            .check(&Settings::default())
     }
 
     fn refused(json: &str) -> (String, &'static str) {

@@ -42,8 +42,9 @@ fn odd_json_is_read_or_refused() {
     let target = Target::start(&[]);
     let user = r#""messages":[{"role":"user","content":"hi"}],"max_tokens":2"#;
     for (body, status) in [
-        (format!(r#"{{{user},{user}}}"#), 400),
-        (format!(r#"{{{user},"seed":1,"seed":2}}"#), 400),
+        (format!(r#"{{{user},{user}}}"#), 200),
+        (format!(r#"{{{user},"seed":1,"seed":2}}"#), 200),
+        (format!(r#"{{{user},"n":1,"n":0}}"#), 400),
         (format!(r#"{{{user},"unknown":1,"unknown":2}}"#), 200),
         (format!("\u{feff}{{{user}}}"), 200),
         (format!(r#"{{{user},"x":1e999}}"#), 200),

@@ -6,7 +6,7 @@ use crate::protocol::openai::{
 };
 
 /// OpenAI's number for "practically impossible"; JSON has no infinity.
-const LEAST: f32 = -9999.0;
+const MIN_LOGPROB: f32 = -9999.0;
 
 /// The chat API's shape: every token, also those that hold a part of a character.
 pub(super) fn chat(vocabulary: &Vocabulary, tokens: &[OutputToken]) -> ChatLogprobs {
@@ -125,7 +125,7 @@ impl TextLogprobs {
 }
 
 fn finite(logprob: f32) -> f32 {
-    if logprob.is_nan() { LEAST } else { logprob.clamp(LEAST, 0.0) }
+    if logprob.is_nan() { MIN_LOGPROB } else { logprob.clamp(MIN_LOGPROB, 0.0) }
 }
 
 /// Characters that begin in `piece`.
@@ -158,8 +158,8 @@ mod tests {
 
     #[test]
     fn impossible_tokens_have_a_finite_log_probability() {
-        assert_eq!(finite(f32::NEG_INFINITY), LEAST);
-        assert_eq!(finite(f32::NAN), LEAST);
+        assert_eq!(finite(f32::NEG_INFINITY), MIN_LOGPROB);
+        assert_eq!(finite(f32::NAN), MIN_LOGPROB);
         assert_eq!(finite(-0.5), -0.5);
     }
 }
