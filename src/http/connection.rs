@@ -61,21 +61,18 @@ pub(super) enum Stage {
     Cut,
 }
 
-/// A client that takes nothing of its answer for so long is given up, or for
-/// `limits.stream_stall_timeout` if that is longer. Its generation is another matter: what is
-/// generated is buffered, and the engine drops it when the buffer has been full for that time.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 120 });
-/// How often it is looked whether the client of a request that is being answered has left. hyper
-/// sees that by itself, but not behind bytes that follow the request.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The kernel gives up a client that takes nothing of its answer for so long, or for
+/// `limits.stream_stall_timeout` if that is longer. Its generation is another matter: the engine
+/// buffers its output, and drops it when the buffer has been full for that time.
+const MIN_WRITE_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 120 });
 
 /// How long a client may be silent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeouts {
     /// While its headers come: `limits.header_timeout`.
     pub(super) headers: Duration,
-    /// While it takes nothing of its answer and the server stops: `limits.stream_stall_timeout`.
-    pub(super) answer: Duration,
+    /// While it takes nothing of its answer: `limits.stream_stall_timeout`.
+    pub(super) write: Duration,
 }
 
 /// Serves the requests of one connection, until it closes or `stage` says so.
@@ -88,6 +85,7 @@ pub(super) async fn serve_connection(
 ) {
     let progress = Arc::new(Progress::default());
     let client = stream.client();
+    stream.set_write_timeout(timeouts.write.max(MIN_WRITE_TIMEOUT));
     let service = {
         let progress = progress.clone();
         service_fn(move |mut request: Request<Incoming>| {
@@ -105,21 +103,14 @@ pub(super) async fn serve_connection(
         .max_buf_size(MAX_BUFFER_BYTES)
         .serve_connection(io, service);
 
-    let mut answer = timeouts.answer.max(WRITE_TIMEOUT);
     let mut silence = Box::pin(tokio::time::sleep(timeouts.headers));
     let end = loop {
         let run = poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
-                    return Poll::Ready(End::Closed(result));
-                }
-                let (deadline, due) = progress.deadline(timeouts.headers, answer);
-                ready!(poll_until(silence.as_mut(), deadline, cx));
-                match due {
-                    Due::Look => progress.look(),
-                    Due::End(end) => return Poll::Ready(end),
-                }
+            if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
+                return Poll::Ready(End::Closed(result));
             }
+            let Some(deadline) = progress.deadline(timeouts.headers) else { return Poll::Pending };
+            poll_until(silence.as_mut(), deadline, cx).map(|()| End::Silent)
         });
         tokio::select! {
             end = run => break end,
@@ -128,7 +119,6 @@ pub(super) async fn serve_connection(
                 if changed.is_err() || now == Stage::Cut {
                     return;
                 }
-                answer = timeouts.answer;
                 // hyper would close a connection on which nothing has come yet, and wait for headers
                 // of which a part has. Such a request is refused with an answer that closes it.
                 if !progress.allow_last_request() {
@@ -169,11 +159,6 @@ pub(super) async fn serve_connection(
             unreadable(StatusCode::BAD_REQUEST, &error);
         }
         End::Closed(Err(error)) => tracing::debug!("connection ended: {error}"),
-        End::Stuck => {
-            let client = client.map(tracing::field::display);
-            tracing::info!(client, "the answer was not read for {answer:?}");
-            return;
-        }
         End::Silent if parts.read_buf.is_empty() => {}
         End::Silent => {
             unread = true;
@@ -193,18 +178,10 @@ pub(super) async fn serve_connection(
     }
 }
 
-/// What is to be done at a connection's next deadline.
-enum Due {
-    Look,
-    End(End),
-}
-
 enum End {
     Closed(hyper::Result<()>),
     /// The client did not send what was due.
     Silent,
-    /// The client did not take what was sent.
-    Stuck,
 }
 
 fn poll_until(
@@ -280,8 +257,8 @@ enum Phase {
     Fresh(Instant),
     /// The rest of a request's headers.
     Headers(Instant),
-    /// Nothing: a request is being answered. The time is that of the last look at the client.
-    Busy(Instant),
+    /// Nothing: a request is being answered.
+    Busy,
     /// Nothing: the connection is kept for a next request.
     Idle(Instant),
 }
@@ -303,10 +280,6 @@ struct ProgressState {
     takes_rest: bool,
     /// The body came too slowly.
     too_slow: bool,
-    /// It is to be looked whether the client has left.
-    looks: bool,
-    /// Since when the client takes nothing of what is sent.
-    blocked: Option<Instant>,
     /// Since when the server drains, if the connection had a request under way then.
     last_request: Option<Instant>,
 }
@@ -320,8 +293,6 @@ impl Default for Progress {
             rest: None,
             takes_rest: false,
             too_slow: false,
-            looks: false,
-            blocked: None,
             last_request: None,
         }))
     }
@@ -345,20 +316,8 @@ impl Progress {
 
     fn start(&self) {
         let mut state = self.lock();
-        (state.phase, state.unread, state.large_rest) = (Phase::Busy(Instant::now()), false, false);
+        (state.phase, state.unread, state.large_rest) = (Phase::Busy, false, false);
         (state.rest, state.takes_rest) = (None, true);
-    }
-
-    fn look(&self) {
-        let mut state = self.lock();
-        if let Phase::Busy(looked) = &mut state.phase {
-            *looked = Instant::now();
-            state.looks = true;
-        }
-    }
-
-    fn looks(&self) -> bool {
-        std::mem::take(&mut self.lock().looks)
     }
 
     fn received(&self) {
@@ -368,39 +327,17 @@ impl Progress {
         }
     }
 
-    /// Notes whether the client took something. The answer may be finished before a slow client
-    /// has taken all of it.
-    fn sent<T>(&self, result: &Poll<T>) {
-        let mut state = self.lock();
-        if result.is_pending() {
-            state.blocked.get_or_insert_with(Instant::now);
-            return;
-        }
-        state.blocked = None;
-        if let Phase::Idle(since) = &mut state.phase {
-            *since = Instant::now();
-        }
-    }
-
-    /// When the client must have done what it owes, and what is due if not.
-    /// `headers`, `answer`: how long their client may be silent.
-    fn deadline(&self, headers: Duration, answer: Duration) -> (Instant, Due) {
+    /// When the client must have done what it owes; `None`: it owes nothing. `headers`: how long it
+    /// may take to send them.
+    fn deadline(&self, headers: Duration) -> Option<Instant> {
         let state = self.lock();
-        let (deadline, due) = match state.phase {
+        match state.phase {
             Phase::Fresh(since) | Phase::Headers(since) => {
                 let due = since + headers;
-                let due =
-                    state.last_request.map_or(due, |called| due.min(called + LAST_REQUEST_TIMEOUT));
-                (due, Due::End(End::Silent))
+                Some(state.last_request.map_or(due, |at| due.min(at + LAST_REQUEST_TIMEOUT)))
             }
-            Phase::Idle(since) => (since + IDLE_TIMEOUT, Due::End(End::Silent)),
-            Phase::Busy(looked) => (looked + LOOK_INTERVAL, Due::Look),
-        };
-        match (state.blocked.map(|since| since + answer), &due) {
-            // What else it owes is counted from when it has taken its answer.
-            (Some(stuck), Due::End(_)) => (stuck, Due::End(End::Stuck)),
-            (Some(stuck), Due::Look) if stuck <= deadline => (stuck, Due::End(End::Stuck)),
-            _ => (deadline, due),
+            Phase::Idle(since) => Some(since + IDLE_TIMEOUT),
+            Phase::Busy => None,
         }
     }
 }
@@ -507,9 +444,7 @@ impl AsyncWrite for Watched {
         cx: &mut task::Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.progress.sent(&sent);
-        sent
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -517,9 +452,7 @@ impl AsyncWrite for Watched {
         cx: &mut task::Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.progress.sent(&sent);
-        sent
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -527,10 +460,6 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
-        // hyper comes by here whatever wakes it.
-        if self.progress.looks() && self.stream.has_left() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
