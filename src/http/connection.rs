@@ -17,9 +17,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -42,11 +41,6 @@ const MAX_HEADER_BYTES: usize = 64 << 10;
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What hyper may buffer of a connection's input.
 const MAX_BUFFER_BYTES: usize = 128 << 10;
-/// An unread rest of a request body up to this size is swallowed for the connection's sake.
-const MAX_SWALLOWED: u64 = 64 << 10;
-/// How long it may take to come. Clients send headers and body apart, and an answer that needs no
-/// body is there before it.
-const REST_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection may have a request under way when the drain begins. Its headers get so long to
 /// arrive, and it is then told to come again; without that it would be reset.
 const LAST_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
@@ -201,53 +195,20 @@ async fn answer(
     progress: Arc<Progress>,
 ) -> Result<Response<Answer>, Infallible> {
     progress.start();
-    // Such a client sends its body when it is asked for it, or not at all.
-    let asks = request.headers().contains_key(header::EXPECT);
-    let last = request.version() < Version::HTTP_11 || closes(request.headers());
-    let upload = |body| Upload { body: Some(body), finished: false, progress: progress.clone() };
+    let upload = |body| Upload { body, finished: false, progress: progress.clone() };
     let request = request.map(|body| Body::new(upload(body)));
     let mut response = router.oneshot(request).await.into_response();
-    // A body that did not come in time is not waited for any longer.
-    let too_slow = response.status() == StatusCode::REQUEST_TIMEOUT;
-    let (rest, large_rest) = {
+    let close = {
         let mut state = progress.lock();
-        (state.too_slow, state.takes_rest) = (too_slow, false);
-        (state.rest.take(), state.large_rest)
+        // A body that did not come in time is not waited for any longer.
+        state.too_slow = response.status() == StatusCode::REQUEST_TIMEOUT;
+        state.too_slow || state.unread
     };
-    let next = !too_slow && !asks && !last && !closes(response.headers());
-    let close = match rest {
-        Some(rest) if next => !swallow(rest, &progress).await,
-        Some(_) => true,
-        None => too_slow || large_rest,
-    };
+    // Reading what is left of a body for the next request's sake costs more than a new connection.
     if close {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|body| Answer { body, progress }))
-}
-
-/// Whether no request can follow.
-fn closes(headers: &HeaderMap) -> bool {
-    headers.get_all(header::CONNECTION).into_iter().any(|value| {
-        value.to_str().is_ok_and(|options| {
-            options.split(',').any(|option| option.trim().eq_ignore_ascii_case("close"))
-        })
-    })
-}
-
-/// Reads what nobody wants, so that the next request can follow it; false if that takes too long.
-async fn swallow(mut rest: Incoming, progress: &Progress) -> bool {
-    let read = async {
-        while let Some(frame) = rest.frame().await {
-            frame?;
-        }
-        Ok::<_, hyper::Error>(())
-    };
-    let swallowed = matches!(tokio::time::timeout(REST_TIMEOUT, read).await, Ok(Ok(())));
-    if swallowed {
-        progress.lock().unread = false;
-    }
-    swallowed
 }
 
 /// What the client owes at the moment.
@@ -272,12 +233,6 @@ struct ProgressState {
     phase: Phase,
     /// The current request's body has not been read to its end, and will not be.
     unread: bool,
-    /// So much is left that reading it costs more than a new connection.
-    large_rest: bool,
-    /// What is left where that is little; taken only until there is an answer, since hyper waits
-    /// for whoever holds it.
-    rest: Option<Incoming>,
-    takes_rest: bool,
     /// The body came too slowly.
     too_slow: bool,
     /// Since when the server drains, if the connection had a request under way then.
@@ -289,9 +244,6 @@ impl Default for Progress {
         Self(Mutex::new(ProgressState {
             phase: Phase::Fresh(Instant::now()),
             unread: false,
-            large_rest: false,
-            rest: None,
-            takes_rest: false,
             too_slow: false,
             last_request: None,
         }))
@@ -316,8 +268,7 @@ impl Progress {
 
     fn start(&self) {
         let mut state = self.lock();
-        (state.phase, state.unread, state.large_rest) = (Phase::Busy, false, false);
-        (state.rest, state.takes_rest) = (None, true);
+        (state.phase, state.unread) = (Phase::Busy, false);
     }
 
     fn received(&self) {
@@ -344,8 +295,7 @@ impl Progress {
 
 /// A request's body, which notes whether it was read.
 struct Upload {
-    /// `None` only while it is dropped.
-    body: Option<Incoming>,
+    body: Incoming,
     finished: bool,
     progress: Arc<Progress>,
 }
@@ -358,29 +308,24 @@ impl HttpBody for Upload {
         mut self: Pin<&mut Self>,
         cx: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         self.finished |= frame.is_none();
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map(HttpBody::size_hint).unwrap_or_default()
+        self.body.size_hint()
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        let Some(body) = self.body.take() else { return };
-        if !self.finished && !body.is_end_stream() {
-            let mut state = self.progress.lock();
-            state.unread = true;
-            state.large_rest = body.size_hint().upper().is_none_or(|rest| rest > MAX_SWALLOWED);
-            state.rest = (state.takes_rest && !state.large_rest).then_some(body);
+        if !self.finished && !self.body.is_end_stream() {
+            self.progress.lock().unread = true;
         }
     }
 }
