@@ -131,6 +131,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_readme_names_every_endpoint() {
+        let readme = include_str!("../../README.md");
+        for route in ROUTES.iter().filter(|route| route.listed) {
+            assert!(readme.contains(route.path), "README.md lacks {}", route.path);
+        }
+    }
+
+    #[test]
     fn a_path_is_there_once_and_every_endpoint_is_listed_once() {
         for (i, route) in ROUTES.iter().enumerate() {
             assert!(ROUTES[..i].iter().all(|other| other.path != route.path), "{}", route.path);

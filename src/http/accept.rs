@@ -53,7 +53,7 @@ pub(super) async fn accept_loop(
                 if let Some(open) = Open::enter(context.counts(), settings.limits.connections) {
                     let timeouts = Timeouts {
                         headers: Duration::from_secs(settings.limits.header_timeout),
-                        answer: Duration::from_secs(settings.limits.stream_stall_timeout),
+                        write: Duration::from_secs(settings.limits.stream_stall_timeout),
                     };
                     let connection = serve_connection(
                         stream,

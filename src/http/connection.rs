@@ -17,9 +17,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Version, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -42,11 +41,6 @@ const MAX_HEADER_BYTES: usize = 64 << 10;
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What hyper may buffer of a connection's input.
 const MAX_BUFFER_BYTES: usize = 128 << 10;
-/// An unread rest of a request body up to this size is swallowed for the connection's sake.
-const MAX_SWALLOWED: u64 = 64 << 10;
-/// How long it may take to come. Clients send headers and body apart, and an answer that needs no
-/// body is there before it.
-const REST_TIMEOUT: Duration = Duration::from_secs(1);
 /// A connection may have a request under way when the drain begins. Its headers get so long to
 /// arrive, and it is then told to come again; without that it would be reset.
 const LAST_REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
@@ -61,21 +55,18 @@ pub(super) enum Stage {
     Cut,
 }
 
-/// A client that takes nothing of its answer for so long is given up, or for
-/// `limits.stream_stall_timeout` if that is longer. Its generation is another matter: what is
-/// generated is buffered, and the engine drops it when the buffer has been full for that time.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 120 });
-/// How often it is looked whether the client of a request that is being answered has left. hyper
-/// sees that by itself, but not behind bytes that follow the request.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The kernel gives up a client that takes nothing of its answer for so long, or for
+/// `limits.stream_stall_timeout` if that is longer. Its generation is another matter: the engine
+/// buffers its output, and drops it when the buffer has been full for that time.
+const MIN_WRITE_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 120 });
 
 /// How long a client may be silent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeouts {
     /// While its headers come: `limits.header_timeout`.
     pub(super) headers: Duration,
-    /// While it takes nothing of its answer and the server stops: `limits.stream_stall_timeout`.
-    pub(super) answer: Duration,
+    /// While it takes nothing of its answer: `limits.stream_stall_timeout`.
+    pub(super) write: Duration,
 }
 
 /// Serves the requests of one connection, until it closes or `stage` says so.
@@ -88,6 +79,7 @@ pub(super) async fn serve_connection(
 ) {
     let progress = Arc::new(Progress::default());
     let client = stream.client();
+    stream.set_write_timeout(timeouts.write.max(MIN_WRITE_TIMEOUT));
     let service = {
         let progress = progress.clone();
         service_fn(move |mut request: Request<Incoming>| {
@@ -105,21 +97,14 @@ pub(super) async fn serve_connection(
         .max_buf_size(MAX_BUFFER_BYTES)
         .serve_connection(io, service);
 
-    let mut answer = timeouts.answer.max(WRITE_TIMEOUT);
     let mut silence = Box::pin(tokio::time::sleep(timeouts.headers));
     let end = loop {
         let run = poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
-                    return Poll::Ready(End::Closed(result));
-                }
-                let (deadline, due) = progress.deadline(timeouts.headers, answer);
-                ready!(poll_until(silence.as_mut(), deadline, cx));
-                match due {
-                    Due::Look => progress.look(),
-                    Due::End(end) => return Poll::Ready(end),
-                }
+            if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
+                return Poll::Ready(End::Closed(result));
             }
+            let Some(deadline) = progress.deadline(timeouts.headers) else { return Poll::Pending };
+            poll_until(silence.as_mut(), deadline, cx).map(|()| End::Silent)
         });
         tokio::select! {
             end = run => break end,
@@ -128,7 +113,6 @@ pub(super) async fn serve_connection(
                 if changed.is_err() || now == Stage::Cut {
                     return;
                 }
-                answer = timeouts.answer;
                 // hyper would close a connection on which nothing has come yet, and wait for headers
                 // of which a part has. Such a request is refused with an answer that closes it.
                 if !progress.allow_last_request() {
@@ -169,11 +153,6 @@ pub(super) async fn serve_connection(
             unreadable(StatusCode::BAD_REQUEST, &error);
         }
         End::Closed(Err(error)) => tracing::debug!("connection ended: {error}"),
-        End::Stuck => {
-            let client = client.map(tracing::field::display);
-            tracing::info!(client, "the answer was not read for {answer:?}");
-            return;
-        }
         End::Silent if parts.read_buf.is_empty() => {}
         End::Silent => {
             unread = true;
@@ -193,18 +172,10 @@ pub(super) async fn serve_connection(
     }
 }
 
-/// What is to be done at a connection's next deadline.
-enum Due {
-    Look,
-    End(End),
-}
-
 enum End {
     Closed(hyper::Result<()>),
     /// The client did not send what was due.
     Silent,
-    /// The client did not take what was sent.
-    Stuck,
 }
 
 fn poll_until(
@@ -224,53 +195,20 @@ async fn answer(
     progress: Arc<Progress>,
 ) -> Result<Response<Answer>, Infallible> {
     progress.start();
-    // Such a client sends its body when it is asked for it, or not at all.
-    let asks = request.headers().contains_key(header::EXPECT);
-    let last = request.version() < Version::HTTP_11 || closes(request.headers());
-    let upload = |body| Upload { body: Some(body), finished: false, progress: progress.clone() };
+    let upload = |body| Upload { body, finished: false, progress: progress.clone() };
     let request = request.map(|body| Body::new(upload(body)));
     let mut response = router.oneshot(request).await.into_response();
-    // A body that did not come in time is not waited for any longer.
-    let too_slow = response.status() == StatusCode::REQUEST_TIMEOUT;
-    let (rest, large_rest) = {
+    let close = {
         let mut state = progress.lock();
-        (state.too_slow, state.takes_rest) = (too_slow, false);
-        (state.rest.take(), state.large_rest)
+        // A body that did not come in time is not waited for any longer.
+        state.too_slow = response.status() == StatusCode::REQUEST_TIMEOUT;
+        state.too_slow || state.unread
     };
-    let next = !too_slow && !asks && !last && !closes(response.headers());
-    let close = match rest {
-        Some(rest) if next => !swallow(rest, &progress).await,
-        Some(_) => true,
-        None => too_slow || large_rest,
-    };
+    // Reading what is left of a body for the next request's sake costs more than a new connection.
     if close {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response.map(|body| Answer { body, progress }))
-}
-
-/// Whether no request can follow.
-fn closes(headers: &HeaderMap) -> bool {
-    headers.get_all(header::CONNECTION).into_iter().any(|value| {
-        value.to_str().is_ok_and(|options| {
-            options.split(',').any(|option| option.trim().eq_ignore_ascii_case("close"))
-        })
-    })
-}
-
-/// Reads what nobody wants, so that the next request can follow it; false if that takes too long.
-async fn swallow(mut rest: Incoming, progress: &Progress) -> bool {
-    let read = async {
-        while let Some(frame) = rest.frame().await {
-            frame?;
-        }
-        Ok::<_, hyper::Error>(())
-    };
-    let swallowed = matches!(tokio::time::timeout(REST_TIMEOUT, read).await, Ok(Ok(())));
-    if swallowed {
-        progress.lock().unread = false;
-    }
-    swallowed
 }
 
 /// What the client owes at the moment.
@@ -280,8 +218,8 @@ enum Phase {
     Fresh(Instant),
     /// The rest of a request's headers.
     Headers(Instant),
-    /// Nothing: a request is being answered. The time is that of the last look at the client.
-    Busy(Instant),
+    /// Nothing: a request is being answered.
+    Busy,
     /// Nothing: the connection is kept for a next request.
     Idle(Instant),
 }
@@ -295,18 +233,8 @@ struct ProgressState {
     phase: Phase,
     /// The current request's body has not been read to its end, and will not be.
     unread: bool,
-    /// So much is left that reading it costs more than a new connection.
-    large_rest: bool,
-    /// What is left where that is little; taken only until there is an answer, since hyper waits
-    /// for whoever holds it.
-    rest: Option<Incoming>,
-    takes_rest: bool,
     /// The body came too slowly.
     too_slow: bool,
-    /// It is to be looked whether the client has left.
-    looks: bool,
-    /// Since when the client takes nothing of what is sent.
-    blocked: Option<Instant>,
     /// Since when the server drains, if the connection had a request under way then.
     last_request: Option<Instant>,
 }
@@ -316,12 +244,7 @@ impl Default for Progress {
         Self(Mutex::new(ProgressState {
             phase: Phase::Fresh(Instant::now()),
             unread: false,
-            large_rest: false,
-            rest: None,
-            takes_rest: false,
             too_slow: false,
-            looks: false,
-            blocked: None,
             last_request: None,
         }))
     }
@@ -345,20 +268,7 @@ impl Progress {
 
     fn start(&self) {
         let mut state = self.lock();
-        (state.phase, state.unread, state.large_rest) = (Phase::Busy(Instant::now()), false, false);
-        (state.rest, state.takes_rest) = (None, true);
-    }
-
-    fn look(&self) {
-        let mut state = self.lock();
-        if let Phase::Busy(looked) = &mut state.phase {
-            *looked = Instant::now();
-            state.looks = true;
-        }
-    }
-
-    fn looks(&self) -> bool {
-        std::mem::take(&mut self.lock().looks)
+        (state.phase, state.unread) = (Phase::Busy, false);
     }
 
     fn received(&self) {
@@ -368,47 +278,24 @@ impl Progress {
         }
     }
 
-    /// Notes whether the client took something. The answer may be finished before a slow client
-    /// has taken all of it.
-    fn sent<T>(&self, result: &Poll<T>) {
-        let mut state = self.lock();
-        if result.is_pending() {
-            state.blocked.get_or_insert_with(Instant::now);
-            return;
-        }
-        state.blocked = None;
-        if let Phase::Idle(since) = &mut state.phase {
-            *since = Instant::now();
-        }
-    }
-
-    /// When the client must have done what it owes, and what is due if not.
-    /// `headers`, `answer`: how long their client may be silent.
-    fn deadline(&self, headers: Duration, answer: Duration) -> (Instant, Due) {
+    /// When the client must have done what it owes; `None`: it owes nothing. `headers`: how long it
+    /// may take to send them.
+    fn deadline(&self, headers: Duration) -> Option<Instant> {
         let state = self.lock();
-        let (deadline, due) = match state.phase {
+        match state.phase {
             Phase::Fresh(since) | Phase::Headers(since) => {
                 let due = since + headers;
-                let due =
-                    state.last_request.map_or(due, |called| due.min(called + LAST_REQUEST_TIMEOUT));
-                (due, Due::End(End::Silent))
+                Some(state.last_request.map_or(due, |at| due.min(at + LAST_REQUEST_TIMEOUT)))
             }
-            Phase::Idle(since) => (since + IDLE_TIMEOUT, Due::End(End::Silent)),
-            Phase::Busy(looked) => (looked + LOOK_INTERVAL, Due::Look),
-        };
-        match (state.blocked.map(|since| since + answer), &due) {
-            // What else it owes is counted from when it has taken its answer.
-            (Some(stuck), Due::End(_)) => (stuck, Due::End(End::Stuck)),
-            (Some(stuck), Due::Look) if stuck <= deadline => (stuck, Due::End(End::Stuck)),
-            _ => (deadline, due),
+            Phase::Idle(since) => Some(since + IDLE_TIMEOUT),
+            Phase::Busy => None,
         }
     }
 }
 
 /// A request's body, which notes whether it was read.
 struct Upload {
-    /// `None` only while it is dropped.
-    body: Option<Incoming>,
+    body: Incoming,
     finished: bool,
     progress: Arc<Progress>,
 }
@@ -421,29 +308,24 @@ impl HttpBody for Upload {
         mut self: Pin<&mut Self>,
         cx: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         self.finished |= frame.is_none();
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map(HttpBody::size_hint).unwrap_or_default()
+        self.body.size_hint()
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        let Some(body) = self.body.take() else { return };
-        if !self.finished && !body.is_end_stream() {
-            let mut state = self.progress.lock();
-            state.unread = true;
-            state.large_rest = body.size_hint().upper().is_none_or(|rest| rest > MAX_SWALLOWED);
-            state.rest = (state.takes_rest && !state.large_rest).then_some(body);
+        if !self.finished && !self.body.is_end_stream() {
+            self.progress.lock().unread = true;
         }
     }
 }
@@ -507,9 +389,7 @@ impl AsyncWrite for Watched {
         cx: &mut task::Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.progress.sent(&sent);
-        sent
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -517,9 +397,7 @@ impl AsyncWrite for Watched {
         cx: &mut task::Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let sent = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.progress.sent(&sent);
-        sent
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -527,10 +405,6 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
-        // hyper comes by here whatever wakes it.
-        if self.progress.looks() && self.stream.has_left() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

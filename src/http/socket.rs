@@ -1,11 +1,11 @@
 //! An accepted connection, whatever it came over.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -27,16 +27,13 @@ impl Stream {
         }
     }
 
-    /// Whether the client has closed the connection, or its own side of it, whatever it sent
-    /// before.
-    pub(super) fn has_left(&self) -> bool {
-        let socket = match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        };
-        let left = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-        let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)];
-        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|_| fds[0].revents().intersects(left))
+    /// How long data may wait for the client to take it; a file-system socket has no such bound.
+    pub(super) fn set_write_timeout(&self, timeout: Duration) {
+        if let Self::Tcp(stream) = self {
+            let ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+            // Not worth losing the connection for.
+            let _ = set_tcp_user_timeout(stream, ms);
+        }
     }
 }
 

@@ -44,13 +44,12 @@ fn a_connection_serves_a_hundred_streams() {
 }
 
 #[test]
-fn a_connection_outlives_an_answer_that_needs_no_body_though_the_body_comes_later() {
+fn an_answer_that_needs_no_body_is_heard_though_the_body_comes_later() {
     let server = shared();
-    let mut client = connect(&server);
-    client.set_nodelay(true).unwrap();
-    let mut reader = BufReader::new(client.try_clone().unwrap());
     let body = json!({"messages": "x".repeat(3000)});
     for path in ["/v1/messages", "/nope", "/health", "/v1/embeddings"] {
+        let mut client = connect(&server);
+        client.set_nodelay(true).unwrap();
         let request = post(path, &body);
         let (headers, body) = request.split_at(request.find("\r\n\r\n").unwrap() + 4);
         client.write_all(headers.as_bytes()).unwrap();
@@ -58,22 +57,11 @@ fn a_connection_outlives_an_answer_that_needs_no_body_though_the_body_comes_late
         std::thread::sleep(Duration::from_millis(50));
         client.write_all(body.as_bytes()).unwrap();
         let mut answer = String::new();
-        let mut length = 0;
-        while answer.lines().next_back() != Some("") {
-            assert_ne!(reader.read_line(&mut answer).unwrap(), 0, "{path}: cut off: {answer}");
-            if let Some(value) =
-                answer.lines().next_back().unwrap().strip_prefix("content-length: ")
-            {
-                length = value.parse().unwrap();
-            }
-        }
-        assert!(!answer.starts_with("HTTP/1.1 200") && !answer.contains("close"), "{answer}");
-        reader.read_exact(&mut vec![0; length]).unwrap();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 ") && answer.ends_with("}}"), "{path}: {answer}");
+        assert!(!answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        assert!(answer.contains("connection: close\r\n"), "{path}: {answer}");
     }
-    client.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    reader.read_line(&mut answer).unwrap();
-    assert_eq!(answer, "HTTP/1.1 200 OK\r\n");
 }
 
 #[test]

@@ -92,7 +92,7 @@ class Server:
         client.settimeout(300)
         client.connect(self.address)
         data = json.dumps({**body, "stream": True}).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n"
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
         client.sendall(head.encode() + data)
         return client
 
