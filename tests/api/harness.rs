@@ -229,7 +229,7 @@ pub fn send(server: &Server, body: Value) -> TcpStream {
     let body = body.to_string();
     write!(
         stream,
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .unwrap();
