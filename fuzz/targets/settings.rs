@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
+use strixhalo::server::Exit;
 use strixhalo::config::{ConfigError, Loaded, Sources, check_text, load};
 
 fuzz_target!(|data: &[u8]| {
@@ -27,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
             let _ = (loaded.entries(), loaded.changed());
         }
         Err(error) => {
-            assert!([64, 66, 77, 78].contains(&error.exit_code()));
+            assert!([64, 66, 77, 78].contains(&(Exit::from(&error) as u8)));
             assert!(!error.to_string().is_empty());
         }
     }
