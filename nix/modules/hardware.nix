@@ -384,7 +384,7 @@ in
             {option}`hardware.strixhalo.rocm.unifiedMemory`; any value turns it on, 0 as well.
           - `HSA_XNACK=1` (compat): GPU page faults; RDNA 3.5 cannot replay them and no effect was
             found.
-          - `ROCBLAS_USE_HIPBLASLT=1` (compat and native): within 5 % on quantised mixture-of-experts models, more
+          - `ROCBLAS_USE_HIPBLASLT=1` (compat and native): within 5 % on quantized mixture-of-experts models, more
             on BF16.
           - `GPU_MAX_HW_QUEUES=2` (compat and native): fewer queues compete for the GPU.
 

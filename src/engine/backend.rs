@@ -1,4 +1,4 @@
-//! llama.cpp's process-wide state: initialised once, its log sent to ours, its devices.
+//! llama.cpp's process-wide state: initialized once, its log sent to ours, its devices.
 
 use std::ffi::CStr;
 use std::sync::OnceLock;
@@ -27,7 +27,7 @@ pub struct Device {
     pub memory_free: u64,
 }
 
-/// llama.cpp's process-wide state, initialised at the first call.
+/// llama.cpp's process-wide state, initialized at the first call.
 pub(super) fn backend() -> Result<&'static LlamaBackend, String> {
     static BACKEND: OnceLock<Result<LlamaBackend, String>> = OnceLock::new();
     BACKEND

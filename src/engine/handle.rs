@@ -127,7 +127,7 @@ pub struct ModelFacts {
     /// `general.name`, if the file has one.
     pub name: Option<String>,
     pub architecture: String,
-    /// llama.cpp's name of the file's quantisation, such as `Q8_0`.
+    /// llama.cpp's name of the file's quantization, such as `Q8_0`.
     pub ftype: String,
     /// Bytes of all tensors.
     pub size: u64,

@@ -30,7 +30,7 @@ pub struct LoadParams {
     pub path: PathBuf,
     /// The path to show; `None`: the built-in model.
     pub shown_path: Option<PathBuf>,
-    /// llama.cpp's name of the quantisation.
+    /// llama.cpp's name of the quantization.
     pub ftype: String,
     /// Layers on the GPU; `None`: the GPU is not used at all.
     pub n_gpu_layers: Option<u32>,

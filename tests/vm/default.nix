@@ -1,4 +1,4 @@
-# NixOS virtual machine tests: one file per behaviour, found by listing this folder. `pkgs` has the
+# NixOS virtual machine tests: one file per behavior, found by listing this folder. `pkgs` has the
 # flake's overlay: the nodes of such a test cannot add one. `flake` is the flake itself.
 {
   pkgs,

@@ -253,7 +253,7 @@ def run_start(options, slots, context, names, logs, commands, start):
                 # A seed of its own: the prompts of another scenario would come from a cache.
                 seed = 1000 * DEFAULT.index(name) + number
                 results = {}
-                # Who goes first changes, so that a machine that slows down favours nobody.
+                # Who goes first changes, so that a machine that slows down favors nobody.
                 for server in servers if number % 2 else reversed(servers):
                     results[server] = measure(options, servers[server], load, seed)["results"]
                     time.sleep(SETTLE_S)

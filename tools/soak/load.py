@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Mixed load for 30 minutes (--minutes): short and long chats, streams, dropped streams, several
-choices, tokenising, wrong bodies. Memory must stay flat (its slope is printed), and each greedy
+choices, tokenizing, wrong bodies. Memory must stay flat (its slope is printed), and each greedy
 answer must be the one that the server gave when it was cold and alone."""
 
 import collections

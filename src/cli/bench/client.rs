@@ -62,7 +62,7 @@ impl Sample {
         self.texts.first().copied().unwrap_or(self.end)
     }
 
-    /// Times between neighbouring chunks with text.
+    /// Times between neighboring chunks with text.
     pub(super) fn gaps(&self) -> impl Iterator<Item = Duration> + '_ {
         self.texts.windows(2).map(|pair| pair[1].saturating_sub(pair[0]))
     }
@@ -219,7 +219,7 @@ fn malformed(error: &serde_json::Error, text: &str) -> ClientError {
     ClientError::Answer(format!("not the JSON of a completion ({error}): {}", beginning(text)))
 }
 
-/// Enough of a text to recognise it, on one line.
+/// Enough of a text to recognize it, on one line.
 fn beginning(text: &str) -> String {
     let line: String = text.chars().take(120).collect();
     line.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// The value below which `percent` of the values lie, interpolated between neighbours;
+/// The value below which `percent` of the values lie, interpolated between neighbors;
 /// `None` without values. `sorted` is in ascending order.
 pub(super) fn percentile(sorted: &[f64], percent: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_lies_between_its_neighbours() {
+    fn a_percentile_lies_between_its_neighbors() {
         let values = [10.0, 20.0, 30.0, 40.0];
         assert_eq!(percentile(&values, 0.0), Some(10.0));
         assert_eq!(percentile(&values, 50.0), Some(25.0));

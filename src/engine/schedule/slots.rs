@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn busy_slots_lie_side_by_side_where_nothing_is_lost_by_it() {
         let busy = |last_used| SlotView { busy: true, ..idle(&[1], 1, last_used) };
-        // Empty ones: the neighbour, not the first.
+        // Empty ones: the neighbor, not the first.
         let slots = [idle(&[], 0, 0), idle(&[], 0, 0), idle(&[], 0, 0), busy(9)];
         assert_eq!(choose_slot(&slots, &[7]), Some(2));
         // Histories of about the same age, too; but a fresh one is not given up for it.
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn eight_requests_at_once_get_neighbouring_slots_time_and_again() {
+    fn eight_requests_at_once_get_neighboring_slots_time_and_again() {
         let mut last_used = [0; 16];
         let mut now = 0;
         let mut gaps = 0;

@@ -1,6 +1,6 @@
-//! Where a text is cut before llama.cpp tokenises it, so that no text takes its time or its stack.
+//! Where a text is cut before llama.cpp tokenizes it, so that no text takes its time or its stack.
 //!
-//! Two parts of its tokeniser are at a sender's mercy. It keeps the special tokens that it finds in
+//! Two parts of its tokenizer are at a sender's mercy. It keeps the special tokens that it finds in
 //! a linked list which it walks from the start for each of them: a megabyte of `<|im_end|>` takes
 //! minutes. And it splits words with `std::regex` for vocabularies that have no splitter of their
 //! own (gpt-oss, DeepSeek, Mistral), which recurses for every character of a match: 16,000 spaces
@@ -26,7 +26,7 @@ const SHALLOW_RUN: usize = 2 << 10;
 /// The stack of the thread that takes longer runs: 1 KiB for each character.
 pub(super) const DEEP_STACK: usize = MAX_RUN << 10;
 
-/// Pre-tokenisers that llama.cpp has code of its own for (`unicode_regex_split_custom`).
+/// Pre-tokenizers that llama.cpp has code of its own for (`unicode_regex_split_custom`).
 const SPLIT_WITHOUT_REGEX: &[&str] = &[
     "chatglm-bpe",
     "dbrx",
@@ -73,7 +73,7 @@ pub(super) struct Cutter {
     regex: bool,
 }
 
-/// How a text is to be tokenised.
+/// How a text is to be tokenized.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Cuts {
     /// Byte offsets inside the text, ascending.

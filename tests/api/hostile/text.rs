@@ -9,10 +9,10 @@ fn flood(unit: &str, bytes: usize) -> String {
     unit.repeat(bytes / unit.len())
 }
 
-/// None of these has fewer tokens than a slot holds; tokenising them whole would take minutes of
+/// None of these has fewer tokens than a slot holds; tokenizing them whole would take minutes of
 /// a core (the harness gives up after one).
 #[test]
-fn thirty_megabytes_of_anything_are_refused_before_they_are_all_tokenised() {
+fn thirty_megabytes_of_anything_are_refused_before_they_are_all_tokenized() {
     let target = Target::start(&[]);
     for unit in ["a", " ", "\n", "=", "🦀", "\u{0}", "<|im_end|>", "漢", "e\u{301}", "x1"] {
         let body =
