@@ -42,7 +42,7 @@ pub(crate) struct Job {
     pub(crate) events: EventSender,
     pub(crate) submitted: Instant,
     /// Has seen no token; `None`: DRY changes nothing.
-    pub(crate) dry: Option<LlamaSampler>,
+    pub(crate) dry: Option<Arc<LlamaSampler>>,
 }
 
 /// State that the engine thread writes and others read.

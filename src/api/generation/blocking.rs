@@ -14,6 +14,9 @@ static SHORT_AT_ONCE: Semaphore = Semaphore::const_new(4);
 /// Huge ones, which are no prompts: a hundred times their size may be in memory while they are
 /// read.
 static HUGE_AT_ONCE: Semaphore = Semaphore::const_new(1);
+/// Requests whose DRY sampler is made, which takes up to seconds: they leave the other lanes to
+/// those without.
+static DRY_AT_ONCE: Semaphore = Semaphore::const_new(1);
 /// Most bytes of a short one.
 const MAX_SHORT: usize = 64 << 10;
 /// Least bytes of a huge one: a million tokens.
@@ -40,6 +43,13 @@ pub(in crate::api) async fn off_the_reactor<T: Send + 'static>(
         done
     };
     in_lane(lane, work).await
+}
+
+/// The same for a request with DRY: one after the other.
+pub(in crate::api) async fn one_at_a_time<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    in_lane(&DRY_AT_ONCE, work).await
 }
 
 async fn in_lane<T: Send + 'static>(

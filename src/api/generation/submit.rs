@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
-use super::blocking::off_the_reactor;
+use super::blocking::{off_the_reactor, one_at_a_time};
 use super::meter::Meter;
 use super::prompt::{self, Tokenized};
 use super::task::{Choice, Started, Task};
@@ -49,11 +49,13 @@ where
     let work = async {
         let model = task.model.loaded(state.http()).await?;
         let counts = state.counts().clone();
-        off_the_reactor(task.log.body_bytes(), move || {
+        let bytes = task.log.body_bytes();
+        let uses_dry = prompt::sampling_params(&task.options.sampling).uses_dry();
+        let work = move || {
             let prompts = tokenize(&model)?;
             submit(&model, &task, &counts, deadline, &prompts)
-        })
-        .await
+        };
+        if uses_dry { one_at_a_time(work).await } else { off_the_reactor(bytes, work).await }
     };
     match deadline {
         None => work.await,

@@ -37,7 +37,7 @@ enum First {
 /// A lower temperature would divide logits to infinity, which is no number after the next
 /// subtraction, and llama.cpp sorts: with values that compare to nothing a sort may leave its array.
 /// At this one the best token is as good as certain.
-const LEAST_TEMPERATURE: f32 = 1e-4;
+const MIN_TEMPERATURE: f32 = 1e-4;
 
 /// Buffers that all sequences share.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ impl Sampler {
         self.seed
     }
 
-    /// Tells the prompt to the samplers that penalise repetition.
+    /// Tells the prompt to the samplers that penalize repetition.
     pub(crate) fn read_prompt(&mut self, prompt: &[Token]) {
         if self.follows_tokens
             && let Some(chain) = &mut self.chain
@@ -235,7 +235,7 @@ fn build(
         SamplerKind::Xtc => LlamaSampler::xtc(p.xtc_probability, p.xtc_threshold, min_keep, seed),
         SamplerKind::Temperature => {
             let temperature = match p.temperature {
-                t if t > 0.0 => t.max(LEAST_TEMPERATURE),
+                t if t > 0.0 => t.max(MIN_TEMPERATURE),
                 _ => 0.0,
             };
             LlamaSampler::temp_ext(temperature, p.dynatemp_range, p.dynatemp_exponent)

@@ -4,6 +4,8 @@
 //! vocabulary of 32,000 tokens, more for larger ones. So it is made where a request is submitted, not
 //! on the engine thread, where all others would wait.
 
+use std::sync::Arc;
+
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::sampling::LlamaSampler;
 
@@ -61,7 +63,7 @@ pub(super) fn look_back(n: i32, n_ctx: u32) -> i32 {
 pub(crate) struct DrySamplers<'m> {
     model: &'m LlamaModel,
     n_ctx: u32,
-    latest: Option<(DryParams, LlamaSampler)>,
+    latest: Option<(DryParams, Arc<LlamaSampler>)>,
 }
 
 impl<'m> DrySamplers<'m> {
@@ -70,19 +72,18 @@ impl<'m> DrySamplers<'m> {
         Self { model, n_ctx, latest: None }
     }
 
-    /// The sampler for one sequence; `None`: DRY changes nothing. Blocking: seconds, for many
-    /// sequence breakers.
-    pub(crate) fn get(&mut self, params: &SamplingParams) -> Option<LlamaSampler> {
+    /// The sampler to copy for one sequence when it starts, as a copy may know of a million tokens
+    /// that hold a breaker; `None`: DRY changes nothing. Blocking: seconds, for many breakers.
+    pub(crate) fn get(&mut self, params: &SamplingParams) -> Option<Arc<LlamaSampler>> {
         if !params.uses_dry() {
             return None;
         }
         let params = DryParams::new(params, self.n_ctx);
         let sampler = match self.latest.take() {
             Some((known, sampler)) if known == params => sampler,
-            _ => params.sampler(self.model),
+            _ => Arc::new(params.sampler(self.model)),
         };
-        let copy = sampler.clone();
-        self.latest = Some((params, sampler));
-        Some(copy)
+        self.latest = Some((params, sampler.clone()));
+        Some(sampler)
     }
 }

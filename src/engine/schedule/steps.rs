@@ -150,9 +150,9 @@ fn for_oldest(prompts: usize, budget: usize, step: u64) -> usize {
 /// weights. A token more is cheaper than a pass, but many are not. A token of a prompt that is
 /// being read would do as well, but its next chunks would begin elsewhere, and round differently.
 pub(crate) fn fillers(slots: &[usize]) -> Vec<usize> {
-    const MOST: usize = 2;
+    const MAX_GAP: usize = 2;
     let gaps = slots.windows(2).map(|pair| pair[0] + 1..pair[1]);
-    gaps.filter(|gap| gap.len() <= MOST).flatten().collect()
+    gaps.filter(|gap| gap.len() <= MAX_GAP).flatten().collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The loop's second phase: waiting requests go to idle slots.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Worker;
@@ -54,7 +55,7 @@ impl Worker<'_> {
         let cached = self.truncate(slot, reusable);
         let mut sampler = Sampler::new(
             &request.sampling,
-            dry,
+            dry.map(Arc::unwrap_or_clone),
             self.model,
             self.limits.n_ctx_slot as u32,
             &self.end_tokens,
