@@ -265,6 +265,8 @@ async fn a_server_of_this_machine_without_a_key_refuses_foreign_names_and_pages(
         &[("host", "127.0.0.1:8091"), ("origin", "http://localhost:3000")],
         &[("host", "[::1]:8091"), ("origin", "https://127.0.0.1:8443")],
         &[("host", "localhost"), ("origin", "http://[::1]:3000")],
+        &[("host", "localhost"), ("origin", "http://ui.localhost:3000")],
+        &[("host", "")],
     ] {
         assert_eq!(ask_with(&app, "GET", headers).await.0, 200, "{headers:?}");
     }
@@ -296,6 +298,32 @@ async fn names_and_origins_of_a_local_server_can_be_added() {
     assert_eq!(ask_with(&app, "GET", &page).await.0, 403);
     let app = local(|s| s.server.cors_origins = vec!["*".to_owned()]);
     assert_eq!(ask_with(&app, "GET", &origin).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_host_name_that_is_listened_on_is_a_local_servers_own() {
+    let named = [("host", "strixhalo:8091"), ("origin", "http://strixhalo:8091")];
+    let app = local(|s| s.server.host = vec!["StrixHalo".to_owned(), "0.0.0.0".to_owned()]);
+    assert_eq!(ask_with(&app, "GET", &named).await.0, 200);
+    assert_eq!(ask_with(&app, "GET", &[("host", "0.0.0.0:8091")]).await.0, 403);
+}
+
+#[tokio::test]
+async fn any_name_of_a_local_server_may_be_allowed_without_any_page() {
+    let app = local(|s| s.server.allowed_hosts = vec!["*".to_owned()]);
+    for headers in [
+        &[("host", "chat.example")][..],
+        &[("host", "chat.example:8443"), ("origin", "https://chat.example:8443")],
+        &[("host", "chat.example"), ("origin", "http://localhost:3000")],
+    ] {
+        assert_eq!(ask_with(&app, "GET", headers).await.0, 200, "{headers:?}");
+    }
+    for origin in ["null", "file://", "https://evil.example"] {
+        let (status, body) =
+            ask_with(&app, "GET", &[("host", "localhost"), ("origin", origin)]).await;
+        assert_eq!(status, 403, "{origin}");
+        assert_eq!(body["error"]["code"], "origin_not_allowed");
+    }
 }
 
 #[tokio::test]
