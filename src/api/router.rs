@@ -67,12 +67,14 @@ pub fn router(state: AppState) -> Router {
     }
     let listed = ROUTES.iter().filter(|route| route.listed);
     let listed = listed.map(|route| format!("{prefix}{}", route.path)).collect();
-    // `admit` runs with the route known, so that refused requests are counted under it.
+    // Requests are refused with the route known: counted under it, and in its form of errors. A
+    // preflight is for CORS, further out.
     let app = app
         .fallback(no_route)
         .layer(DefaultBodyLimit::disable())
         .layer(Extension(ListedPaths(listed)))
         .layer(from_fn_with_state(context.clone(), admit))
+        .layer(from_fn_with_state(context.clone(), origin::refuse_foreign_pages))
         .layer(from_fn_with_state(Arc::<str>::from(pattern), note_route))
         .with_state(state.clone());
     // As a fallback of a second router: layers of the first run before axum has put the allowed
@@ -85,8 +87,7 @@ pub fn router(state: AppState) -> Router {
         Some(cors) => with_cors(app, cors),
         None => app,
     };
-    app.layer(from_fn_with_state(context.clone(), origin::refuse_foreign_pages))
-        .layer(from_fn(catch_panics))
+    app.layer(from_fn(catch_panics))
         .layer(from_fn_with_state(context.clone(), write_errors))
         .layer(from_fn_with_state(context.clone(), log_requests))
 }

@@ -286,6 +286,31 @@ async fn a_server_of_this_machine_without_a_key_refuses_foreign_names_and_pages(
 }
 
 #[tokio::test]
+async fn foreign_pages_are_refused_under_the_route_and_preflights_are_left_to_cors() {
+    let app = local(|_| ());
+    let page = [("host", "localhost"), ("origin", "https://evil.example")];
+    assert_eq!(ask_with(&app, "GET", &page).await.0, 403);
+    let (_, _, text) = send(&app, Request::get("/metrics").body(Body::empty()).unwrap()).await;
+    let text = String::from_utf8(text).unwrap();
+    let labels = r#"method="GET",route="/v1/models",status="403""#;
+    let line = format!("strixhalo_http_requests_total{{{labels}}} 1");
+    assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    let preflight = |origin: &str| {
+        Request::options("/v1/models")
+            .header("host", "localhost")
+            .header("origin", origin)
+            .header("access-control-request-method", "GET")
+            .body(Body::empty())
+            .unwrap()
+    };
+    let allowed = "access-control-allow-origin";
+    let (status, headers, _) = send(&app, preflight("https://evil.example")).await;
+    assert_eq!((status.as_u16(), headers.contains_key(allowed)), (200, false));
+    let (_, headers, _) = send(&app, preflight("http://localhost:3000")).await;
+    assert_eq!(headers[allowed], "http://localhost:3000");
+}
+
+#[tokio::test]
 async fn names_and_origins_of_a_local_server_can_be_added() {
     let foreign = [("host", "chat.example"), ("origin", "https://chat.example")];
     let app = local(|s| s.server.allowed_hosts = vec!["chat.example".to_owned()]);
