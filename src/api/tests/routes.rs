@@ -150,18 +150,31 @@ async fn a_model_is_found_by_each_of_its_names_and_slashes_may_be_escaped() {
 }
 
 #[tokio::test]
-async fn slashes_before_and_behind_a_path_make_no_difference() {
+async fn slashes_more_than_one_or_behind_a_path_make_no_difference() {
     let app = loading(|_| ());
-    for path in ["/v1/models/", "//v1/models", "//v1/models//", "/v1/models/tiny/"] {
+    for path in [
+        "/v1/models/",
+        "//v1/models",
+        "//v1/models//",
+        "/v1/models/tiny/",
+        "/v1//models",
+        "/v1///models//org%2Ftiny-model",
+        "/slots//?a=//b",
+    ] {
         assert_eq!(ask(&app, "GET", path).await.0, 200, "{path}");
     }
-    for path in ["/v1/chat/completions/", "//tokenize"] {
+    assert_eq!(ask(&app, "GET", "//slots?a=//&fail_on_no_slot=1").await.0, 503);
+    for path in ["/v1/chat/completions/", "//tokenize", "/v1//chat/completions"] {
         assert_eq!(ask(&app, "POST", path).await.0, 400, "{path}");
         assert_eq!(ask(&app, "GET", path).await.1["allow"], "POST", "{path}");
     }
     let prefixed = loading(|s| s.server.api_prefix = "/llm".to_owned());
-    for path in ["/llm/", "//llm", "/llm/v1/models/", "//llm/v1/models"] {
+    for path in ["/llm/", "//llm", "/llm/v1/models/", "//llm/v1/models", "/llm//v1/models"] {
         assert_eq!(ask(&prefixed, "GET", path).await.0, 200, "{path}");
+    }
+    let deep = loading(|s| s.server.api_prefix = "/a//b/".to_owned());
+    for path in ["/a/b/v1/models", "/a//b//v1/models"] {
+        assert_eq!(ask(&deep, "GET", path).await.0, 200, "{path}");
     }
     assert_eq!(ask(&app, "GET", "//nowhere/").await.2["error"]["message"], "no route //nowhere/");
 }
