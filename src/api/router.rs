@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, OriginalUri, Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
-use http::{Method, StatusCode, header};
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode, Uri, header};
 use prometheus::Registry;
 use tokio::sync::watch;
 use tower::ServiceExt;
 use tower_http::cors::CorsLayer;
-use tower_http::normalize_path::NormalizePathLayer;
 
 use super::endpoints::index::ListedPaths;
 use super::metrics::Counts;
@@ -67,26 +67,27 @@ pub fn router(state: AppState) -> Router {
     }
     let listed = ROUTES.iter().filter(|route| route.listed);
     let listed = listed.map(|route| format!("{prefix}{}", route.path)).collect();
-    // `admit` runs with the route known, so that refused requests are counted under it.
+    // Requests are refused with the route known: counted under it, and in its form of errors. A
+    // preflight is for CORS, further out.
     let app = app
         .fallback(no_route)
         .layer(DefaultBodyLimit::disable())
         .layer(Extension(ListedPaths(listed)))
         .layer(from_fn_with_state(context.clone(), admit))
+        .layer(from_fn_with_state(context.clone(), origin::refuse_foreign_pages))
         .layer(from_fn_with_state(Arc::<str>::from(pattern), note_route))
         .with_state(state.clone());
     // As a fallback of a second router: layers of the first run before axum has put the allowed
-    // methods into a 405, and before routing, so that `/v1/models/` and `//v1/models` are found.
+    // methods into a 405, and before routing, so that `/v1/models/` and `/v1//models` are found.
     let app = Router::new()
         .fallback_service(app)
-        .layer(NormalizePathLayer::trim_trailing_slash())
+        .layer(map_request(with_single_slashes))
         .layer(from_fn(wrong_method));
     let app = match origin::layer(&state.settings().server.cors_origins) {
         Some(cors) => with_cors(app, cors),
         None => app,
     };
-    app.layer(from_fn_with_state(context.clone(), origin::refuse_foreign_pages))
-        .layer(from_fn(catch_panics))
+    app.layer(from_fn(catch_panics))
         .layer(from_fn_with_state(context.clone(), write_errors))
         .layer(from_fn_with_state(context.clone(), log_requests))
 }
@@ -105,10 +106,33 @@ fn with_cors(app: Router, cors: CorsLayer) -> Router {
 
 /// `/llm` from `llm`, `/llm` or `/llm/`; empty for none.
 fn prefix(setting: &str) -> String {
-    match setting.trim().trim_matches('/') {
-        "" => String::new(),
-        path => format!("/{path}"),
+    match single_slashes(setting.trim()).as_str() {
+        "/" => String::new(),
+        path => path.to_owned(),
     }
+}
+
+/// `/v1/models` from `//v1//models/`.
+fn single_slashes(path: &str) -> String {
+    let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
+    format!("/{}", parts.join("/"))
+}
+
+/// Clients append `/chat/completions` to a base URL that may end with a slash.
+async fn with_single_slashes(mut request: Request) -> Request {
+    let uri = request.uri();
+    let path = uri.path();
+    if path.contains("//") || path.len() > 1 && path.ends_with('/') {
+        let path = single_slashes(path);
+        let target = uri.query().map_or(path.clone(), |query| format!("{path}?{query}"));
+        let mut parts = uri.clone().into_parts();
+        // Both cannot fail: what they are made from was a path and a URI.
+        parts.path_and_query = PathAndQuery::try_from(target).ok();
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
 }
 
 async fn no_route(OriginalUri(uri): OriginalUri) -> Error {

@@ -21,9 +21,14 @@ pub(super) struct Route {
     pub(super) listed: bool,
     /// Its methods with their endpoints.
     pub(super) methods: fn() -> MethodRouter<AppState>,
-    /// The body of its errors, also of those before the endpoint.
-    error: fn(&Problem) -> Value,
+    /// The form of its errors, also of those before the endpoint.
+    errors: ErrorForm,
 }
+
+/// Writes the body of an error answer in the form of an API.
+type ErrorForm = fn(&Problem) -> Value;
+
+const OPENAI: ErrorForm = openai::error_body;
 
 /// What a route does, as far as others treat it by that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,64 +49,68 @@ use Kind::{Generate, Inspect, Open, Work};
 
 /// All routes.
 pub(super) static ROUTES: &[Route] = &[
-    Route::new(Open, "/", || get(index::index)).unlisted(),
-    Route::new(Open, "/health", || get(health::health)),
-    Route::new(Open, "/v1/health", || get(health::health)).unlisted(),
-    Route::new(Inspect, "/v1/models", || get(models::list)),
-    Route::new(Inspect, "/models", || get(models::list)).unlisted(),
-    Route::new(Inspect, "/v1/models/{*id}", || get(models::one)).unlisted(),
-    Route::new(Inspect, "/models/{*id}", || get(models::one)).unlisted(),
-    Route::new(Generate, "/v1/chat/completions", || post(chat::chat)),
-    Route::new(Generate, "/chat/completions", || post(chat::chat)).unlisted(),
+    Route::new(Open, OPENAI, "/", || get(index::index)).unlisted(),
+    Route::new(Open, OPENAI, "/health", || get(health::health)),
+    Route::new(Open, OPENAI, "/v1/health", || get(health::health)).unlisted(),
+    Route::new(Inspect, OPENAI, "/v1/models", || get(models::list)),
+    Route::new(Inspect, OPENAI, "/models", || get(models::list)).unlisted(),
+    Route::new(Inspect, OPENAI, "/v1/models/{*id}", || get(models::one)).unlisted(),
+    Route::new(Inspect, OPENAI, "/models/{*id}", || get(models::one)).unlisted(),
+    Route::new(Generate, OPENAI, "/v1/chat/completions", || post(chat::chat)),
+    Route::new(Generate, OPENAI, "/chat/completions", || post(chat::chat)).unlisted(),
     // `/completions` is llama-server's native form.
-    Route::new(Generate, "/v1/completions", || post(completions::completions)),
-    Route::new(Work, "/apply-template", || post(apply_template::apply_template)),
-    Route::new(Work, "/tokenize", || post(tokenize::tokenize)),
-    Route::new(Work, "/detokenize", || post(tokenize::detokenize)),
-    Route::new(Work, "/props", || get(props::props).post(props::change_props)),
-    Route::new(Inspect, "/slots", || get(slots::slots)),
-    Route::new(Inspect, "/metrics", || get(metrics::metrics)),
-    Route::unsupported("/completion"),
-    Route::unsupported("/completions"),
-    Route::unsupported("/infill"),
-    Route::unsupported("/embedding"),
-    Route::unsupported("/embeddings"),
-    Route::unsupported("/v1/embeddings"),
-    Route::unsupported("/rerank"),
-    Route::unsupported("/reranking"),
-    Route::unsupported("/v1/rerank"),
-    Route::unsupported("/v1/reranking"),
-    Route::unsupported("/v1/messages"),
-    Route::unsupported("/v1/messages/count_tokens"),
-    Route::unsupported("/responses"),
-    Route::unsupported("/v1/responses"),
-    Route::unsupported("/responses/input_tokens"),
-    Route::unsupported("/v1/responses/input_tokens"),
-    Route::unsupported("/chat/completions/input_tokens"),
-    Route::unsupported("/v1/chat/completions/input_tokens"),
-    Route::unsupported("/v1/chat/completions/control"),
-    Route::unsupported("/audio/transcriptions"),
-    Route::unsupported("/v1/audio/transcriptions"),
-    Route::unsupported("/v1/streams/lookup"),
-    Route::unsupported("/slots/{id}"),
-    Route::new(Kind::Unsupported, "/lora-adapters", || {
+    Route::new(Generate, OPENAI, "/v1/completions", || post(completions::completions)),
+    Route::new(Work, OPENAI, "/apply-template", || post(apply_template::apply_template)),
+    Route::new(Work, OPENAI, "/tokenize", || post(tokenize::tokenize)),
+    Route::new(Work, OPENAI, "/detokenize", || post(tokenize::detokenize)),
+    Route::new(Work, OPENAI, "/props", || get(props::props).post(props::change_props)),
+    Route::new(Inspect, OPENAI, "/slots", || get(slots::slots)),
+    Route::new(Inspect, OPENAI, "/metrics", || get(metrics::metrics)),
+    Route::unsupported(OPENAI, "/completion"),
+    Route::unsupported(OPENAI, "/completions"),
+    Route::unsupported(OPENAI, "/infill"),
+    Route::unsupported(OPENAI, "/embedding"),
+    Route::unsupported(OPENAI, "/embeddings"),
+    Route::unsupported(OPENAI, "/v1/embeddings"),
+    Route::unsupported(OPENAI, "/rerank"),
+    Route::unsupported(OPENAI, "/reranking"),
+    Route::unsupported(OPENAI, "/v1/rerank"),
+    Route::unsupported(OPENAI, "/v1/reranking"),
+    Route::unsupported(OPENAI, "/v1/messages"),
+    Route::unsupported(OPENAI, "/v1/messages/count_tokens"),
+    Route::unsupported(OPENAI, "/responses"),
+    Route::unsupported(OPENAI, "/v1/responses"),
+    Route::unsupported(OPENAI, "/responses/input_tokens"),
+    Route::unsupported(OPENAI, "/v1/responses/input_tokens"),
+    Route::unsupported(OPENAI, "/chat/completions/input_tokens"),
+    Route::unsupported(OPENAI, "/v1/chat/completions/input_tokens"),
+    Route::unsupported(OPENAI, "/v1/chat/completions/control"),
+    Route::unsupported(OPENAI, "/audio/transcriptions"),
+    Route::unsupported(OPENAI, "/v1/audio/transcriptions"),
+    Route::unsupported(OPENAI, "/v1/streams/lookup"),
+    Route::unsupported(OPENAI, "/slots/{id}"),
+    Route::new(Kind::Unsupported, OPENAI, "/lora-adapters", || {
         get(unsupported::unsupported).post(unsupported::unsupported)
     })
     .unlisted(),
-    Route::new(Kind::Unsupported, "/v1/stream", || {
+    Route::new(Kind::Unsupported, OPENAI, "/v1/stream", || {
         get(unsupported::unsupported).merge(delete(unsupported::unsupported))
     })
     .unlisted(),
 ];
 
 impl Route {
-    /// A route whose errors have OpenAI's form.
-    const fn new(kind: Kind, path: &'static str, methods: fn() -> MethodRouter<AppState>) -> Self {
-        Self { path, kind, listed: true, methods, error: openai::error_body }
+    const fn new(
+        kind: Kind,
+        errors: ErrorForm,
+        path: &'static str,
+        methods: fn() -> MethodRouter<AppState>,
+    ) -> Self {
+        Self { path, kind, listed: true, methods, errors }
     }
 
-    const fn unsupported(path: &'static str) -> Self {
-        Self::new(Kind::Unsupported, path, || post(unsupported::unsupported)).unlisted()
+    const fn unsupported(errors: ErrorForm, path: &'static str) -> Self {
+        Self::new(Kind::Unsupported, errors, path, || post(unsupported::unsupported)).unlisted()
     }
 
     const fn unlisted(mut self) -> Self {
@@ -122,8 +131,8 @@ fn find(path: &str) -> Option<&'static Route> {
 
 /// The body of an error answer; OpenAI's form where no route is known.
 pub(super) fn write_error(route: Option<&str>, problem: &Problem) -> Value {
-    let error = route.and_then(find).map_or(openai::error_body as fn(_) -> _, |route| route.error);
-    error(problem)
+    let errors = route.and_then(find).map_or(OPENAI, |route| route.errors);
+    errors(problem)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, watch};
 
 use super::closing::turn_away;
-use super::connection::{Stage, Timeouts, serve_connection};
+use super::connection::{IDLE_TIMEOUT, Stage, Timeouts, serve_connection};
 use super::counts::{Counts, Refusal};
 use super::socket::Stream;
 use super::{Context, Error, Listener};
@@ -54,6 +54,7 @@ pub(super) async fn accept_loop(
                     let timeouts = Timeouts {
                         headers: Duration::from_secs(settings.limits.header_timeout),
                         write: Duration::from_secs(settings.limits.stream_stall_timeout),
+                        idle: IDLE_TIMEOUT,
                     };
                     let connection = serve_connection(
                         stream,

@@ -34,7 +34,7 @@ use super::{Context, Error};
 
 /// An idle connection is closed after this; longer than the 90 s after which the pools of common
 /// clients close it, so that no request meets a connection that is just being closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Request line and headers together.
 const MAX_HEADER_BYTES: usize = 64 << 10;
 /// How a connection begins that speaks HTTP/2 without having asked.
@@ -67,6 +67,8 @@ pub(super) struct Timeouts {
     pub(super) headers: Duration,
     /// While it takes nothing of its answer: `limits.stream_stall_timeout`.
     pub(super) write: Duration,
+    /// Between two requests: [`IDLE_TIMEOUT`].
+    pub(super) idle: Duration,
 }
 
 /// Serves the requests of one connection, until it closes or `stage` says so.
@@ -103,7 +105,7 @@ pub(super) async fn serve_connection(
             if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
                 return Poll::Ready(End::Closed(result));
             }
-            let Some(deadline) = progress.deadline(timeouts.headers) else { return Poll::Pending };
+            let Some(deadline) = progress.deadline(timeouts) else { return Poll::Pending };
             poll_until(silence.as_mut(), deadline, cx).map(|()| End::Silent)
         });
         tokio::select! {
@@ -220,7 +222,8 @@ enum Phase {
     Headers(Instant),
     /// Nothing: a request is being answered.
     Busy,
-    /// Nothing: the connection is kept for a next request.
+    /// Nothing: hyper has the whole answer, of which the client may still take parts, and the
+    /// connection is kept for a next request.
     Idle(Instant),
 }
 
@@ -278,16 +281,23 @@ impl Progress {
         }
     }
 
-    /// When the client must have done what it owes; `None`: it owes nothing. `headers`: how long it
-    /// may take to send them.
-    fn deadline(&self, headers: Duration) -> Option<Instant> {
+    /// The client takes its answer: it is not idle yet.
+    fn sent(&self) {
+        let mut state = self.lock();
+        if let Phase::Idle(since) = &mut state.phase {
+            *since = Instant::now();
+        }
+    }
+
+    /// When the client must have done what it owes; `None`: it owes nothing.
+    fn deadline(&self, timeouts: Timeouts) -> Option<Instant> {
         let state = self.lock();
         match state.phase {
             Phase::Fresh(since) | Phase::Headers(since) => {
-                let due = since + headers;
+                let due = since + timeouts.headers;
                 Some(state.last_request.map_or(due, |at| due.min(at + LAST_REQUEST_TIMEOUT)))
             }
-            Phase::Idle(since) => Some(since + IDLE_TIMEOUT),
+            Phase::Idle(since) => Some(since + timeouts.idle),
             Phase::Busy => None,
         }
     }
@@ -389,7 +399,11 @@ impl AsyncWrite for Watched {
         cx: &mut task::Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let n = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        if n > 0 {
+            self.progress.sent();
+        }
+        Poll::Ready(Ok(n))
     }
 
     fn poll_write_vectored(
@@ -397,7 +411,11 @@ impl AsyncWrite for Watched {
         cx: &mut task::Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let n = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        if n > 0 {
+            self.progress.sent();
+        }
+        Poll::Ready(Ok(n))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -410,5 +428,51 @@ impl AsyncWrite for Watched {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use axum::routing::get;
+    use prometheus::Registry;
+    use serde_json::Value;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::config::Settings;
+    use crate::http::Keys;
+
+    #[tokio::test]
+    async fn a_client_that_takes_its_answer_slowly_is_not_idle_until_it_has_all_of_it() {
+        const BYTES: usize = 8 << 20;
+        const PIECE: usize = 512 << 10;
+        let router = Router::new().route("/", get(|| async { vec![b'x'; BYTES] }));
+        let context =
+            Context::new(Settings::default(), Keys::default(), &Registry::new(), |_, _| {
+                Value::Null
+            });
+        let long = Duration::from_secs(60);
+        let idle = Duration::from_millis(500);
+        let timeouts = Timeouts { headers: long, write: long, idle };
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let (_stage, seen) = watch::channel(Stage::Serve);
+        let task =
+            tokio::spawn(serve_connection(Stream::Unix(server), router, context, timeouts, seen));
+        client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let begun = Instant::now();
+        let mut piece = vec![0; PIECE];
+        for _ in 0..BYTES / PIECE {
+            client.read_exact(&mut piece).await.unwrap();
+            tokio::time::sleep(idle / 6).await;
+        }
+        assert!(begun.elapsed() > 2 * idle);
+        // The rest, which is the length of the head, and the end that idleness brings.
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.len() < 1000);
+        task.await.unwrap();
     }
 }

@@ -122,6 +122,14 @@ impl<'a> Host<'a> {
     }
 }
 
+/// The host names in `server.host`, which has addresses and paths as well.
+pub(super) fn names(hosts: &[String]) -> impl Iterator<Item = &str> {
+    hosts.iter().filter_map(|host| match Host::parse(host) {
+        Ok(Host::Name(name)) => Some(name),
+        _ => None,
+    })
+}
+
 /// Binds every address of `server.host` and logs each as `listening on http://ADDRESS:PORT` or
 /// `listening on unix:PATH`. Port 0 takes a free port.
 pub async fn bind(settings: &Settings) -> Result<Vec<Listener>, ListenError> {

@@ -7,12 +7,14 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, Uri, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use super::access_log::Client;
 use super::context::Context;
 use super::error::Error;
+use super::listen;
 use super::request_id::X_REQUEST_ID;
 
 /// How long a browser may keep the answer to a preflight.
@@ -46,7 +48,7 @@ fn allows(origins: &[String], origin: &HeaderValue) -> bool {
     let Ok(origin) = origin.to_str() else { return false };
     let origin = origin.to_ascii_lowercase();
     origins.iter().any(|allowed| match allowed.as_str() {
-        "localhost" => is_local(&origin),
+        "localhost" => authority(&origin).is_some_and(|a| is_loopback(&host_name(a.as_str()))),
         allowed => allowed == origin,
     })
 }
@@ -56,11 +58,10 @@ fn normalized(entries: &[String]) -> Vec<String> {
     entries.filter(|entry| !entry.is_empty()).collect()
 }
 
-fn is_local(origin: &str) -> bool {
-    origin.parse::<Uri>().ok().is_some_and(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https"))
-            && matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]"))
-    })
+/// Host and port of a web page's origin; `None` for others, such as `null` or that of a file.
+fn authority(origin: &str) -> Option<Authority> {
+    let uri: Uri = origin.parse().ok()?;
+    matches!(uri.scheme_str(), Some("http" | "https")).then(|| uri.into_parts().authority)?
 }
 
 /// On a server that has no key and that only this machine reaches, refuses requests that a web page
@@ -74,21 +75,25 @@ pub(crate) async fn refuse_foreign_pages(
 ) -> Response {
     let is_unix = matches!(request.extensions().get(), Some(Client::Unix));
     if context.trusts_this_machine() && !is_unix {
-        let server = &context.settings().server;
-        if let Err(error) = check(&request, &server.allowed_hosts, &server.cors_origins) {
+        let settings = context.settings();
+        let server = &settings.server;
+        // A name that is listened on is the server's own.
+        let hosts = server.allowed_hosts.iter().map(String::as_str);
+        let names = OwnNames::new(hosts.chain(listen::names(&server.host)));
+        if let Err(error) = check(&request, &names, &server.cors_origins) {
             return error.into_response();
         }
     }
     next.run(request).await
 }
 
-fn check(request: &Request, hosts: &[String], origins: &[String]) -> Result<(), Error> {
-    let hosts = normalized(hosts);
+fn check(request: &Request, names: &OwnNames, origins: &[String]) -> Result<(), Error> {
+    let headers = request.headers();
     // Programs that send neither are no browsers.
-    let named = request.headers().get(header::HOST).map(|host| host.as_bytes());
-    let named = request.uri().authority().map(|a| a.as_str().as_bytes()).or(named);
-    if let Some(host) = named
-        && !is_own_name(host, &hosts)
+    let host = headers.get(header::HOST).map(HeaderValue::as_bytes).filter(|h| !h.is_empty());
+    let host = request.uri().authority().map(|a| a.as_str().as_bytes()).or(host);
+    if let Some(host) = host
+        && !names.contain(host)
     {
         return Err(Error::Forbidden {
             message: format!(
@@ -98,12 +103,11 @@ fn check(request: &Request, hosts: &[String], origins: &[String]) -> Result<(), 
             code: "host_not_allowed",
         });
     }
-    if let Some(origin) = request.headers().get(header::ORIGIN) {
+    if let Some(origin) = headers.get(header::ORIGIN) {
         let origins = normalized(origins);
-        let own = |uri: Uri| uri.authority().is_some_and(|a| names(&hosts, a.as_str()));
         let is_allowed = origins.iter().any(|allowed| allowed == "*")
             || allows(&origins, origin)
-            || origin.to_str().ok().and_then(|o| o.parse().ok()).is_some_and(own);
+            || names.is_own_page(origin, host);
         if !is_allowed {
             return Err(Error::Forbidden {
                 message: format!(
@@ -117,22 +121,60 @@ fn check(request: &Request, hosts: &[String], origins: &[String]) -> Result<(), 
     Ok(())
 }
 
-/// Whether a `Host` is a loopback name or address, or one of `hosts`.
-fn is_own_name(host: &[u8], hosts: &[String]) -> bool {
-    let Ok(host) = std::str::from_utf8(host) else { return false };
+/// The names of the server beside those of loopback.
+struct OwnNames {
+    names: Vec<String>,
+    /// `*`: it may be asked under any.
+    any: bool,
+}
+
+impl OwnNames {
+    /// Entries are names or addresses, as people write them: also with a scheme, port or path.
+    fn new<'a>(entries: impl Iterator<Item = &'a str>) -> Self {
+        let mut own = Self { names: Vec::new(), any: false };
+        for entry in entries.map(str::trim) {
+            let host = entry.split_once("://").map_or(entry, |(_, host)| host);
+            match host_name(host.split('/').next().unwrap_or(host)).as_str() {
+                "" => {}
+                "*" => own.any = true,
+                name => own.names.push(name.to_owned()),
+            }
+        }
+        own
+    }
+
+    /// Whether the server may be asked under this `Host`.
+    fn contain(&self, host: &[u8]) -> bool {
+        let Ok(host) = std::str::from_utf8(host) else { return false };
+        let name = host_name(host);
+        self.any || is_loopback(&name) || self.names.contains(&name)
+    }
+
+    /// Whether a page of `origin` comes from where the server is, which is asked as `host` now. `*`
+    /// names no page: any could be meant.
+    fn is_own_page(&self, origin: &HeaderValue, host: Option<&[u8]>) -> bool {
+        origin.to_str().ok().and_then(authority).is_some_and(|page| {
+            host.is_some_and(|host| page.as_str().as_bytes().eq_ignore_ascii_case(host))
+                || self.names.contains(&host_name(page.as_str()))
+        })
+    }
+}
+
+fn is_loopback(name: &str) -> bool {
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The name in `name:port` or `[address]:port`, in the one form in which names are compared.
+fn host_name(host: &str) -> String {
     let name = without_port(host).to_ascii_lowercase();
     let name = name.strip_suffix('.').unwrap_or(&name);
     let address = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || address.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-        || names(hosts, host)
-}
-
-/// Whether one of `hosts`, which may have a port, has the name of `host`.
-fn names(hosts: &[String], host: &str) -> bool {
-    let name = without_port(host);
-    hosts.iter().any(|h| h == "*" || without_port(h).eq_ignore_ascii_case(name))
+    match address.parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical().to_string(),
+        Err(_) => name.to_owned(),
+    }
 }
 
 fn without_port(host: &str) -> &str {
@@ -162,6 +204,8 @@ mod tests {
             "http://LOCALHOST:3000",
             "https://127.0.0.1:8443",
             "http://[::1]:3000",
+            "http://ui.localhost:3000",
+            "https://127.0.0.2",
             "https://chat.example",
         ] {
             assert!(allows(&origins, &HeaderValue::from_static(ok)), "{ok}");
@@ -172,6 +216,9 @@ mod tests {
             "https://chat.example:444",
             "http://chat.example",
             "null",
+            "file://",
+            "file://localhost",
+            "http://localhost@evil.example",
             "localhost",
         ] {
             assert!(!allows(&origins, &HeaderValue::from_static(bad)), "{bad}");
@@ -180,7 +227,18 @@ mod tests {
 
     #[test]
     fn a_server_of_this_machine_answers_to_loopback_names_and_those_it_is_given() {
-        let hosts = ["chat.example".to_owned(), "box.example:8443".to_owned()];
+        let names = OwnNames::new(
+            [
+                "chat.example",
+                "box.example:8443",
+                "dotted.example.",
+                "https://proxy.example/llm/",
+                "fd00::1",
+                "[fd00::2]:8091",
+                " ",
+            ]
+            .into_iter(),
+        );
         for ok in [
             "localhost",
             "LOCALHOST:8091",
@@ -193,24 +251,45 @@ mod tests {
             "[::ffff:127.0.0.1]:80",
             "Chat.Example",
             "chat.example:8443",
+            "chat.example.:8443",
             "box.example",
+            "dotted.example",
+            "proxy.example",
+            "[fd00::1]:8091",
+            "[FD00:0::2]",
         ] {
-            assert!(is_own_name(ok.as_bytes(), &hosts), "{ok}");
+            assert!(names.contain(ok.as_bytes()), "{ok}");
         }
         for bad in [
             "",
             "evil.example",
             "localhost.evil.example",
             "evillocalhost",
+            "localhost@evil.example",
             "127.0.0.1.evil.example",
             "192.168.1.5:8091",
             "0.0.0.0",
             "sub.chat.example",
             "[::1",
+            "[fd00::3]",
         ] {
-            assert!(!is_own_name(bad.as_bytes(), &hosts), "{bad}");
+            assert!(!names.contain(bad.as_bytes()), "{bad}");
         }
-        assert!(is_own_name(b"evil.example", &["*".to_owned()]));
+    }
+
+    #[test]
+    fn any_name_may_be_asked_but_a_page_is_the_servers_own_only_under_the_name_that_is_asked() {
+        let any = OwnNames::new(["*", "chat.example"].into_iter());
+        assert!(any.contain(b"evil.example"));
+        let is_own = |origin: &'static str, host: &str| {
+            any.is_own_page(&HeaderValue::from_static(origin), Some(host.as_bytes()))
+        };
+        assert!(is_own("https://Box.example:8443", "box.example:8443"));
+        assert!(is_own("https://chat.example", "localhost:8091"));
+        for origin in ["null", "file://", "https://evil.example", "ftp://chat.example"] {
+            assert!(!is_own(origin, "localhost:8091"), "{origin}");
+        }
+        assert!(!is_own("app://box.example", "box.example"));
     }
 
     #[test]

@@ -150,18 +150,31 @@ async fn a_model_is_found_by_each_of_its_names_and_slashes_may_be_escaped() {
 }
 
 #[tokio::test]
-async fn slashes_before_and_behind_a_path_make_no_difference() {
+async fn slashes_more_than_one_or_behind_a_path_make_no_difference() {
     let app = loading(|_| ());
-    for path in ["/v1/models/", "//v1/models", "//v1/models//", "/v1/models/tiny/"] {
+    for path in [
+        "/v1/models/",
+        "//v1/models",
+        "//v1/models//",
+        "/v1/models/tiny/",
+        "/v1//models",
+        "/v1///models//org%2Ftiny-model",
+        "/slots//?a=//b",
+    ] {
         assert_eq!(ask(&app, "GET", path).await.0, 200, "{path}");
     }
-    for path in ["/v1/chat/completions/", "//tokenize"] {
+    assert_eq!(ask(&app, "GET", "//slots?a=//&fail_on_no_slot=1").await.0, 503);
+    for path in ["/v1/chat/completions/", "//tokenize", "/v1//chat/completions"] {
         assert_eq!(ask(&app, "POST", path).await.0, 400, "{path}");
         assert_eq!(ask(&app, "GET", path).await.1["allow"], "POST", "{path}");
     }
     let prefixed = loading(|s| s.server.api_prefix = "/llm".to_owned());
-    for path in ["/llm/", "//llm", "/llm/v1/models/", "//llm/v1/models"] {
+    for path in ["/llm/", "//llm", "/llm/v1/models/", "//llm/v1/models", "/llm//v1/models"] {
         assert_eq!(ask(&prefixed, "GET", path).await.0, 200, "{path}");
+    }
+    let deep = loading(|s| s.server.api_prefix = "/a//b/".to_owned());
+    for path in ["/a/b/v1/models", "/a//b//v1/models"] {
+        assert_eq!(ask(&deep, "GET", path).await.0, 200, "{path}");
     }
     assert_eq!(ask(&app, "GET", "//nowhere/").await.2["error"]["message"], "no route //nowhere/");
 }
@@ -265,6 +278,8 @@ async fn a_server_of_this_machine_without_a_key_refuses_foreign_names_and_pages(
         &[("host", "127.0.0.1:8091"), ("origin", "http://localhost:3000")],
         &[("host", "[::1]:8091"), ("origin", "https://127.0.0.1:8443")],
         &[("host", "localhost"), ("origin", "http://[::1]:3000")],
+        &[("host", "localhost"), ("origin", "http://ui.localhost:3000")],
+        &[("host", "")],
     ] {
         assert_eq!(ask_with(&app, "GET", headers).await.0, 200, "{headers:?}");
     }
@@ -284,6 +299,31 @@ async fn a_server_of_this_machine_without_a_key_refuses_foreign_names_and_pages(
 }
 
 #[tokio::test]
+async fn foreign_pages_are_refused_under_the_route_and_preflights_are_left_to_cors() {
+    let app = local(|_| ());
+    let page = [("host", "localhost"), ("origin", "https://evil.example")];
+    assert_eq!(ask_with(&app, "GET", &page).await.0, 403);
+    let (_, _, text) = send(&app, Request::get("/metrics").body(Body::empty()).unwrap()).await;
+    let text = String::from_utf8(text).unwrap();
+    let labels = r#"method="GET",route="/v1/models",status="403""#;
+    let line = format!("strixhalo_http_requests_total{{{labels}}} 1");
+    assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    let preflight = |origin: &str| {
+        Request::options("/v1/models")
+            .header("host", "localhost")
+            .header("origin", origin)
+            .header("access-control-request-method", "GET")
+            .body(Body::empty())
+            .unwrap()
+    };
+    let allowed = "access-control-allow-origin";
+    let (status, headers, _) = send(&app, preflight("https://evil.example")).await;
+    assert_eq!((status.as_u16(), headers.contains_key(allowed)), (200, false));
+    let (_, headers, _) = send(&app, preflight("http://localhost:3000")).await;
+    assert_eq!(headers[allowed], "http://localhost:3000");
+}
+
+#[tokio::test]
 async fn names_and_origins_of_a_local_server_can_be_added() {
     let foreign = [("host", "chat.example"), ("origin", "https://chat.example")];
     let app = local(|s| s.server.allowed_hosts = vec!["chat.example".to_owned()]);
@@ -296,6 +336,32 @@ async fn names_and_origins_of_a_local_server_can_be_added() {
     assert_eq!(ask_with(&app, "GET", &page).await.0, 403);
     let app = local(|s| s.server.cors_origins = vec!["*".to_owned()]);
     assert_eq!(ask_with(&app, "GET", &origin).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_host_name_that_is_listened_on_is_a_local_servers_own() {
+    let named = [("host", "strixhalo:8091"), ("origin", "http://strixhalo:8091")];
+    let app = local(|s| s.server.host = vec!["StrixHalo".to_owned(), "0.0.0.0".to_owned()]);
+    assert_eq!(ask_with(&app, "GET", &named).await.0, 200);
+    assert_eq!(ask_with(&app, "GET", &[("host", "0.0.0.0:8091")]).await.0, 403);
+}
+
+#[tokio::test]
+async fn any_name_of_a_local_server_may_be_allowed_without_any_page() {
+    let app = local(|s| s.server.allowed_hosts = vec!["*".to_owned()]);
+    for headers in [
+        &[("host", "chat.example")][..],
+        &[("host", "chat.example:8443"), ("origin", "https://chat.example:8443")],
+        &[("host", "chat.example"), ("origin", "http://localhost:3000")],
+    ] {
+        assert_eq!(ask_with(&app, "GET", headers).await.0, 200, "{headers:?}");
+    }
+    for origin in ["null", "file://", "https://evil.example"] {
+        let (status, body) =
+            ask_with(&app, "GET", &[("host", "localhost"), ("origin", origin)]).await;
+        assert_eq!(status, 403, "{origin}");
+        assert_eq!(body["error"]["code"], "origin_not_allowed");
+    }
 }
 
 #[tokio::test]

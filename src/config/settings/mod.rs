@@ -54,9 +54,11 @@ pub struct ServerSettings {
     /// web pages cannot use the server behind its user's back.
     pub cors_origins: Vec<String>,
     /// Host names, such as `chat.example`, under which a server may be asked that has no key and
-    /// listens on loopback addresses only; `*` allows all. By default it answers to loopback names
-    /// alone, so that a web page cannot reach it by a name of its own that leads here (DNS
-    /// rebinding). A reverse proxy that passes its own name on needs that name here.
+    /// listens on loopback addresses only; `*` allows all names, but no pages of other origins. By
+    /// default it answers to loopback names and those of `host` alone, so that a web page cannot
+    /// reach it by a name of its own that leads here (DNS rebinding). A proxy or container that asks
+    /// under another name needs that name here, such as `host.docker.internal` or that of an
+    /// `upstream` of nginx, which nginx sends unless it is told otherwise.
     pub allowed_hosts: Vec<String>,
     /// Refuse requests for a model name that is not served, instead of answering them with the
     /// model there is. Off by default: many clients come with a fixed name.
