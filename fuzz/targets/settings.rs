@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use strixhalo::server::Exit;
 use strixhalo::config::{ConfigError, Loaded, Sources, check_text, load};
+use strixhalo::server::Exit;
 
 fuzz_target!(|data: &[u8]| {
     let Some((&layer, rest)) = data.split_first() else { return };
