@@ -25,7 +25,7 @@ KEY = (
     .replace("\\${", "${")
     .replace("\\\\", "\\")
 )
-BY_FLAGS = ["--disk", DISK, "--user", "bob", "--ssh-key", "/root/key.pub", "--flake", "flake"]
+BY_FLAGS = ["--disk", DISK, "--user", "bob", "--ssh-key", "/run/key.pub", "--flake", "flake"]
 GIB = 1 << 30
 
 
@@ -98,7 +98,7 @@ def local():
 def _():
     run("modprobe", "nvme")
     until(DISK, lambda: os.path.exists(DISK))
-    write("/root/key.pub", f"{KEY}\n")
+    write("/run/key.pub", f"{KEY}\n")
     nixos_install(0)
     for erase in ([], ["--erase"]):
         refused("/dev/vda is what this system runs from", *BY_FLAGS[2:], "--disk", "/dev/vda", *erase)
