@@ -1,6 +1,7 @@
 //! `strixhalo bench`: measures any OpenAI-compatible server from outside, so that two servers can
 //! be compared with the same client.
 
+mod arguments;
 mod client;
 mod load;
 mod prompt;
@@ -14,15 +15,16 @@ mod target;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::builder::RangedU64ValueParser;
 use serde_json::Value;
 
+pub use self::arguments::BenchArgs;
+use self::arguments::Scenario;
 use self::client::{Client, ClientError};
 use self::load::Load;
 use self::prompt::PromptMaker;
 use self::report::{Environment, Report};
 use self::stall::StallLoad;
-use self::target::{Endpoint, Target};
+use self::target::Target;
 
 /// Exit code: a value on the command line makes no sense.
 const EX_USAGE: u8 = 64;
@@ -33,89 +35,6 @@ const EX_REQUESTS: u8 = 70;
 
 /// Tokens of an answer when the server does not say how large its context is.
 const UNKNOWN_CONTEXT: u32 = 4096;
-
-/// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Scenario {
-    /// Tokens/s and the time between tokens, for each number of streams; prompts of the first
-    /// size given.
-    Decode,
-    /// Time to first token of one stream, for each prompt size.
-    Prefill,
-    /// How long a running stream stands still while a long prompt arrives.
-    Stall,
-    /// Requests per second, one token each, over connections that stay open.
-    Rps,
-}
-
-/// Measures an OpenAI-compatible server: tokens/s, time to first token, time between tokens.
-///
-/// Tokens are counted by the server (`usage`), times are taken at the client, at each chunk with
-/// text. The same seed sends the same prompts, to whichever server.
-#[derive(Debug, clap::Args)]
-pub struct BenchArgs {
-    /// Base URL of the server, up to and with /v1
-    #[arg(long, default_value = "http://127.0.0.1:8091/v1")]
-    url: String,
-    /// API key
-    #[arg(long, env = "OPENAI_API_KEY", hide_env_values = true)]
-    api_key: Option<String>,
-    /// Model to ask for [default: the first that the server lists]
-    #[arg(long)]
-    model: Option<String>,
-    /// What is measured
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "decode,prefill")]
-    scenario: Vec<Scenario>,
-    /// Where requests go
-    #[arg(long, value_enum, default_value = "completions")]
-    endpoint: Endpoint,
-    /// Numbers of streams that run at a time
-    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16",
-          value_parser = RangedU64ValueParser::<u32>::new().range(1..=1024))]
-    streams: Vec<u32>,
-    /// Sizes of prompts, about; the exact ones are in the result
-    #[arg(long, value_delimiter = ',', default_value = "128,512,2048,8192",
-          value_parser = RangedU64ValueParser::<u32>::new().range(1..=4_000_000))]
-    prompt_tokens: Vec<u32>,
-    /// Tokens to generate in each answer of `decode`
-    #[arg(long, default_value_t = 128,
-          value_parser = RangedU64ValueParser::<u32>::new().range(1..=1_000_000))]
-    max_tokens: u32,
-    /// Repetitions of each load
-    #[arg(long, default_value_t = 3,
-          value_parser = RangedU64ValueParser::<u32>::new().range(1..=1000))]
-    repeat: u32,
-    /// Go on past the end-of-text token, so that all answers have the same length (llama.cpp,
-    /// vLLM and others; not OpenAI)
-    #[arg(long)]
-    ignore_eos: bool,
-    /// Tokens at the start of all prompts that are the same, to measure prefix caches
-    #[arg(long, default_value_t = 0)]
-    shared_prefix: u32,
-    /// Size of the long prompt of `stall`
-    #[arg(long, default_value_t = 8192,
-          value_parser = RangedU64ValueParser::<u32>::new().range(1..=4_000_000))]
-    stall_prompt: u32,
-    /// Connections of `rps`
-    #[arg(long, default_value_t = 8,
-          value_parser = RangedU64ValueParser::<u32>::new().range(1..=1024))]
-    connections: u32,
-    /// Seconds that `rps` runs
-    #[arg(long, default_value_t = 10,
-          value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400))]
-    duration: u64,
-    /// Which prompts are made
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Longest time for one request, in seconds
-    #[arg(long, default_value_t = 600,
-          value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400))]
-    timeout: u64,
-    /// Print one JSON object instead of tables
-    #[arg(long)]
-    json: bool,
-}
 
 /// Runs the command. 0: all requests were answered; 64: the URL is none, or no load fits the
 /// server's context; 69: the server cannot be reached; 70: some requests failed (the result is

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::BenchArgs;
+use super::arguments::BenchArgs;
 use super::load::LoadResult;
 use super::rps::RpsResult;
 use super::stall::StallResult;

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufReader, Read, Seek};
 
-use super::{
-    ArrayFacts, GgufError, MetaValue, TOKENS, TRUNCATED_HEADER, TensorInfo, TensorType, TokenTexts,
-    ValueType, too_large,
+use super::values::{
+    ArrayFacts, GgufError, MetaValue, TOKENS, TRUNCATED_HEADER, TensorInfo, TokenTexts, ValueType,
+    too_large,
 };
+use crate::model::quantization::TensorType;
 
 /// All strings and arrays that are kept, in bytes.
 const MAX_KEPT: u64 = 64 << 20;

@@ -1,0 +1,88 @@
+//! The arguments of `strixhalo bench`.
+
+use clap::builder::RangedU64ValueParser;
+
+use super::target::Endpoint;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Scenario {
+    /// Tokens/s and the time between tokens, for each number of streams; prompts of the first
+    /// size given.
+    Decode,
+    /// Time to first token of one stream, for each prompt size.
+    Prefill,
+    /// How long a running stream stands still while a long prompt arrives.
+    Stall,
+    /// Requests per second, one token each, over connections that stay open.
+    Rps,
+}
+
+/// Measures an OpenAI-compatible server: tokens/s, time to first token, time between tokens.
+///
+/// Tokens are counted by the server (`usage`), times are taken at the client, at each chunk with
+/// text. The same seed sends the same prompts, to whichever server.
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// Base URL of the server, up to and with /v1
+    #[arg(long, default_value = "http://127.0.0.1:8091/v1")]
+    pub(super) url: String,
+    /// API key
+    #[arg(long, env = "OPENAI_API_KEY", hide_env_values = true)]
+    pub(super) api_key: Option<String>,
+    /// Model to ask for [default: the first that the server lists]
+    #[arg(long)]
+    pub(super) model: Option<String>,
+    /// What is measured
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "decode,prefill")]
+    pub(super) scenario: Vec<Scenario>,
+    /// Where requests go
+    #[arg(long, value_enum, default_value = "completions")]
+    pub(super) endpoint: Endpoint,
+    /// Numbers of streams that run at a time
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16",
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=1024))]
+    pub(super) streams: Vec<u32>,
+    /// Sizes of prompts, about; the exact ones are in the result
+    #[arg(long, value_delimiter = ',', default_value = "128,512,2048,8192",
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=4_000_000))]
+    pub(super) prompt_tokens: Vec<u32>,
+    /// Tokens to generate in each answer of `decode`
+    #[arg(long, default_value_t = 128,
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=1_000_000))]
+    pub(super) max_tokens: u32,
+    /// Repetitions of each load
+    #[arg(long, default_value_t = 3,
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=1000))]
+    pub(super) repeat: u32,
+    /// Go on past the end-of-text token, so that all answers have the same length (llama.cpp,
+    /// vLLM and others; not OpenAI)
+    #[arg(long)]
+    pub(super) ignore_eos: bool,
+    /// Tokens at the start of all prompts that are the same, to measure prefix caches
+    #[arg(long, default_value_t = 0)]
+    pub(super) shared_prefix: u32,
+    /// Size of the long prompt of `stall`
+    #[arg(long, default_value_t = 8192,
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=4_000_000))]
+    pub(super) stall_prompt: u32,
+    /// Connections of `rps`
+    #[arg(long, default_value_t = 8,
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=1024))]
+    pub(super) connections: u32,
+    /// Seconds that `rps` runs
+    #[arg(long, default_value_t = 10,
+          value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400))]
+    pub(super) duration: u64,
+    /// Which prompts are made
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Longest time for one request, in seconds
+    #[arg(long, default_value_t = 600,
+          value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400))]
+    pub(super) timeout: u64,
+    /// Print one JSON object instead of tables
+    #[arg(long)]
+    pub(super) json: bool,
+}
