@@ -14,13 +14,16 @@ static SHORT_AT_ONCE: Semaphore = Semaphore::const_new(4);
 /// Huge ones, which are no prompts: a hundred times their size may be in memory while they are
 /// read.
 static HUGE_AT_ONCE: Semaphore = Semaphore::const_new(1);
-/// Requests whose DRY sampler is made, which takes up to seconds: they leave the other lanes to
-/// those without.
+/// Requests whose DRY sampler is made, which takes up to seconds: more than one at a time would fill
+/// the other lanes.
 static DRY_AT_ONCE: Semaphore = Semaphore::const_new(1);
 /// Most bytes of a short one.
 const MAX_SHORT: usize = 64 << 10;
 /// Least bytes of a huge one: a million tokens.
 const MIN_HUGE: usize = 4 << 20;
+
+const DIED: ApiError =
+    ApiError::Http(Error::Internal("an internal error; the server's log says more"));
 
 /// Runs `work` on a thread where it may block; `bytes`: the size of what it reads. A panic in it
 /// becomes an internal error.
@@ -42,22 +45,6 @@ pub(in crate::api) async fn off_the_reactor<T: Send + 'static>(
         }
         done
     };
-    in_lane(lane, work).await
-}
-
-/// The same for a request with DRY: one after the other.
-pub(in crate::api) async fn one_at_a_time<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    in_lane(&DRY_AT_ONCE, work).await
-}
-
-async fn in_lane<T: Send + 'static>(
-    lane: &'static Semaphore,
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    const DIED: ApiError =
-        ApiError::Http(Error::Internal("an internal error; the server's log says more"));
     // The semaphores are never closed.
     let permit = lane.acquire().await.map_err(|_| DIED)?;
     tokio::task::spawn_blocking(move || {
@@ -66,6 +53,19 @@ async fn in_lane<T: Send + 'static>(
     })
     .await
     .map_err(|_| DIED)?
+}
+
+/// The same for a request with DRY: one after the other.
+pub(in crate::api) async fn one_at_a_time<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let permit = DRY_AT_ONCE.acquire().await.map_err(|_| DIED)?;
+    let work = move || {
+        let _permit = permit;
+        work()
+    };
+    off_the_reactor(bytes, work).await
 }
 
 #[cfg(test)]

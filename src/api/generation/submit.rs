@@ -55,7 +55,7 @@ where
             let prompts = tokenize(&model)?;
             submit(&model, &task, &counts, deadline, &prompts)
         };
-        if uses_dry { one_at_a_time(work).await } else { off_the_reactor(bytes, work).await }
+        if uses_dry { one_at_a_time(bytes, work).await } else { off_the_reactor(bytes, work).await }
     };
     match deadline {
         None => work.await,
