@@ -1,9 +1,12 @@
-//! Messages to prompt text: pure, without engine or HTTP.
+//! Messages to prompt text, and output back to messages: pure, without engine or HTTP.
 
 mod conversation;
 mod message;
+pub mod output;
 mod template;
+mod tools;
 
 pub use conversation::Conversation;
 pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};
 pub use template::{CHATML, RenderError, Rendered, Template, TemplateError};
+pub use tools::{ResponseFormat, Tool, ToolChoice, Tools};

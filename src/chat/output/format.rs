@@ -1,0 +1,135 @@
+//! The formats in which models write tool calls.
+
+/// How a family of models writes thoughts and tool calls: one row of the table.
+#[derive(Debug)]
+pub struct Format {
+    /// Its name.
+    pub id: &'static str,
+    /// The thinking block.
+    pub think: (&'static str, &'static str),
+    /// Around all calls of a turn.
+    pub section: Option<(&'static str, &'static str)>,
+    /// Opens one call.
+    pub open: &'static str,
+    /// Opens one call too where a model forgets `open`; counts only with a known name behind it.
+    pub open_short: Option<&'static str>,
+    /// What stands between them.
+    pub call: Call,
+    /// Closes one call.
+    pub close: &'static str,
+}
+
+/// The form of one call.
+#[derive(Debug)]
+pub enum Call {
+    /// A JSON object that holds the name and the arguments.
+    #[allow(missing_docs)]
+    Object { name: &'static str, arguments: &'static [&'static str] },
+    /// The name up to a mark, then the arguments as JSON.
+    #[allow(missing_docs)]
+    Json { prefix: &'static str, until: &'static str, index: bool },
+    /// The name, then each argument between tags.
+    Tagged(Tagged),
+}
+
+/// Tags around a name and its arguments.
+#[derive(Debug)]
+pub struct Tagged {
+    /// Before the name.
+    pub head: &'static str,
+    /// Ends the name and is no part of what follows.
+    pub head_end: &'static str,
+    /// Around an argument's name.
+    pub key: (&'static str, &'static str),
+    /// Around its value.
+    pub value: (&'static str, &'static str),
+    /// Behind the last argument; may be empty.
+    pub end: &'static str,
+    /// A line break after `value.0` and before `value.1` belongs to the tags.
+    pub broken: bool,
+}
+
+const THINK: (&str, &str) = ("<think>", "</think>");
+
+/// All formats, one row each.
+pub static FORMATS: &[Format] = &[
+    Format {
+        id: "hermes",
+        think: THINK,
+        section: None,
+        open: "<tool_call>",
+        open_short: None,
+        call: Call::Object { name: "name", arguments: &["arguments", "parameters"] },
+        close: "</tool_call>",
+    },
+    Format {
+        id: "qwen-xml",
+        think: THINK,
+        section: None,
+        open: "<tool_call>",
+        open_short: Some("<function="),
+        call: Call::Tagged(Tagged {
+            head: "<function=",
+            head_end: ">",
+            key: ("<parameter=", ">"),
+            value: ("", "</parameter>"),
+            end: "</function>",
+            broken: true,
+        }),
+        close: "</tool_call>",
+    },
+    Format {
+        id: "glm",
+        think: THINK,
+        section: None,
+        open: "<tool_call>",
+        open_short: None,
+        call: Call::Tagged(Tagged {
+            head: "",
+            head_end: "\n",
+            key: ("<arg_key>", "</arg_key>"),
+            value: ("<arg_value>", "</arg_value>"),
+            end: "",
+            broken: false,
+        }),
+        close: "</tool_call>",
+    },
+    Format {
+        id: "minimax",
+        think: THINK,
+        section: Some(("<minimax:tool_call>", "</minimax:tool_call>")),
+        open: "<invoke name=\"",
+        open_short: None,
+        call: Call::Tagged(Tagged {
+            head: "",
+            head_end: "\">",
+            key: ("<parameter name=\"", "\">"),
+            value: ("", "</parameter>"),
+            end: "",
+            broken: false,
+        }),
+        close: "</invoke>",
+    },
+    Format {
+        id: "kimi",
+        think: THINK,
+        section: Some(("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>")),
+        open: "<|tool_call_begin|>",
+        open_short: None,
+        call: Call::Json {
+            prefix: "functions.",
+            until: "<|tool_call_argument_begin|>",
+            index: true,
+        },
+        close: "<|tool_call_end|>",
+    },
+    Format {
+        id: "deepseek31",
+        think: THINK,
+        section: Some(("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")),
+        open: "<｜tool▁call▁begin｜>",
+        open_short: None,
+        call: Call::Json { prefix: "", until: "<｜tool▁sep｜>", index: false },
+        close: "<｜tool▁call▁end｜>",
+    },
+];
