@@ -8,6 +8,7 @@ pub mod openai;
 mod options;
 #[cfg(test)]
 mod properties;
+mod response_format;
 mod sampling;
 mod stop;
 

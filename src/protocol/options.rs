@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::logit_bias::Bias;
 use super::sampling::Sampling;
+use crate::chat::ResponseFormat;
 
 /// Most choices of one prompt.
 pub const MAX_CHOICES: u32 = 128;
@@ -44,6 +45,10 @@ pub struct Options {
     pub max_predict_ms: Option<u64>,
     /// Silence on a stream after which a comment is sent.
     pub ping_interval: Option<Duration>,
+    /// The form of the answer's text.
+    pub format: ResponseFormat,
+    /// Path of its schema or grammar in the request, for errors.
+    pub format_path: &'static str,
     /// llama-server's way to ask for log probabilities.
     pub n_probs: Option<u32>,
 }

@@ -49,6 +49,7 @@ fn prompts_are_the_same_as_those_of_jinja2() {
         }
         let tools = case["tools"].as_array().cloned().unwrap_or_default();
         let rendered = template.render(&Conversation {
+            tool_use: Default::default(),
             messages,
             tools,
             add_generation_prompt: case["add_generation_prompt"] == true,

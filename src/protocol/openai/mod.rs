@@ -4,6 +4,7 @@ mod answer;
 mod chat;
 mod completion;
 mod options;
+mod tools;
 
 pub use answer::*;
 pub use chat::{ChatBody, ChatCall};
