@@ -10,7 +10,7 @@ use super::task::Task;
 use crate::api::error::ApiError;
 use crate::api::metrics::Counts;
 use crate::api::model::LoadedModel;
-use crate::chat::constraint::{self, ConstraintError, Plan};
+use crate::chat::constraint::{self, ConstraintError, Loosened, Plan};
 use crate::chat::output::{Format, Opening, Parser};
 use crate::chat::{Tool, Tools};
 use crate::engine::{GenerationRequest, Grammar, GrammarError, ThinkingBudget, Token};
@@ -44,15 +44,15 @@ impl OutputPlan {
         let special = |text: &str| vocabulary.special(text);
         let response = &task.options.format;
         let plan = constraint::plan(format, tools, response, prompt.opening, &special);
-        let plan = plan.map_err(|error| refused(error, task.options.format_path))?;
+        let plan = plan.map_err(|error| refused(&error))?;
         let grammar = plan.map(|plan| compile(model, task, &plan, tools, counts)).transpose()?;
         let tags = format.map(Format::tags).unwrap_or_default();
         let budget = chat.and_then(|chat| chat.reasoning.budget);
         let thinking = format.zip(budget).map(|(format, tokens)| ThinkingBudget {
             tokens,
-            close: vocabulary.tokenize(&format!("\n{}\n\n", format.think.1), false, true),
-            begin: format.think.0.to_owned(),
-            end: format.think.1.to_owned(),
+            close: vocabulary.tokenize(&format!("\n{}\n\n", format.think.1), false, true).into(),
+            begins: format.think.0.to_owned(),
+            ends: format.think.1.to_owned(),
             open: prompt.opening == Opening::Thinking,
         });
         Ok(Self {
@@ -89,25 +89,26 @@ fn compile(
     tools: &Tools,
     counts: &Counts,
 ) -> Result<Grammar, ApiError> {
-    let warn = |tool: usize, why: &dyn std::fmt::Display| {
+    let warn = |tool: usize, why: &str| {
         counts.loosened();
         let name = tools.offered.get(tool).map(|tool| tool.name.as_str()).unwrap_or_default();
         tracing::warn!(request = task.log.id(), tool = name, "a tool's schema is loosened: {why}");
     };
-    for note in &plan.notes {
-        warn(note.tool, note);
+    for Loosened { tool, keyword, path } in &plan.notes {
+        warn(*tool, &format!("{path}: `{keyword}` is not enforced"));
     }
     let mut loosened = BTreeSet::new();
     let first = match model.engine.compile(&plan.grammar(&loosened)) {
         Ok(grammar) => return Ok(grammar),
         Err(error) => error,
     };
-    for (i, tool) in tools.offered.iter().enumerate() {
-        if let Err(error) = model.engine.compile(&plan.tool_grammar(i)) {
-            if tool.strict {
+    for i in plan.tools() {
+        let compiled = plan.tool_grammar(i).map(|grammar| model.engine.compile(&grammar));
+        if let Some(Err(error)) = compiled {
+            if tools.offered.get(i).is_some_and(|tool| tool.strict) {
                 return Err(uncompiled(&error, &format!("tools[{i}].function.parameters")));
             }
-            warn(i, &error);
+            warn(i, &error.to_string());
             loosened.insert(i);
         }
     }
@@ -128,11 +129,10 @@ fn uncompiled(error: &GrammarError, path: &str) -> ApiError {
     }
 }
 
-fn refused(error: ConstraintError, format_path: &str) -> ApiError {
-    let param = error.path(format_path);
+fn refused(error: &ConstraintError) -> ApiError {
     ApiError::InvalidRequest {
-        message: format!("`{param}`: {error}"),
-        param: Some(param),
+        message: error.to_string(),
+        param: Some(error.parameter().to_owned()),
         code: "unsupported_value",
     }
 }
