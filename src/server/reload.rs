@@ -66,7 +66,7 @@ impl Reloader {
 
     /// Gives the engine its limits, which may have changed while it was loaded.
     pub(super) fn apply_limits(&self, state: &AppState) {
-        if let Ok(model) = state.served().now() {
+        for model in state.models().iter().filter_map(|served| served.now().ok()) {
             model.engine.set_limits(engine_limits(&self.current.settings.limits));
         }
     }

@@ -11,7 +11,7 @@ use super::reload::Reloader;
 use super::run::Server;
 use super::template::template_override;
 use super::version::VERSION;
-use crate::api::{AppState, LoadState};
+use crate::api::{AppState, LoadState, Models, ServedModel};
 use crate::config::{Loaded, Settings, Sources};
 use crate::engine;
 use crate::http::{self, Keys};
@@ -42,9 +42,12 @@ pub(crate) fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> Result
             }?;
             let (load, loading) = watch::channel(LoadState::Loading { progress: 0.0 });
             let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-            let state = AppState::new(loaded.settings.clone(), keys, names, started, loading);
+            let served = ServedModel::new(names, loading);
+            let models = Models::new(vec![served.clone()]);
+            let state = AppState::new(loaded.settings.clone(), keys, models, started);
             let server = Server {
                 state,
+                served,
                 signals,
                 notifier: notifier.clone(),
                 reloader: Reloader::new(sources, log, loaded),

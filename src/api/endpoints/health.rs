@@ -6,15 +6,16 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::api::error::ApiError;
-use crate::api::model::LoadState;
+use crate::api::model::{LoadState, ServedModel};
 use crate::api::reply::openai::error_body;
 use crate::api::state::AppState;
 
 /// 200 `{"status":"ok"}`, or 503 with llama-server's error and how far loading is.
 pub(in crate::api) async fn health(State(state): State<AppState>) -> Response {
-    match state.served().load_state() {
-        LoadState::Ready(_) => Json(json!({"status": "ok"})).into_response(),
-        LoadState::Loading { progress } => {
+    let mut states = state.models().iter().map(ServedModel::load_state);
+    match states.find(|state| !matches!(state, LoadState::Ready(_))) {
+        None | Some(LoadState::Ready(_)) => Json(json!({"status": "ok"})).into_response(),
+        Some(LoadState::Loading { progress }) => {
             let message = "loading model".to_owned();
             // Two digits: the float's own would show noise.
             let progress = (f64::from(progress.clamp(0.0, 1.0)) * 100.0).round() / 100.0;
@@ -23,7 +24,7 @@ pub(in crate::api) async fn health(State(state): State<AppState>) -> Response {
                 json!({"status": "loading", "progress": progress}),
             )
         }
-        LoadState::Failed(message) => {
+        Some(LoadState::Failed(message)) => {
             unavailable(ApiError::unavailable(message, "load_failed"), json!({"status": "failed"}))
         }
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use crate::api::{AppState, LoadState, router};
+use crate::api::{AppState, LoadState, Models, ServedModel, router};
 use crate::config::Settings;
 use crate::http::{catch_panics, load_keys, log_requests, write_errors};
 
@@ -20,7 +20,8 @@ fn state_with(change: impl FnOnce(&mut Settings), load: LoadState) -> AppState {
     change(&mut settings);
     let keys = load_keys(&settings).unwrap();
     let names = vec!["org/tiny-model".to_owned(), "tiny".to_owned()];
-    AppState::new(settings, keys, names, 1_700_000_000, watch::channel(load).1)
+    let models = Models::new(vec![ServedModel::new(names, watch::channel(load).1)]);
+    AppState::new(settings, keys, models, 1_700_000_000)
 }
 
 fn loading(change: impl FnOnce(&mut Settings)) -> Router {
