@@ -7,4 +7,4 @@ mod options;
 
 pub use answer::*;
 pub use chat::{ChatBody, ChatCall};
-pub use completion::{CompletionBody, CompletionCall, MAX_SEQUENCES, Prompt, PromptPiece};
+pub use completion::{CompletionBody, CompletionCall, MAX_SEQUENCES};
