@@ -83,3 +83,35 @@ fn text_offsets_of_an_echoed_prompt_count_its_own_characters() {
         }
     }
 }
+
+#[test]
+fn text_offsets_of_generated_tokens_stay_within_the_text() {
+    let server = Tiny::llama().serve(&[]);
+    // Of the vocabulary: a control token, a byte that ends a character and one that begins one.
+    for (id, text, offsets) in [
+        (1, "", [0, 0, 0, 0]),
+        (3 + 0x82, "\u{fffd}\u{fffd}\u{fffd}\u{fffd}", [0, 1, 2, 3]),
+        (3 + 0xe2, "\u{fffd}\u{fffd}\u{fffd}\u{fffd}", [0, 0, 1, 2]),
+    ] {
+        let body = json!({"prompt": "Hello", "max_tokens": 4, "temperature": 0, "logprobs": 1,
+                          "logit_bias": {id.to_string(): 100}});
+        let reply = server.post("/v1/completions", body);
+        assert_eq!(reply.status, 200, "{}", reply.json);
+        let choice = &reply.json["choices"][0];
+        assert_eq!(choice["text"], text, "{id}: {choice}");
+        assert_eq!(choice["logprobs"]["text_offset"], json!(offsets), "{id}");
+    }
+}
+
+#[test]
+fn text_offsets_behind_a_prompt_of_broken_utf_8_begin_at_its_end() {
+    let server = Tiny::llama().serve(&[]);
+    let prompt = json!([3 + 0x82, 3 + 0xe2, 3 + 0x82]);
+    let body = json!({"prompt": prompt, "max_tokens": 2, "temperature": 0, "echo": true,
+                      "logprobs": 1, "logit_bias": {(3 + 0x61).to_string(): 100}});
+    let reply = server.post("/v1/completions", body);
+    assert_eq!(reply.status, 200, "{}", reply.json);
+    let choice = &reply.json["choices"][0];
+    assert_eq!(choice["text"], "\u{fffd}\u{fffd}aa", "{choice}");
+    assert_eq!(choice["logprobs"]["text_offset"], json!([0, 1, 1, 2, 3]), "{choice}");
+}
