@@ -1,7 +1,9 @@
 //! What models of other kinds than the built-in one need: SentencePiece vocabularies, BOS tokens,
 //! learned positions.
 
-use serde_json::json;
+use std::process::Command;
+
+use serde_json::{Value, json};
 
 use crate::tiny::Tiny;
 
@@ -114,4 +116,49 @@ fn text_offsets_behind_a_prompt_of_broken_utf_8_begin_at_its_end() {
     let choice = &reply.json["choices"][0];
     assert_eq!(choice["text"], "\u{fffd}\u{fffd}aa", "{choice}");
     assert_eq!(choice["logprobs"]["text_offset"], json!([0, 1, 1, 2, 3]), "{choice}");
+}
+
+#[test]
+fn a_models_own_sampling_values_stand_between_the_defaults_and_the_users() {
+    let model = Tiny::llama()
+        .f32("general.sampling.temp", 0.3)
+        .u32("general.sampling.top_k", 7)
+        .f32("general.sampling.top_p", 0.8)
+        .f32("general.sampling.min_p", 5.0)
+        .text("general.sampling.sequence", "top_k;temperature");
+    let server = model.serve(&["--top-p", "0.5"]);
+    let params = &server.get("/props").json["default_generation_settings"]["params"];
+    let expected = [
+        ("temperature", json!(0.3)),
+        ("top_k", json!(7)),
+        ("top_p", json!(0.5)),
+        ("min_p", json!(0.01)),
+        ("samplers", json!(["top_k", "temperature"])),
+    ];
+    for (name, value) in &expected {
+        assert_eq!(&params[name], value, "{name}");
+    }
+    server.logged(|line| {
+        line.contains("the model's file recommends")
+            && line.contains("sampling.temperature = 0.3")
+            && line.contains("sampling.top_k = 7")
+            && !line.contains("top_p")
+    });
+    server.logged(|line| line.contains("general.sampling.min_p is not taken"));
+
+    let file = model.file();
+    let path = file.path().to_str().unwrap();
+    let show = Command::new(env!("CARGO_BIN_EXE_strixhalo"))
+        .args(["config", "show", "--json", "--top-p", "0.5", "--model", path])
+        .env_clear()
+        .output()
+        .unwrap();
+    let shown: Value = serde_json::from_slice(&show.stdout).unwrap();
+    for (name, value) in &expected {
+        assert_eq!(&shown[format!("sampling.{name}")]["value"], value, "{name}");
+    }
+    let temperature = &shown["sampling.temperature"];
+    assert_eq!(temperature["origin"], "model");
+    assert_eq!(temperature["source"], format!("{path} general.sampling.temp"));
+    assert_eq!(shown["sampling.top_p"]["origin"], "flag");
 }
