@@ -15,7 +15,7 @@ pub const MAX_ALTERNATIVES: u32 = 1000;
 /// The shared fields, checked as far as that needs no model.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The model asked for.
+    /// The model asked for; empty is the same as none.
     pub model: Option<String>,
     /// Answer with server-sent events.
     pub stream: bool,

@@ -109,11 +109,11 @@ impl Tiny {
         self
     }
 
-    fn u32(self, key: &str, value: u32) -> Self {
+    pub fn u32(self, key: &str, value: u32) -> Self {
         self.raw(key, U32, &value.to_le_bytes())
     }
 
-    fn f32(self, key: &str, value: f32) -> Self {
+    pub fn f32(self, key: &str, value: f32) -> Self {
         self.raw(key, F32, &value.to_le_bytes())
     }
 
@@ -141,10 +141,16 @@ impl Tiny {
         self
     }
 
-    /// Serves the model.
-    pub fn serve(&self, flags: &[&str]) -> Served {
+    /// The model in a file.
+    pub fn file(&self) -> NamedTempFile {
         let mut file = tempfile::Builder::new().suffix(".gguf").tempfile().expect("a file");
         file.write_all(&self.bytes()).expect("the file is written");
+        file
+    }
+
+    /// Serves the model.
+    pub fn serve(&self, flags: &[&str]) -> Served {
+        let file = self.file();
         let path = file.path().to_str().expect("a path in UTF-8").to_owned();
         let server = Server::start(&[&["--model", &path], flags].concat());
         Served { server, _file: file }

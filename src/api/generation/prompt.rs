@@ -7,8 +7,7 @@ use crate::api::error::ApiError;
 use crate::api::model::LoadedModel;
 use crate::chat::{Conversation, Rendered};
 use crate::engine::{GenerationRequest, SamplingParams, Token, Vocabulary};
-use crate::protocol::openai::{Prompt, PromptPiece};
-use crate::protocol::{Bias, BiasTarget, Sampling};
+use crate::protocol::{Bias, BiasTarget, Prompt, PromptPiece, Sampling};
 
 /// A prompt that fits into a slot.
 #[derive(Debug)]

@@ -67,6 +67,11 @@ impl FromJson for ChatBody {
 }
 
 impl ChatBody {
+    /// The model asked for.
+    pub fn model(&self) -> Option<&str> {
+        self.options.model()
+    }
+
     /// Checks all that needs no model.
     pub fn check(self, settings: &Settings) -> Result<ChatCall, BodyError> {
         let options = self.options.check(settings)?;

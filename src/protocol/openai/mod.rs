@@ -8,4 +8,4 @@ mod tools;
 
 pub use answer::*;
 pub use chat::{ChatBody, ChatCall};
-pub use completion::{CompletionBody, CompletionCall, MAX_SEQUENCES, Prompt, PromptPiece};
+pub use completion::{CompletionBody, CompletionCall, MAX_SEQUENCES};

@@ -71,6 +71,11 @@ impl RawOptions {
         Ok(Self { sampling: object.parse()?, fields: object.parse()? })
     }
 
+    /// The model asked for.
+    pub(super) fn model(&self) -> Option<&str> {
+        self.fields.model.as_deref()
+    }
+
     /// Checks ranges, and refuses what cannot be done.
     pub(super) fn check(self, settings: &Settings) -> Result<Options, BodyError> {
         self.fields.check(self.sampling.over(&settings.sampling)?, settings)
@@ -112,7 +117,7 @@ impl OptionFields {
             response_format::check(self.response_format, self.json_schema, self.grammar)?;
 
         Ok(Options {
-            model: self.model.filter(|model| !model.is_empty()),
+            model: self.model,
             stream: self.stream.unwrap_or(false),
             include_usage: self.stream_options.and_then(|o| o.include_usage).unwrap_or(false),
             n,
