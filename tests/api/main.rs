@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 #![allow(unreachable_pub)] // the harness is the modules' interface
 
+mod answers;
 mod cancel;
 mod chat;
 mod completions;
@@ -21,3 +22,4 @@ mod metrics;
 mod refusals;
 mod streams;
 mod tiny;
+mod tools;
