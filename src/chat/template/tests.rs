@@ -68,6 +68,14 @@ fn prompts_are_the_same_as_those_of_jinja2() {
 }
 
 #[test]
+fn the_format_is_that_of_a_call_in_the_history() {
+    let format = |name: &str| template(name).format().map(|format| format.id);
+    assert_eq!(format("chatml"), Some("hermes"));
+    assert_eq!(format("thinking"), Some("qwen-xml"));
+    assert_eq!(format("xml"), Some("qwen-xml"));
+}
+
+#[test]
 fn arguments_sent_as_text_are_rendered_as_the_object_they_hold() {
     let history = |arguments: Value| {
         json!([
