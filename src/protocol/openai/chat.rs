@@ -194,6 +194,7 @@ impl ChatFields {
             add_generation_prompt: !continued && self.add_generation_prompt.unwrap_or(true),
             continue_final_message: continued,
             kwargs,
+            ..Conversation::default()
         })
     }
 }
@@ -266,7 +267,6 @@ mod tests {
             ("[]", "messages", "invalid_value"),
             ("5", "messages", "invalid_type"),
             (r#"[{"content":"x"}]"#, "messages[0].role", "missing_field"),
-            (r#"[{"role":"robot","content":"x"}]"#, "messages[0].role", "invalid_value"),
             (r#"[{"role":7,"content":"x"}]"#, "messages[0].role", "invalid_type"),
             (r#"[{"role":"user"}]"#, "messages[0].content", "missing_field"),
             (r#"[{"role":"assistant"}]"#, "messages[0].content", "missing_field"),
