@@ -3,8 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::messages;
 use super::options::RawOptions;
-use crate::chat::{Content, ContentPart, Conversation, Message, Role};
+use super::thinking::RawThinking;
+use crate::chat::{Conversation, Message};
 use crate::config::Settings;
 use crate::protocol::body::{BodyError, FromJson, Integer, Object, fields};
 use crate::protocol::sampling::count;
@@ -27,6 +29,7 @@ pub struct ChatCall {
 #[derive(Debug)]
 pub struct ChatBody {
     fields: ChatFields,
+    thinking: RawThinking,
     options: RawOptions,
 }
 
@@ -40,8 +43,6 @@ struct ChatFields {
     add_generation_prompt: Option<bool>,
     continue_final_message: Option<Continue>,
     echo: Option<bool>,
-    chat_template_kwargs: Option<Map<String, Value>>,
-    reasoning_effort: Option<String>,
     logprobs: Option<bool>,
     top_logprobs: Option<Integer>,
 }
@@ -64,8 +65,13 @@ enum Continue {
 impl FromJson for ChatBody {
     fn from_json(body: &[u8]) -> Result<Self, BodyError> {
         let [options, sampling] = RawOptions::fields();
-        let object = Object::read(body, &[fields::<ChatFields>(), options, sampling])?;
-        Ok(Self { fields: object.parse()?, options: RawOptions::parse(&object)? })
+        let thinking = fields::<RawThinking>();
+        let object = Object::read(body, &[fields::<ChatFields>(), thinking, options, sampling])?;
+        Ok(Self {
+            fields: object.parse()?,
+            thinking: object.parse()?,
+            options: RawOptions::parse(&object)?,
+        })
     }
 }
 
@@ -76,7 +82,7 @@ impl ChatBody {
         let top_logprobs = self.fields.top_logprobs(&options)?;
         let echo = self.fields.echo.unwrap_or(false);
         self.fields.refuse_what_is_missing_here()?;
-        let conversation = self.fields.conversation(settings)?;
+        let conversation = self.fields.conversation(self.thinking, settings)?;
         let echo = match conversation.messages.last() {
             Some(last) if echo && conversation.continue_final_message => Some(last.text()),
             _ => None,
@@ -86,7 +92,7 @@ impl ChatBody {
 
     /// Checks what rendering alone needs: tools are allowed.
     pub fn check_conversation(self, settings: &Settings) -> Result<Conversation, BodyError> {
-        self.fields.conversation(settings)
+        self.fields.conversation(self.thinking, settings)
     }
 }
 
@@ -134,7 +140,11 @@ impl ChatFields {
         }
     }
 
-    fn conversation(self, settings: &Settings) -> Result<Conversation, BodyError> {
+    fn conversation(
+        self,
+        thinking: RawThinking,
+        settings: &Settings,
+    ) -> Result<Conversation, BodyError> {
         let no_tools = self.no_tools();
         let modes = ["auto", "none", "required"];
         if let Some(ToolChoice::Mode(mode)) = &self.tool_choice
@@ -146,12 +156,9 @@ impl ChatFields {
             ));
         }
         let messages = self.messages.ok_or_else(|| BodyError::missing("messages"))?;
-        if messages.is_empty() {
-            return Err(BodyError::value("messages", "`messages` must have at least one message"));
-        }
-        messages.iter().enumerate().try_for_each(|(i, message)| check_message(i, message))?;
+        let messages = messages::neutral(messages)?;
 
-        let last_is_open = messages.last().is_some_and(can_be_continued);
+        let last_is_open = messages.last().is_some_and(messages::can_be_continued);
         let continued = match self.continue_final_message {
             None => last_is_open && self.add_generation_prompt != Some(true),
             Some(Continue::Flag(false)) => false,
@@ -177,16 +184,7 @@ impl ChatFields {
         };
 
         let mut kwargs = settings.model.chat_template_kwargs.clone();
-        match self.reasoning_effort.as_deref() {
-            None => {}
-            Some("none") => {
-                kwargs.insert("enable_thinking".to_owned(), Value::Bool(false));
-            }
-            Some(effort) => {
-                kwargs.insert("reasoning_effort".to_owned(), effort.into());
-            }
-        }
-        kwargs.extend(self.chat_template_kwargs.unwrap_or_default());
+        let reasoning = thinking.apply(&mut kwargs)?;
 
         Ok(Conversation {
             messages,
@@ -194,51 +192,8 @@ impl ChatFields {
             add_generation_prompt: !continued && self.add_generation_prompt.unwrap_or(true),
             continue_final_message: continued,
             kwargs,
-            ..Conversation::default()
+            reasoning,
         })
-    }
-}
-
-/// An assistant's message with text and no calls: what llama-server continues by default.
-fn can_be_continued(message: &Message) -> bool {
-    message.role == Role::Assistant
-        && message.tool_calls.as_ref().is_none_or(Vec::is_empty)
-        && !message.text().is_empty()
-}
-
-fn check_message(i: usize, message: &Message) -> Result<(), BodyError> {
-    match &message.content {
-        Some(Content::Text(_)) => Ok(()),
-        Some(Content::Parts(parts)) => {
-            parts.iter().enumerate().try_for_each(|(j, part)| check_part(i, j, part))
-        }
-        None if message.role == Role::Assistant => {
-            let calls = message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
-                || message.other.contains_key("function_call");
-            if calls || message.reasoning_content.is_some() {
-                Ok(())
-            } else {
-                Err(BodyError::missing(format!("messages[{i}].content")))
-            }
-        }
-        None => Err(BodyError::missing(format!("messages[{i}].content"))),
-    }
-}
-
-fn check_part(i: usize, j: usize, part: &ContentPart) -> Result<(), BodyError> {
-    let path = format!("messages[{i}].content[{j}]");
-    match (part.kind.as_str(), &part.text) {
-        ("text", Some(_)) => Ok(()),
-        ("text", None) => Err(BodyError::missing(format!("{path}.text"))),
-        // OpenAI's clients send back what they got; templates know nothing of it.
-        ("refusal", _) => Ok(()),
-        (kind, _) => {
-            let kind: String = kind.chars().take(40).collect();
-            Err(BodyError::unsupported(
-                path,
-                format!("the model reads text only; a part of type `{kind}` cannot be read"),
-            ))
-        }
     }
 }
 
@@ -246,6 +201,7 @@ fn check_part(i: usize, j: usize, part: &ContentPart) -> Result<(), BodyError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::chat::Content;
 
     fn read(json: &str) -> Result<ChatCall, BodyError> {
         ChatBody::from_json(json.as_bytes())?.check(&Settings::default())
@@ -267,6 +223,7 @@ mod tests {
             ("[]", "messages", "invalid_value"),
             ("5", "messages", "invalid_type"),
             (r#"[{"content":"x"}]"#, "messages[0].role", "missing_field"),
+            (r#"[{"role":"a robot","content":"x"}]"#, "messages[0].role", "invalid_value"),
             (r#"[{"role":7,"content":"x"}]"#, "messages[0].role", "invalid_type"),
             (r#"[{"role":"user"}]"#, "messages[0].content", "missing_field"),
             (r#"[{"role":"assistant"}]"#, "messages[0].content", "missing_field"),
