@@ -9,7 +9,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
 
-use self::cut::Cutter;
+use self::cut::{Cuts, Cutter};
 use super::Token;
 
 /// The vocabulary of a loaded model. Cheap to clone.
@@ -68,6 +68,16 @@ impl Vocabulary {
     /// a long prompt.
     pub fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<Token> {
         let cuts = self.cutter.cuts(text, parse_special);
+        self.tokenize_cut(text, &cuts, add_special, parse_special)
+    }
+
+    fn tokenize_cut(
+        &self,
+        text: &str,
+        cuts: &Cuts,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Vec<Token> {
         let work = || self.tokenize_parts(text, &cuts.at, add_special, parse_special);
         if !cuts.deep {
             return work();
@@ -84,6 +94,41 @@ impl Vocabulary {
             };
             outcome.unwrap_or_else(|cause| std::panic::resume_unwind(cause))
         })
+    }
+
+    /// [`tokenize`](Self::tokenize) with special tokens, with the parts between `breaks` tokenized
+    /// apart: byte offsets inside the text, ascending. A vocabulary that puts a space before a
+    /// text puts one before each part.
+    pub fn tokenize_apart(&self, text: &str, breaks: &[usize], add_special: bool) -> Vec<Token> {
+        if breaks.is_empty() {
+            return self.tokenize(text, add_special, true);
+        }
+        let mut cuts = self.cutter.cuts(text, true);
+        cuts.at.extend(breaks.iter().copied().filter(|&at| text.is_char_boundary(at)));
+        cuts.at.sort_unstable();
+        cuts.at.dedup();
+        self.tokenize_cut(text, &cuts, add_special, true)
+    }
+
+    /// The texts of special tokens: control, unknown and user-defined ones.
+    pub fn specials(&self) -> Vec<String> {
+        let vocab = self.model.vocab();
+        let special =
+            LlamaTokenAttr::Control | LlamaTokenAttr::Unknown | LlamaTokenAttr::UserDefined;
+        (0..self.n_tokens)
+            .map(LlamaToken)
+            .filter(|&token| vocab.attr(token).intersects(special))
+            .filter_map(|token| Some(vocab.text(token)?.to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    /// The text of the BOS token that [`tokenize`](Self::tokenize) adds; empty without one.
+    pub fn added_bos(&self) -> String {
+        if !self.adds_bos() {
+            return String::new();
+        }
+        let bos = self.model.vocab().bos();
+        String::from_utf8_lossy(&self.piece(bos.0, true)).into_owned()
     }
 
     fn tokenize_parts(
