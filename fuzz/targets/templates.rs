@@ -25,7 +25,11 @@ static TEMPLATES: LazyLock<Vec<Template>> = LazyLock::new(|| {
         include_str!("../../src/chat/template/fixtures/xml.jinja"),
         include_str!("../../tools/models/chat_template.jinja"),
     ]
-    .map(|source| Template::new(source, Some("<s>"), Some("</s>")).expect("a valid template"))
+    .map(|source| {
+        let specials = ["<|im_start|>", "<|im_end|>", "<think>", "</think>"].map(str::to_owned);
+        let template = Template::new(source, Some("<s>"), Some("</s>")).expect("a valid template");
+        template.with_specials(specials)
+    })
     .into()
 });
 
@@ -50,6 +54,9 @@ fn render(template: &Template, body: &[u8]) {
             let starts = &rendered.message_starts;
             assert!(starts.is_sorted());
             assert!(starts.iter().all(|&start| rendered.prompt.is_char_boundary(start)));
+            let breaks = &rendered.breaks;
+            assert!(breaks.is_sorted());
+            assert!(breaks.iter().all(|&at| rendered.prompt.is_char_boundary(at)));
         }
         Err(error) => assert!(!error.to_string().contains('\n')),
     }

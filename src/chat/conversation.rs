@@ -30,6 +30,8 @@ pub struct Reasoning {
     /// Where they stand in the answer.
     pub format: ReasoningFormat,
     /// Most tokens of the thinking block, which is closed then; `None`: no limit.
+    /// [`Template::thinking_budget`](super::Template::thinking_budget) also knows of a request
+    /// that turns thinking off for a template without a switch.
     pub budget: Option<u32>,
 }
 

@@ -35,8 +35,8 @@ fn text_or_null<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Content>, D
 }
 
 /// Who speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 #[allow(missing_docs)]
 pub enum Role {
     System,
@@ -44,8 +44,42 @@ pub enum Role {
     User,
     Assistant,
     Tool,
-    /// OpenAI's legacy role for function results.
-    Function,
+    /// One that only some templates know.
+    Other(String),
+}
+
+impl Role {
+    /// Its name in OpenAI's API and in templates.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::System => "system",
+            Self::Developer => "developer",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+            Self::Tool => "tool",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+impl From<String> for Role {
+    fn from(name: String) -> Self {
+        match name.as_str() {
+            "system" => Self::System,
+            "developer" => Self::Developer,
+            "user" => Self::User,
+            "assistant" => Self::Assistant,
+            // The second is OpenAI's legacy role for the results of functions.
+            "tool" | "function" => Self::Tool,
+            _ => Self::Other(name),
+        }
+    }
+}
+
+impl From<Role> for String {
+    fn from(role: Role) -> Self {
+        role.name().to_owned()
+    }
 }
 
 /// A message's content.
@@ -60,6 +94,7 @@ pub enum Content {
 
 /// A part of a message's content.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "SentPart")]
 pub struct ContentPart {
     /// `text`, or a kind that this server cannot read.
     #[serde(rename = "type")]
@@ -70,6 +105,37 @@ pub struct ContentPart {
     /// What other kinds carry.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+/// A part as clients send it: some leave out the type, or send the bare text.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a typed part or a text")]
+enum SentPart {
+    Bare(String),
+    Typed {
+        #[serde(rename = "type")]
+        kind: Option<String>,
+        text: Option<String>,
+        #[serde(flatten)]
+        other: Map<String, Value>,
+    },
+}
+
+impl From<SentPart> for ContentPart {
+    fn from(part: SentPart) -> Self {
+        match part {
+            SentPart::Bare(text) => Self::from(text),
+            SentPart::Typed { kind, text, other } => {
+                Self { kind: kind.unwrap_or_else(|| "text".to_owned()), text, other }
+            }
+        }
+    }
+}
+
+impl From<String> for ContentPart {
+    fn from(text: String) -> Self {
+        Self { kind: "text".to_owned(), text: Some(text), other: Map::new() }
+    }
 }
 
 /// A call of a tool in the history.
@@ -96,6 +162,19 @@ pub struct FunctionCall {
 }
 
 impl Message {
+    /// A message of a text and nothing else.
+    pub fn new(role: Role, text: &str) -> Self {
+        Self {
+            role,
+            content: Some(Content::Text(text.to_owned())),
+            reasoning_content: None,
+            tool_calls: None,
+            tool_call_id: None,
+            name: None,
+            other: Map::new(),
+        }
+    }
+
     /// The text of the content, as prompts and echoes have it; empty without content.
     pub fn text(&self) -> String {
         self.content.as_ref().map(Content::text).unwrap_or_default()

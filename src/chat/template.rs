@@ -1,19 +1,31 @@
 //! The model's chat template, rendered as its authors' tools render it.
 
+mod arguments;
 mod capabilities;
 mod conversation;
 mod environment;
+mod errors;
+mod python;
+mod source;
+mod specials;
+mod texts;
 mod tojson;
+mod values;
+
+use std::time::{Duration, Instant};
 
 use minijinja::Environment;
-use minijinja::value::Serde;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use self::capabilities::Capabilities;
 use self::conversation::edge_text;
-use self::environment::{NAME, Raised};
+use self::environment::NAME;
+pub use self::errors::{RenderError, TemplateError};
+use self::errors::{TOO_LONG, explain};
+use self::specials::{BREAK, Specials};
+use self::texts::{Style, Texts};
 use super::output::{self, Format};
-use super::{Content, Conversation, Message, Role};
+use super::{Conversation, Message, Role};
 
 /// The template that llama-server calls `chatml`: each message between `<|im_start|>` and
 /// `<|im_end|>`, without tools.
@@ -34,27 +46,32 @@ pub struct Template {
     environment: Environment<'static>,
     capabilities: Capabilities,
     format: Option<&'static Format>,
+    can_disable_thinking: bool,
+    specials: Option<Specials>,
 }
 
 /// A rendered prompt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Only the template's own text yields special tokens, and what it builds around a text (`<|` and
+/// a role and `|>`). Where a text of the request spells one, the prompt has a break inside of the
+/// spelling, and its halves are to be tokenized apart. Where the template changes texts so that
+/// the place of the break cannot be told (it escapes their characters or drops some), the
+/// spelling gets a space behind its first character instead: `< |im_end|>`. The tags of the
+/// thinking block that an assistant's text begins with are left as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rendered {
     /// The text.
     pub prompt: String,
+    /// Byte offsets in `prompt` that lie inside of the spelling of a special token, ascending.
+    /// Mostly empty; the tokens are then those of the text as it is.
+    pub breaks: Vec<usize>,
     /// Byte offsets in `prompt` at which the texts of user messages begin, ascending. Empty
     /// where the template hides them.
     pub message_starts: Vec<usize>,
 }
 
-/// The template is not valid Jinja, or uses what we do not know.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct TemplateError(pub String);
-
-/// The template refused the messages or failed on them; the text is the template's own.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct RenderError(pub String);
+/// How long may be searched for the message that a template fails on.
+const BLAME_TIMEOUT: Duration = Duration::from_millis(200);
 
 impl Template {
     /// Parses `source`. `bos` and `eos` are the model's tokens as text. Renders some short
@@ -69,15 +86,31 @@ impl Template {
             environment,
             capabilities: Capabilities::probe(|_| None),
             format: None,
+            can_disable_thinking: false,
+            specials: None,
         };
         template.environment.set_fuel(Some(environment::PROBE_FUEL));
         template.capabilities = Capabilities::probe(|messages| {
             let Value::Array(messages) = messages else { return None };
-            template.run(messages, &Conversation::default(), false).ok()
+            template.run_plain(messages, &Conversation::default(), false).ok()
         });
         template.format = output::detect(|request| Some(template.render(request).ok()?.prompt));
+        let opening = |thinks: bool| {
+            let user = Message::new(Role::User, "Hi");
+            let mut request = Conversation::default();
+            request.kwargs.insert("enable_thinking".to_owned(), thinks.into());
+            template.run_plain(template.values(&[user]), &request, true).ok()
+        };
+        template.can_disable_thinking = opening(true) != opening(false);
         template.environment.set_fuel(Some(environment::FUEL));
         Ok(template)
+    }
+
+    /// With the texts of the vocabulary's special tokens, which messages then cannot write.
+    #[must_use]
+    pub fn with_specials(mut self, texts: impl IntoIterator<Item = String>) -> Self {
+        self.specials = Specials::new(texts);
+        self
     }
 
     /// The template's text.
@@ -90,22 +123,92 @@ impl Template {
         self.format
     }
 
+    /// Whether `enable_thinking` makes a difference to the prompt.
+    pub fn can_disable_thinking(&self) -> bool {
+        self.can_disable_thinking
+    }
+
+    /// Most tokens of a thinking block in the answer: the request's limit, or none at all where it
+    /// turns thinking off and the template has no switch for that. `None`: no limit.
+    pub fn thinking_budget(&self, request: &Conversation) -> Option<u32> {
+        let is_off = request.kwargs.get("enable_thinking") == Some(&Value::Bool(false));
+        if is_off && !self.can_disable_thinking { Some(0) } else { request.reasoning.budget }
+    }
+
     /// Renders a conversation. Blocking; bounded by fuel.
     pub fn render(&self, request: &Conversation) -> Result<Rendered, RenderError> {
+        self.check_roles(&request.messages)?;
         let continued = request.messages.last().filter(|last| {
             request.continue_final_message
                 && last.role == Role::Assistant
                 && last.tool_calls.as_ref().is_none_or(Vec::is_empty)
         });
-        match continued {
+        let rendered = match continued {
             None => {
                 let messages = self.values(&request.messages);
-                self.with_starts(messages, |messages| {
-                    self.run(messages, request, request.add_generation_prompt)
-                })
+                self.rendered(messages, request, request.add_generation_prompt)
             }
             Some(last) => self.render_continued(request, last),
+        };
+        rendered.map_err(|error| self.blamed(request, error))
+    }
+
+    /// Templates that know a role print its messages.
+    fn check_roles(&self, messages: &[Message]) -> Result<(), RenderError> {
+        let mut known: Vec<&str> = Vec::new();
+        for (i, message) in messages.iter().enumerate() {
+            let Role::Other(role) = &message.role else { continue };
+            if known.contains(&role.as_str()) {
+                continue;
+            }
+            let user = || Message::new(Role::User, "Hi");
+            let other = || Message::new(message.role.clone(), "Mark1");
+            let prints = |messages: [Message; 2]| {
+                self.run_plain(self.values(&messages), &Conversation::default(), false)
+                    .is_ok_and(|prompt| prompt.contains("Mark1"))
+            };
+            if !prints([user(), other()]) && !prints([other(), user()]) {
+                return Err(RenderError {
+                    text: format!("the chat template does not know the role `{role}`"),
+                    message: Some(i),
+                });
+            }
+            known.push(role);
         }
+        Ok(())
+    }
+
+    /// The error with the message at fault: the first one with which the messages up to it fail in
+    /// the same way, and go on failing.
+    fn blamed(&self, request: &Conversation, error: RenderError) -> RenderError {
+        const MAX_RENDERINGS: usize = 32;
+        let all = &request.messages;
+        if error.message.is_some() || error.text == TOO_LONG || all.len() < 2 {
+            return RenderError {
+                message: error.message.or((all.len() == 1).then_some(0)),
+                ..error
+            };
+        }
+        let fails = |messages: &[Message]| {
+            let failed = self.run_plain(self.values(messages), request, false).err();
+            failed.is_some_and(|failed| failed.text == error.text)
+        };
+        let begin = Instant::now();
+        let mut message = None;
+        for count in (1..all.len()).rev().take(MAX_RENDERINGS) {
+            if begin.elapsed() > BLAME_TIMEOUT {
+                return error;
+            }
+            if !fails(&all[..count]) {
+                message = Some(count);
+                break;
+            }
+        }
+        // Alone the first message always failed; the others may not without it.
+        if message.is_none() && all.len() <= MAX_RENDERINGS && !fails(&all[1..]) {
+            message = Some(0);
+        }
+        RenderError { message, ..error }
     }
 
     /// Renders all messages with a mark at the end of the last, and cuts there.
@@ -114,9 +217,9 @@ impl Template {
         request: &Conversation,
         last: &Message,
     ) -> Result<Rendered, RenderError> {
-        let mut messages = self.values(&request.messages);
-        let text = last.content.as_ref().map(Content::text).unwrap_or_default();
+        let text = last.text();
         let thoughts = last.reasoning_content.as_deref().unwrap_or_default();
+        let mut messages = self.values(&request.messages);
         if let Some(value) = messages.last_mut() {
             if text.is_empty() && !thoughts.is_empty() {
                 value["reasoning_content"] = format!("{thoughts}{CUT}").into();
@@ -124,95 +227,130 @@ impl Template {
                 content.push_str(CUT);
             }
         }
-        let marked = self.with_starts(messages, |messages| self.run(messages, request, false));
-        if let Ok(mut marked) = marked
+        if let Ok(mut marked) = self.rendered(messages, request, false)
             && let Some(at) = marked.prompt.rfind(CUT)
         {
             marked.prompt.truncate(at);
             marked.message_starts.retain(|start| *start <= at);
+            marked.breaks.retain(|cut| *cut < at);
             return Ok(marked);
         }
         // The template looks into the text or hides it: open a new message, and put the text in.
         let before = request.messages.split_last().map(|(_, before)| before).unwrap_or_default();
-        let messages = self.values(before);
-        let mut rendered =
-            self.with_starts(messages, |messages| self.run(messages, request, true))?;
-        rendered.prompt.push_str(&text);
+        let mut rendered = self.rendered(self.values(before), request, true)?;
+        let open = "<think>";
+        let text = match text.is_empty() && !thoughts.is_empty() {
+            true => format!("{open}\n{thoughts}"),
+            false => text,
+        };
+        let mut text = text.as_str();
+        if let Some(inside) = text.trim_start().strip_prefix(open)
+            && rendered.prompt.trim_end().ends_with(open)
+        {
+            // The template has opened the block itself.
+            text = inside.trim_start_matches('\n');
+        }
+        let offset = rendered.prompt.len();
+        if let Some(specials) = &self.specials {
+            let cuts = specials.cuts(text, &specials::own_tags(text));
+            rendered.breaks.extend(specials.inside(text, &cuts).iter().map(|cut| offset + cut));
+        }
+        rendered.prompt.push_str(text);
         Ok(rendered)
     }
 
     fn values(&self, messages: &[Message]) -> Vec<Value> {
-        let keeps_developer =
-            ["'developer'", "\"developer\""].iter().any(|role| self.source.contains(role));
-        conversation::values(messages, self.capabilities, keeps_developer)
+        conversation::values(messages, self.capabilities, self.specials.as_ref())
     }
 
-    /// Renders twice, the second time with a mark at the start of each user message. Where that
-    /// changes anything but the marks, nothing is known about the starts.
-    fn with_starts(
+    /// Renders, with breaks where texts spell special tokens.
+    fn rendered(
         &self,
         messages: Vec<Value>,
-        run: impl Fn(Vec<Value>) -> Result<String, RenderError>,
+        request: &Conversation,
+        add_generation_prompt: bool,
     ) -> Result<Rendered, RenderError> {
-        let mut marked = messages.clone();
-        let mut has_user = false;
-        for message in marked.iter_mut().filter(|message| message["role"] == "user") {
-            if let Some(text) = edge_text(message, true) {
-                // Behind leading space, which templates strip.
-                let at = text.len() - text.trim_start().len();
-                text.insert(at, START);
-                has_user = true;
-            }
-        }
-        let prompt = run(messages)?;
-        let marked = match has_user && !prompt.contains(START) {
-            true => run(marked).unwrap_or_default(),
-            false => String::new(),
+        let run = |messages: &[Value], texts: &mut Texts| {
+            self.run(messages, request, add_generation_prompt, texts)
         };
-        let mut message_starts = Vec::new();
-        let mut plain = String::with_capacity(marked.len());
-        for (index, piece) in marked.split(START).enumerate() {
-            if index > 0 {
-                message_starts.push(plain.len());
+        // This rendering also tells whether any text spells a special token.
+        let mut texts = Texts::new(self.specials.as_ref(), Style::Plain);
+        let plain = run(&messages, &mut texts)?;
+        let Some(specials) = self.specials.as_ref().filter(|_| texts.spells) else {
+            let mut unchanged = Texts::new(None, Style::Plain);
+            return Ok(with_starts(plain, &messages, |messages| run(messages, &mut unchanged)));
+        };
+        let mut spaced_texts = Texts::new(Some(specials), Style::Spaced);
+        let spaced = run(&messages, &mut spaced_texts)?;
+        // The marks are where they shall be if they came out like the spaces in their place.
+        let tries = with_start_marks(&messages).into_iter().chain([messages.clone()]);
+        for messages in tries.filter(|_| !plain.contains([START, BREAK])) {
+            let mut texts = Texts::new(Some(specials), Style::Marked);
+            let Ok(marked) = run(&messages, &mut texts) else { continue };
+            if marked.replace(START, "").replace(BREAK, " ") == spaced {
+                let mut rendered = without_marks(&marked);
+                rendered.breaks = specials.inside(&rendered.prompt, &rendered.breaks);
+                return Ok(rendered);
             }
-            plain.push_str(piece);
         }
-        if plain != prompt {
-            message_starts.clear();
-        }
-        Ok(Rendered { prompt, message_starts })
+        Ok(with_starts(spaced, &messages, |messages| run(messages, &mut spaced_texts)))
     }
 
-    fn run(
+    fn run_plain(
         &self,
         messages: Vec<Value>,
         request: &Conversation,
         add_generation_prompt: bool,
     ) -> Result<String, RenderError> {
-        let variables = self.variables(messages, request, add_generation_prompt);
+        self.run(&messages, request, add_generation_prompt, &mut Texts::new(None, Style::Plain))
+    }
+
+    fn run(
+        &self,
+        messages: &[Value],
+        request: &Conversation,
+        add_generation_prompt: bool,
+        texts: &mut Texts,
+    ) -> Result<String, RenderError> {
+        let mut variables: Vec<(String, minijinja::Value)> = self
+            .variables(request, add_generation_prompt)
+            .iter()
+            .map(|(name, value)| (name.clone(), texts.value(value)))
+            .collect();
+        // What the model's tokens are is the template's to say.
+        let own = |text: &str| minijinja::Value::from(text);
+        let mut set = |name: &str, value| variables.push((name.to_owned(), value));
+        if !request.kwargs.contains_key("bos_token") {
+            set("bos_token", own(&self.bos));
+        }
+        if !request.kwargs.contains_key("eos_token") {
+            set("eos_token", own(&self.eos));
+        }
+        set("messages", texts.messages(messages));
+        let tools: Vec<minijinja::Value> =
+            request.tools.iter().map(|tool| texts.value(tool)).collect();
+        let has_tools = !tools.is_empty();
+        set("tools", if has_tools { tools.into() } else { minijinja::Value::from(()) });
         self.environment
             .get_template(NAME)
-            .and_then(|template| template.render(Serde(variables)))
-            .map_err(|error| RenderError(explain(&error)))
+            .and_then(|template| template.render(minijinja::Value::from_pairs(variables)))
+            .map_err(|error| RenderError { text: explain(&error), message: None })
     }
 
     /// What transformers gives to a template, and what llama-server adds.
-    fn variables(
-        &self,
-        messages: Vec<Value>,
-        request: &Conversation,
-        add_generation_prompt: bool,
-    ) -> Map<String, Value> {
+    fn variables(&self, request: &Conversation, add_generation_prompt: bool) -> Map<String, Value> {
         let now = environment::now();
         let mut variables = Map::new();
         let mut set = |name: &str, value: Value| {
             variables.insert(name.to_owned(), value);
         };
-        set("bos_token", self.bos.as_str().into());
-        set("eos_token", self.eos.as_str().into());
         set("enable_thinking", true.into());
         set("date_string", environment::strftime("%d %b %Y", now).into());
         set("datetime", environment::strftime("%b %d %Y", now).into());
+        if let Some(switch @ Value::Bool(_)) = request.kwargs.get("enable_thinking") {
+            // DeepSeek's and Granite's name of the switch.
+            set("thinking", switch.clone());
+        }
         if let Some(effort) = request.kwargs.get("reasoning_effort") {
             set("reasoning_strength", effort.clone());
         }
@@ -225,37 +363,57 @@ impl Template {
         for (name, value) in &request.kwargs {
             set(name, value.clone());
         }
-        set("messages", messages.into());
-        set("tools", if request.tools.is_empty() { Value::Null } else { json!(request.tools) });
         set("add_generation_prompt", add_generation_prompt.into());
         variables
     }
 }
 
-/// What the template said, or where it failed, on one line.
-fn explain(error: &minijinja::Error) -> String {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(Raised(message)) = cause.downcast_ref::<Raised>() {
-            return one_line(message);
+/// The messages with a mark at the start of each user message, behind leading space, which
+/// templates strip. `None` without any.
+fn with_start_marks(messages: &[Value]) -> Option<Vec<Value>> {
+    let mut marked = messages.to_vec();
+    let mut has_user = false;
+    for message in marked.iter_mut().filter(|message| message["role"] == "user") {
+        if let Some(text) = edge_text(message, true) {
+            let at = text.len() - text.trim_start().len();
+            text.insert(at, START);
+            has_user = true;
         }
-        source = cause.source();
     }
-    if error.kind() == minijinja::ErrorKind::OutOfFuel {
-        return "the chat template takes too long on these messages".to_owned();
-    }
-    let place = error.line().map(|line| format!(" in line {line}")).unwrap_or_default();
-    let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-    let code = error
-        .range()
-        .and_then(|range| error.template_source()?.get(range))
-        .map(|code| format!(" (`{:.120}`)", code.trim()))
-        .unwrap_or_default();
-    one_line(&format!("the chat template fails{place}: {}{detail}{code}", error.kind()))
+    has_user.then_some(marked)
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// Renders once more with a mark at the start of each user message. Where that changes anything
+/// but the marks, nothing is known about the starts.
+fn with_starts(
+    prompt: String,
+    messages: &[Value],
+    mut run: impl FnMut(&[Value]) -> Result<String, RenderError>,
+) -> Rendered {
+    let marked = match with_start_marks(messages).filter(|_| !prompt.contains(START)) {
+        Some(messages) => run(&messages).unwrap_or_default(),
+        None => String::new(),
+    };
+    let marked = without_marks(&marked);
+    let is_same = marked.prompt == prompt;
+    let message_starts = if is_same { marked.message_starts } else { Vec::new() };
+    Rendered { prompt, message_starts, breaks: Vec::new() }
+}
+
+/// A prompt without our marks, and where they were.
+fn without_marks(marked: &str) -> Rendered {
+    let mut rendered =
+        Rendered { prompt: String::with_capacity(marked.len()), ..Rendered::default() };
+    let mut rest = marked;
+    while let Some(at) = rest.find([START, BREAK]) {
+        rendered.prompt.push_str(&rest[..at]);
+        let is_start = rest[at..].starts_with(START);
+        let marks = if is_start { &mut rendered.message_starts } else { &mut rendered.breaks };
+        marks.push(rendered.prompt.len());
+        rest = &rest[at + START.len_utf8()..];
+    }
+    rendered.prompt.push_str(rest);
+    rendered
 }
 
 #[cfg(test)]

@@ -286,6 +286,8 @@ fn facts(
         (token.0 >= 0)
             .then(|| String::from_utf8_lossy(&vocab.token_to_piece(token, true, None)).into_owned())
     };
+    let named =
+        |token: &str| model.meta_val_str(&format!("tokenizer.ggml.{token}_token_id")).is_ok();
     let template = || model.meta_val_str("tokenizer.chat_template").ok();
     ModelFacts {
         path: params.shown_path.clone(),
@@ -302,8 +304,9 @@ fn facts(
         n_slots: params.slots,
         recurrent: model.is_recurrent() || model.is_hybrid(),
         chat_template: params.chat_template.clone().or_else(template),
-        bos_token: text(vocab.bos()),
-        eos_token: text(vocab.eos()),
+        // Without these llama.cpp guesses: a template would print some ordinary token.
+        bos_token: named("bos").then(|| text(vocab.bos())).flatten(),
+        eos_token: named("eos").then(|| text(vocab.eos())).flatten(),
         load_seconds: took.as_secs_f64(),
     }
 }

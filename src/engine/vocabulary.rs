@@ -10,7 +10,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
 
-use self::cut::Cutter;
+use self::cut::{Cuts, Cutter};
 use super::Token;
 
 /// The vocabulary of a loaded model. Cheap to clone.
@@ -74,6 +74,16 @@ impl Vocabulary {
     /// a long prompt.
     pub fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<Token> {
         let cuts = self.cutter.cuts(text, parse_special);
+        self.tokenize_cut(text, &cuts, add_special, parse_special)
+    }
+
+    fn tokenize_cut(
+        &self,
+        text: &str,
+        cuts: &Cuts,
+        add_special: bool,
+        parse_special: bool,
+    ) -> Vec<Token> {
         let work = || self.tokenize_parts(text, &cuts.at, add_special, parse_special);
         if !cuts.deep {
             return work();
@@ -90,6 +100,29 @@ impl Vocabulary {
             };
             outcome.unwrap_or_else(|cause| std::panic::resume_unwind(cause))
         })
+    }
+
+    /// [`tokenize`](Self::tokenize) with special tokens, with the parts between `breaks` tokenized
+    /// apart: byte offsets inside the text, ascending. A vocabulary that puts a space before a
+    /// text puts one before each part.
+    pub fn tokenize_apart(&self, text: &str, breaks: &[usize], add_special: bool) -> Vec<Token> {
+        if breaks.is_empty() {
+            return self.tokenize(text, add_special, true);
+        }
+        let mut cuts = self.cutter.cuts(text, true);
+        cuts.at.extend(breaks.iter().copied().filter(|&at| text.is_char_boundary(at)));
+        cuts.at.sort_unstable();
+        cuts.at.dedup();
+        self.tokenize_cut(text, &cuts, add_special, true)
+    }
+
+    /// The text of the BOS token that [`tokenize`](Self::tokenize) adds; empty without one.
+    pub fn added_bos(&self) -> String {
+        if !self.adds_bos() {
+            return String::new();
+        }
+        let bos = self.model.vocab().bos();
+        String::from_utf8_lossy(&self.piece(bos.0, true)).into_owned()
     }
 
     fn tokenize_parts(

@@ -18,7 +18,9 @@ pub(super) fn template(engine: &Engine) -> Result<Template, String> {
         );
         return Err(format!("the model has no chat template: {WAY_OUT}"));
     };
-    Template::new(source, facts.bos_token.as_deref(), facts.eos_token.as_deref()).map_err(|error| {
+    let template = Template::new(source, facts.bos_token.as_deref(), facts.eos_token.as_deref());
+    let specials = engine.vocabulary().specials().map(str::to_owned);
+    template.map(|template| template.with_specials(specials)).map_err(|error| {
         tracing::warn!("the chat template cannot be used: {error}; {WAY_OUT}");
         format!("the model's chat template cannot be used: {error}; {WAY_OUT}")
     })

@@ -29,6 +29,16 @@ fn a_prompt_from_apply_template_does_not_get_a_second_bos() {
 }
 
 #[test]
+fn a_model_without_a_bos_token_has_none_in_its_prompts() {
+    let model = Tiny::gpt2(1024).without("tokenizer.ggml.bos_token_id");
+    let cache = ["--cache-type-k", "f16", "--cache-type-v", "f16"];
+    let server = model.text("tokenizer.chat_template", TEMPLATE).serve(&cache);
+    let messages = json!([{"role": "user", "content": "Hello"}]);
+    let reply = server.post("/apply-template", json!({"messages": messages}));
+    assert_eq!(reply.json["prompt"], "[INST] Hello [/INST]");
+}
+
+#[test]
 fn tokens_that_the_model_suppresses_are_never_generated() {
     let generated = |server: &crate::tiny::Served| -> Vec<i32> {
         let body = json!({

@@ -104,6 +104,12 @@ impl Tiny {
             .tensor("output_norm.weight", &[WIDTH])
     }
 
+    /// As it is but for one key.
+    pub fn without(mut self, key: &str) -> Self {
+        self.keys.retain(|(known, _)| known != key);
+        self
+    }
+
     fn raw(mut self, key: &str, kind: u32, value: &[u8]) -> Self {
         self.keys.push((key.to_owned(), [&kind.to_le_bytes(), value].concat()));
         self

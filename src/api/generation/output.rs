@@ -49,8 +49,7 @@ impl OutputPlan {
         let plan = plan.map_err(|error| refused(&error))?;
         let grammar = plan.map(|plan| compile(model, task, &plan, tools, counts)).transpose()?;
         let tags = format.map(Format::tags).unwrap_or_default();
-        let budget = chat.and_then(|chat| chat.reasoning.budget);
-        let thinking = format.zip(budget).map(|(format, tokens)| ThinkingBudget {
+        let thinking = format.zip(prompt.thinking_budget).map(|(format, tokens)| ThinkingBudget {
             tokens,
             close: vocabulary.tokenize(&format!("\n{}\n\n", format.think.1), false, true).into(),
             begins: format.think.0.to_owned(),

@@ -22,6 +22,8 @@ pub(in crate::api) struct Tokenized {
     pub(super) added: usize,
     /// Where the output begins.
     pub(super) opening: Opening,
+    /// Most tokens of its thinking block.
+    pub(super) thinking_budget: Option<u32>,
 }
 
 /// Renders a conversation with the model's template. Many templates write the BOS token
@@ -36,19 +38,24 @@ pub(in crate::api) fn render(
         param: Some("messages".to_owned()),
         code: "no_chat_template",
     })?;
-    let mut rendered = template.render(conversation).map_err(|error| ApiError::InvalidRequest {
-        message: error.to_string(),
-        param: Some("messages".to_owned()),
-        code: "template_error",
+    let mut rendered = template.render(conversation).map_err(|error| {
+        let path = error.message.map_or("messages".to_owned(), |i| format!("messages[{i}]"));
+        ApiError::InvalidRequest {
+            message: match error.message {
+                Some(_) => format!("{path}: {error}"),
+                None => error.to_string(),
+            },
+            param: Some(path),
+            code: "template_error",
+        }
     })?;
-    let bos = model.engine.facts().bos_token.as_deref().filter(|bos| !bos.is_empty());
-    if let Some(bos) = bos
-        && model.engine.vocabulary().adds_bos()
-        && rendered.prompt.starts_with(bos)
-    {
+    let bos = model.engine.vocabulary().added_bos();
+    // One that a message spells is none.
+    let is_own = rendered.breaks.first().is_none_or(|&at| at >= bos.len());
+    if !bos.is_empty() && is_own && rendered.prompt.starts_with(&bos) {
         rendered.prompt.drain(..bos.len());
-        for start in &mut rendered.message_starts {
-            *start = start.saturating_sub(bos.len());
+        for at in rendered.message_starts.iter_mut().chain(&mut rendered.breaks) {
+            *at = at.saturating_sub(bos.len());
         }
     }
     Ok(rendered)
@@ -62,13 +69,15 @@ pub(in crate::api) fn chat_prompt(
 ) -> Result<Tokenized, ApiError> {
     let rendered = render(model, conversation)?;
     let vocabulary = model.engine.vocabulary();
-    let tokens = bounded(model, &rendered.prompt, true, "messages")?;
+    let tokens = bounded(model, &rendered.prompt, &rendered.breaks, true, "messages")?;
     let added = usize::from(vocabulary.adds_bos() && !tokens.is_empty());
     let added_bytes = vocabulary.detokenize(&tokens[..added]).len();
     let starts = rendered.message_starts.iter().map(|&start| start + added_bytes);
     let message_starts = vocabulary.tokens_at_bytes(&tokens, starts);
     let opening = opening(model, conversation, &rendered.prompt);
-    let prompt = Tokenized { tokens, message_starts, preface, added, opening };
+    let template = model.template.as_ref().ok();
+    let thinking_budget = template.and_then(|template| template.thinking_budget(conversation));
+    let prompt = Tokenized { tokens, message_starts, preface, added, opening, thinking_budget };
     check(model, prompt, "messages")
 }
 
@@ -100,7 +109,7 @@ pub(in crate::api) fn text_prompt(
         match piece {
             PromptPiece::Text(text) => {
                 let first = i == 0;
-                tokens.extend(bounded(model, text, first, "prompt")?);
+                tokens.extend(bounded(model, text, &[], first, "prompt")?);
                 if first && vocabulary.adds_bos() && !tokens.is_empty() {
                     added = 1;
                 }
@@ -123,8 +132,14 @@ pub(in crate::api) fn text_prompt(
         [PromptPiece::Text(text)] => text.clone(),
         _ => String::from_utf8_lossy(&vocabulary.detokenize(&tokens[added..])).into_owned(),
     });
-    let prompt =
-        Tokenized { tokens, message_starts: Vec::new(), preface, added, opening: Opening::Text };
+    let prompt = Tokenized {
+        tokens,
+        message_starts: Vec::new(),
+        preface,
+        added,
+        opening: Opening::Text,
+        thinking_budget: None,
+    };
     check(model, prompt, "prompt")
 }
 
@@ -133,6 +148,7 @@ pub(in crate::api) fn text_prompt(
 fn bounded(
     model: &LoadedModel,
     text: &str,
+    breaks: &[usize],
     add_special: bool,
     param: &'static str,
 ) -> Result<Vec<Token>, ApiError> {
@@ -158,7 +174,7 @@ fn bounded(
         // All beginnings together then cost a third of what the whole text does.
         bytes = bytes.saturating_mul(4);
     }
-    Ok(vocabulary.tokenize(text, add_special, true))
+    Ok(vocabulary.tokenize_apart(text, breaks, add_special))
 }
 
 /// Tokens of a prompt and its answer together: a slot's context. The answer needs one.

@@ -14,8 +14,25 @@ pub(super) struct Capabilities {
     pub(super) system: bool,
     /// A system message after others.
     pub(super) late_system: bool,
+    /// A second system message at the start.
+    pub(super) repeated_system: bool,
+    /// A developer message at the start, as a role of its own: a template that prints any role's
+    /// name does not know it.
+    pub(super) developer: bool,
+    /// A developer message after others.
+    pub(super) late_developer: bool,
+    /// A developer message behind a system message at the start.
+    pub(super) system_developer: bool,
     /// A user message right behind another.
     pub(super) repeated_user: bool,
+    /// An assistant message right behind another.
+    pub(super) repeated_assistant: bool,
+    /// An assistant message before any user message.
+    pub(super) leading_assistant: bool,
+    /// The result of a call.
+    pub(super) tool: bool,
+    /// A tool message whose call is not there.
+    pub(super) lone_tool: bool,
     /// A call's arguments as an object.
     pub(super) object_arguments: bool,
     /// A call's arguments as text, also text that is not JSON.
@@ -63,20 +80,55 @@ impl Capabilities {
         // Python's way of printing an object is not JSON: such a template joins text, unless it
         // fails on text.
         let object_arguments =
-            object.is_some_and(|prompt| !prompt.contains("'Mark2'") || raw.is_none());
+            object.as_ref().is_some_and(|prompt| !prompt.contains("'Mark2'") || raw.is_none());
         let nothing = call(json!({"Mark2": MARK}), Value::Null);
+        let both =
+            |messages| render(messages).is_some_and(|p| p.contains(MARK) && p.contains("Be kind."));
+        let late = |role: &str| {
+            renders(json!([
+                turn("system", "Be kind."),
+                turn("user", "Hi"),
+                turn("assistant", "Yes"),
+                turn(role, MARK),
+                turn("user", "Hi"),
+            ]))
+        };
+        let leading = |role: &str| {
+            both(json!([turn("system", "Be kind."), turn(role, MARK), turn("user", "Hi")]))
+        };
+        let first = |role: &str| render(json!([turn(role, MARK), turn("user", "Hi")]));
+        let as_developer = first("developer").filter(|prompt| prompt.contains(MARK));
+        let developer = as_developer.is_some_and(|prompt| {
+            first("stranger").is_none_or(|other| other.replace("stranger", "developer") != prompt)
+        });
+        let lone = json!({"role": "tool", "tool_call_id": "call12345", "content": MARK});
+        let shows_result = |prompt: &Option<String>| {
+            prompt.as_ref().is_some_and(|prompt| prompt.contains("Result"))
+        };
         Self {
             text_content,
             part_content,
             system: renders(json!([turn("system", MARK), turn("user", "Hi")])),
-            late_system: renders(json!([
-                turn("system", "Be kind."),
+            late_system: late("system"),
+            repeated_system: leading("system"),
+            developer,
+            late_developer: developer && late("developer"),
+            system_developer: developer && leading("developer"),
+            repeated_user: renders(json!([turn("user", "Hi"), turn("user", MARK)])),
+            repeated_assistant: renders(json!([
                 turn("user", "Hi"),
                 turn("assistant", "Yes"),
-                turn("system", MARK),
+                turn("assistant", MARK),
                 turn("user", "Hi"),
             ])),
-            repeated_user: renders(json!([turn("user", "Hi"), turn("user", MARK)])),
+            leading_assistant: renders(json!([turn("assistant", MARK), turn("user", "Hi")])),
+            tool: shows_result(&object) || shows_result(&raw),
+            lone_tool: renders(json!([
+                turn("user", "Hi"),
+                turn("assistant", "Yes"),
+                lone,
+                turn("user", "Hi"),
+            ])),
             object_arguments,
             text_arguments: raw.is_some_and(|prompt| prompt.contains("Mark1{")),
             no_content: nothing

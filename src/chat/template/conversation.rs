@@ -1,37 +1,50 @@
 //! OpenAI's messages in the form that a template can take.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
+use super::arguments;
 use super::capabilities::Capabilities;
+use super::specials::Specials;
 use super::tojson::dump;
-use crate::chat::{Content, Message, Role, ToolCall};
+use crate::chat::{Content, ContentPart, Message, Role, ToolCall};
 
-/// The messages as values for the template.
-pub(super) fn values(messages: &[Message], can: Capabilities, keeps_developer: bool) -> Vec<Value> {
+/// The messages as JSON for the template. No text is dropped: what the template cannot take where
+/// it stands goes into a message that it can take.
+pub(super) fn values(
+    messages: &[Message],
+    can: Capabilities,
+    specials: Option<&Specials>,
+) -> Vec<Value> {
     let mut out: Vec<Value> = Vec::with_capacity(messages.len());
-    // Text of system messages that must become a part of a user message.
+    // Instructions that must become a part of a user message.
     let mut pending: Option<String> = None;
-    for message in messages {
-        let mut role = role_name(message.role, keeps_developer);
-        if role == "system" {
-            let is_first = out.is_empty() && pending.is_none();
-            if is_first && !can.system || !is_first && !can.late_system && !can.repeated_user {
-                let text = message.content.as_ref().map(Content::text).unwrap_or_default();
-                // Behind a user message it ends that one, otherwise it begins the next.
-                match out.last_mut().filter(|last| last["role"] == "user" && !is_first) {
-                    Some(last) => append(last, &text),
-                    None => pending = Some(joined(pending, &text)),
+    let mut calls = Calls::default();
+    for (i, message) in messages.iter().enumerate() {
+        let answers_a_call = calls.answered_by(message);
+        let role = match &message.role {
+            Role::System | Role::Developer => {
+                let is_leading = messages[..i].iter().all(is_instruction);
+                match instruction(message, is_leading.then_some(i), out.first(), can) {
+                    Place::Turn(role) => role,
+                    Place::First => {
+                        let text = message.text();
+                        match out.first_mut() {
+                            Some(first) => append(first, &text),
+                            None => pending = Some(joined(pending, &text)),
+                        }
+                        continue;
+                    }
                 }
-                continue;
             }
-            if !is_first && !can.late_system {
-                role = "user";
-            }
-        }
+            Role::Tool if !can.tool || !can.lone_tool && !answers_a_call => "user",
+            role => role.name(),
+        };
         if let Some(text) = pending.take_if(|_| role != "user") {
             out.push(json!({"role": "user", "content": text_value(text, can)}));
         }
-        let mut value = value(message, role, can);
+        let mut value = value(message, role, can, specials);
         if let Some(text) = pending.take() {
             prepend(&mut value, &text);
         }
@@ -40,17 +53,102 @@ pub(super) fn values(messages: &[Message], can: Capabilities, keeps_developer: b
     if let Some(text) = pending {
         out.push(json!({"role": "user", "content": text_value(text, can)}));
     }
-    out
+    alternating(out, can)
 }
 
-fn role_name(role: Role, keeps_developer: bool) -> &'static str {
-    match role {
-        Role::Developer if keeps_developer => "developer",
-        Role::System | Role::Developer => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-        Role::Tool | Role::Function => "tool",
+fn is_instruction(message: &Message) -> bool {
+    matches!(message.role, Role::System | Role::Developer)
+}
+
+/// Where a system's or developer's text goes.
+enum Place {
+    /// It is a message of this role.
+    Turn(&'static str),
+    /// It ends the first message; without one, it begins the first user message.
+    First,
+}
+
+/// `leading` is the message's index if only such messages stand before it.
+fn instruction(
+    message: &Message,
+    leading: Option<usize>,
+    first: Option<&Value>,
+    can: Capabilities,
+) -> Place {
+    let own = match message.role {
+        Role::Developer if can.developer => "developer",
+        _ => "system",
+    };
+    let fits = match (leading, own) {
+        (Some(0), "system") => can.system,
+        (Some(0), _) => true,
+        (Some(_), own) => match first.map(|first| (&first["role"], own)) {
+            Some((first, "system")) => first == "system" && can.repeated_system,
+            Some((first, _)) => first == "system" && can.system_developer,
+            None => false,
+        },
+        (None, "developer") if can.late_developer => true,
+        (None, _) if can.late_system => return Place::Turn("system"),
+        (None, _) => return Place::Turn("user"),
+    };
+    if fits { Place::Turn(own) } else { Place::First }
+}
+
+/// The calls that a tool message may answer.
+#[derive(Default)]
+struct Calls<'a> {
+    ids: HashSet<&'a str>,
+    /// The messages right before are calls and their answers.
+    open: bool,
+}
+
+impl<'a> Calls<'a> {
+    fn answered_by(&mut self, message: &'a Message) -> bool {
+        let calls = message.tool_calls.as_deref().unwrap_or_default();
+        self.ids.extend(calls.iter().filter_map(|call| call.id.as_deref()));
+        if message.role != Role::Tool {
+            self.open = !calls.is_empty();
+        }
+        self.open || message.tool_call_id.as_deref().is_some_and(|id| self.ids.contains(id))
     }
+}
+
+/// Joins neighbors of one role, and lets a user begin, where the template insists on turns.
+fn alternating(messages: Vec<Value>, can: Capabilities) -> Vec<Value> {
+    if can.repeated_user && can.repeated_assistant && can.leading_assistant {
+        return messages;
+    }
+    let mut out: Vec<Value> = Vec::with_capacity(messages.len());
+    for mut message in messages {
+        let has_calls = |message: &Value| message.get("tool_calls").is_some();
+        let is_first = out.iter().all(|before| before["role"] == "system");
+        if message["role"] == "assistant" && is_first && !can.leading_assistant {
+            out.push(json!({"role": "user", "content": text_value(String::new(), can)}));
+        }
+        let joins = |last: &Value| match message["role"].as_str() {
+            _ if last["role"] != message["role"] => false,
+            Some("user") => !can.repeated_user,
+            Some("assistant") => !can.repeated_assistant && !has_calls(last),
+            _ => false,
+        };
+        match out.last_mut().filter(|last| joins(last)) {
+            None => out.push(message),
+            Some(last) => {
+                let parts = match message["content"].take() {
+                    Value::Array(parts) => parts,
+                    text => vec![json!({"text": text})],
+                };
+                for text in parts.iter().filter_map(|part| part["text"].as_str()) {
+                    append(last, text);
+                }
+                if let (Some(last), Value::Object(message)) = (last.as_object_mut(), message) {
+                    let more = message.into_iter().filter(|(key, _)| key != "content");
+                    last.extend(more);
+                }
+            }
+        }
+    }
+    out
 }
 
 fn joined(before: Option<String>, text: &str) -> String {
@@ -81,8 +179,12 @@ pub(super) fn edge_text(message: &mut Value, from_start: bool) -> Option<&mut St
 
 fn append(message: &mut Value, text: &str) {
     if let Some(content) = edge_text(message, false) {
-        content.push_str("\n\n");
+        if !content.is_empty() && !text.is_empty() {
+            content.push_str("\n\n");
+        }
         content.push_str(text);
+    } else if let Some(content) = message.get_mut("content") {
+        *content = text.into();
     }
 }
 
@@ -92,7 +194,7 @@ fn prepend(message: &mut Value, text: &str) {
     }
 }
 
-fn value(message: &Message, role: &str, can: Capabilities) -> Value {
+fn value(message: &Message, role: &str, can: Capabilities, specials: Option<&Specials>) -> Value {
     let mut out = Map::new();
     out.insert("role".to_owned(), role.into());
     let calls = message.tool_calls.as_deref().filter(|calls| !calls.is_empty());
@@ -104,7 +206,12 @@ fn value(message: &Message, role: &str, can: Capabilities) -> Value {
             Some(Content::Parts(parts))
                 if can.part_content && role == "user" && parts.len() > 1 =>
             {
-                parts.iter().map(|part| json!({"type": "text", "text": part.as_text()})).collect()
+                let texts = || parts.iter().map(ContentPart::as_text);
+                match specials.is_some_and(|specials| specials.is_across(texts())) {
+                    false => texts().map(|text| json!({"type": "text", "text": text})).collect(),
+                    // Together they are seen for what they spell.
+                    true => text_value(texts().map(str::trim).collect(), can),
+                }
             }
             Some(content) => text_value(content.text(), can),
         },
@@ -136,19 +243,19 @@ fn call_value(call: &ToolCall, can: Capabilities) -> Value {
         out.insert("id".to_owned(), id.as_str().into());
     }
     out.insert("type".to_owned(), call.kind.as_deref().unwrap_or("function").into());
-    let arguments = arguments(&call.function.arguments, can);
+    let arguments = for_template(&call.function.arguments, can);
     out.insert("function".to_owned(), json!({"name": call.function.name, "arguments": arguments}));
     Value::Object(out)
 }
 
 /// Models sometimes write arguments that are no JSON, and clients send them back: the
 /// conversation must still render.
-fn arguments(sent: &Value, can: Capabilities) -> Value {
+fn for_template(sent: &Value, can: Capabilities) -> Value {
     let object = match sent {
         Value::Object(_) => Some(sent.clone()),
         Value::Null => Some(json!({})),
         Value::String(text) if text.trim().is_empty() => Some(json!({})),
-        Value::String(text) => serde_json::from_str(text).ok().filter(Value::is_object),
+        Value::String(text) => arguments::object(text),
         _ => None,
     };
     match (object, sent) {

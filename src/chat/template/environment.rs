@@ -1,12 +1,15 @@
 //! minijinja, set up to render what transformers' Jinja2 environment renders.
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Value, ValueKind, from_args};
+use minijinja::value::{Kwargs, Rest, Value, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, escape_formatter};
 use minijinja_contrib::pycompat;
 use time::OffsetDateTime;
 
-use super::tojson::{float, tojson};
+use super::python;
+use super::source::translated;
+use super::tojson::tojson;
+use super::values::Digits;
 
 /// Instructions of one rendering, about two seconds; long conversations take a hundredth.
 pub(super) const FUEL: u64 = 50_000_000;
@@ -35,14 +38,31 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
     // Errors then know the failing expression.
     env.set_debug(true);
     env.set_unknown_method_callback(method);
-    env.set_formatter(|out, state, value| match python_float(value) {
+    env.set_formatter(|out, state, value| match python::printed(value) {
         Some(text) => Ok(out.write_str(&text)?),
         None => escape_formatter(out, state, value),
     });
     env.add_filter("string", |value: Value| match value.kind() {
         ValueKind::String => value,
-        _ => Value::from(python_float(&value).unwrap_or_else(|| value.to_string())),
+        _ => Value::from(python::text(&value)),
     });
+    env.add_filter("percent", python::percent);
+    env.add_filter("wordwrap", python::wordwrap);
+    // Python's booleans are numbers.
+    env.add_test("number", |value: &Value| {
+        matches!(value.kind(), ValueKind::Number | ValueKind::Bool) || Digits::of(value).is_some()
+    });
+    env.add_test("integer", |value: &Value| {
+        value.is_integer() || Digits::of(value).is_some_and(Digits::is_integer)
+    });
+    env.add_test("float", |value: &Value| {
+        value.is_number() && !value.is_integer()
+            || Digits::of(value).is_some_and(|digits| !digits.is_integer())
+    });
+    env.add_test("callable", python::is_callable);
+    env.add_function("dict", dict);
+    env.add_function("joiner", minijinja_contrib::globals::joiner);
+    env.add_function("cycler", |items: Rest<Value>| minijinja_contrib::globals::cycler(items.0));
     // Everything with a length and items, as Jinja2 sees it.
     env.add_test("sequence", |value: &Value| {
         matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map)
@@ -57,56 +77,37 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message.clone()).with_source(Raised(message)))
     });
     env.add_function("strftime_now", |format: String| strftime(&format, now()));
-    env.add_template_owned(NAME, without_generation_tags(source))?;
+    env.add_template_owned(NAME, translated(source))?;
     Ok(env)
 }
 
-/// Only large and tiny floats look different in minijinja.
-fn python_float(value: &Value) -> Option<String> {
-    let is_float = value.kind() == ValueKind::Number && !value.is_integer();
-    is_float.then(|| f64::try_from(value.clone()).ok().map(float)).flatten()
+/// Python's `dict`: of a mapping or of pairs, and of named arguments.
+fn dict(from: Option<Value>, named: Kwargs) -> Result<Value, Error> {
+    let mut pairs: Vec<(Value, Value)> = Vec::new();
+    if let Some(from) = from.filter(|from| !from.is_undefined()) {
+        let is_map = from.kind() == ValueKind::Map;
+        for item in from.try_iter()? {
+            if is_map {
+                let value = from.get_item(&item)?;
+                pairs.push((item, value));
+                continue;
+            }
+            let pair: Vec<Value> = item.try_iter()?.take(3).collect();
+            let [key, value] = pair.try_into().map_err(|_| {
+                Error::new(ErrorKind::InvalidOperation, "dict takes a mapping or pairs")
+            })?;
+            pairs.push((key, value));
+        }
+    }
+    for name in named.args() {
+        pairs.push((Value::from(name), named.get(name)?));
+    }
+    Ok(Value::from_pairs(pairs))
 }
 
 /// Local time, or UTC where the zone cannot be told.
 pub(super) fn now() -> OffsetDateTime {
     OffsetDateTime::now_local().unwrap_or_else(|_| OffsetDateTime::now_utc())
-}
-
-/// transformers' `{% generation %}` marks the assistant's part for training. It renders what is
-/// inside, as a block that is always true does, which also strips the same white space.
-fn without_generation_tags(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(at) = rest.find("{%") {
-        let (before, tag) = rest.split_at(at);
-        out.push_str(before);
-        // `{%}` is no tag: its end is not its beginning's.
-        let replaced = tag[2..].find("%}").and_then(|length| {
-            let inside = &tag[2..2 + length];
-            let open = inside.len() - inside.trim_start_matches(['-', '+']).len();
-            let word = &inside[open..];
-            let close = word.len() - word.trim_end_matches(['-', '+']).len();
-            let block = match word[..word.len() - close].trim() {
-                "generation" => "if true",
-                "endgeneration" => "endif",
-                _ => return None,
-            };
-            let (open, close) = (&inside[..open], &word[word.len() - close..]);
-            Some((format!("{{%{open} {block} {close}%}}"), 2 + length + 2))
-        });
-        match replaced {
-            Some((block, length)) => {
-                out.push_str(&block);
-                rest = &tag[length..];
-            }
-            None => {
-                out.push_str("{%");
-                rest = &tag[2..];
-            }
-        }
-    }
-    out.push_str(rest);
-    out
 }
 
 fn list<'a>(texts: impl IntoIterator<Item = &'a str>) -> Value {
@@ -234,6 +235,16 @@ pub(super) fn strftime(format: &str, now: OffsetDateTime) -> String {
             Some('f') => write!(out, "{:06}", now.microsecond()),
             Some('j') => write!(out, "{:0w$}", now.ordinal(), w = width(3)),
             Some('p') => write!(out, "{}", if now.hour() < 12 { "AM" } else { "PM" }),
+            Some('P') => write!(out, "{}", if now.hour() < 12 { "am" } else { "pm" }),
+            Some('k') => write!(out, "{:w$}", now.hour(), w = width(2)),
+            Some('l') => write!(out, "{hour12:w$}", w = width(2)),
+            Some('C') => write!(out, "{:02}", now.year().div_euclid(100)),
+            Some('G') => write!(out, "{:04}", now.to_iso_week_date().0),
+            Some('g') => write!(out, "{:02}", now.to_iso_week_date().0.rem_euclid(100)),
+            Some('V') => write!(out, "{:0w$}", now.iso_week(), w = width(2)),
+            Some('U') => write!(out, "{:0w$}", now.sunday_based_week(), w = width(2)),
+            Some('W') => write!(out, "{:0w$}", now.monday_based_week(), w = width(2)),
+            Some('r') => write!(out, "{}", strftime("%I:%M:%S %p", now)),
             Some('B') => write!(out, "{month}"),
             Some('b' | 'h') => write!(out, "{month:.3}"),
             Some('A') => write!(out, "{weekday}"),
@@ -272,17 +283,11 @@ mod tests {
             strftime("%d %b %Y|%Y-%m-%d|%B %-d, %Y|%A %a|%I:%M %p|%j|%y%%", day),
             "05 Mar 2026|2026-03-05|March 5, 2026|Thursday Thu|12:07 AM|064|26%"
         );
-    }
-
-    #[test]
-    fn generation_tags_become_blocks_that_strip_the_same_space() {
-        let source = "a {%- generation -%} b {% endgeneration %}{% if generation %}{% endif %}";
         assert_eq!(
-            without_generation_tags(source),
-            "a {%- if true -%} b {% endif %}{% if generation %}{% endif %}"
+            strftime("%V %G %U %W %k %l %P %C %g %r", day),
+            "10 2026 09 09  0 12 am 20 26 12:07:09 AM"
         );
-        for odd in ["{%}", "{%-%}", "{%", "{%}{% generatio %}", "%}{%"] {
-            assert_eq!(without_generation_tags(odd), odd);
-        }
+        let new_year = time::macros::datetime!(2027-01-01 13:00:00 UTC);
+        assert_eq!(strftime("%V %G %U %-k %-l %P", new_year), "53 2026 00 13 1 pm");
     }
 }

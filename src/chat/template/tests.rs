@@ -1,5 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod forgery;
+mod histories;
+
+use serde_json::json;
+
 use super::*;
 
 const TEMPLATES: [(&str, &str); 5] = [
@@ -53,8 +58,8 @@ fn prompts_are_the_same_as_those_of_jinja2() {
             messages,
             tools,
             add_generation_prompt: case["add_generation_prompt"] == true,
-            continue_final_message: false,
             kwargs,
+            ..Conversation::default()
         });
         let ours = rendered.map(|rendered| rendered.prompt).map_err(|error| error.to_string());
         let theirs = match case.get("prompt") {
@@ -191,10 +196,18 @@ fn the_last_message_is_continued_where_its_text_ends() {
     assert!(with("strict", said.clone()).ends_with("[/INST] The answer "));
     assert!(with("thinking", said).ends_with("<think>\n\n</think>\n\nThe answer "));
     let thought = json!({"role": "assistant", "content": "", "reasoning_content": "Let me"});
-    assert!(with("thinking", thought).ends_with("<|im_start|>assistant\n<think>\nLet me"));
+    assert!(with("thinking", thought.clone()).ends_with("<|im_start|>assistant\n<think>\nLet me"));
     let called = json!({"role": "assistant", "content": "", "tool_calls": [
         {"function": {"name": "f", "arguments": "{}"}}]});
     assert!(with("chatml", called).ends_with("<|im_end|>\n<|im_start|>assistant\n"));
+    let hidden = "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
+    let request = Conversation {
+        messages: messages(json!([{"role": "user", "content": "Q"}, thought])),
+        continue_final_message: true,
+        ..Default::default()
+    };
+    let rendered = Template::new(hidden, None, None).unwrap().render(&request).unwrap();
+    assert_eq!(rendered.prompt, "user:Q;assistant:<think>\nLet me");
     let user = json!({"role": "user", "content": "R"});
     assert!(with("chatml", user).ends_with("<|im_start|>assistant\n"));
 }
@@ -307,6 +320,37 @@ fn python_idioms_of_published_templates_work() {
         ("{{ [1, 2] | tojson(indent=2) }}{{ {} | tojson(indent=2) }}", "[\n  1,\n  2\n]{}"),
         ("{{ 'a\nb' | indent(2) }}{{ ' x ' | trim }}{{ 'xxax' | trim('x') }}", "a\n  bxa"),
         ("{{ 1.5 | int }}{{ '12' | int + 1 }}{{ 2 | float }}{{ 3.7 | round }}", "1132.04.0"),
+    ] {
+        assert_eq!(inline(source, value.clone()).as_deref(), Ok(expected), "{source}");
+    }
+}
+
+/// Jinja2 3.1's own answers.
+#[test]
+fn more_of_python_and_jinja2_works() {
+    let value = json!([{"role": "user", "content": "a-b.c"}]);
+    for (source, expected) in [
+        ("{{ '%s' % messages[0].content }}", "a-b.c"),
+        ("{{ 'a %s %d %5.2f|%-4s|%04d%%' % ('x', 3, 2.5, 'y', 42) }}", "a x 3  2.50|y   |0042%"),
+        ("{{ '%(a)s' % {'a': 1} ~ 'b' }}{{ '%r' % 'x' }}", "1b'x'"),
+        (
+            "{{ dict([('a', 1), ('b', [2])], c=3) }}{{ dict(x='y') }}",
+            "{'a': 1, 'b': [2], 'c': 3}{'x': 'y'}",
+        ),
+        ("{% set j = joiner(', ') %}{{ j() }}a{{ j() }}b", "a, b"),
+        ("{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}", "aba"),
+        ("{% set n = namespace(a=[]) %}{% set n.a = n.a + [1] %}{{ n.a }}", "[1]"),
+        (
+            "{% macro m() %}{% endmacro %}{{ m is callable }}{{ range is callable }}{{ 'a' is callable }}{{ messages is callable }}",
+            "TrueTrueFalseFalse",
+        ),
+        ("{{ 'the quick brown fox' | wordwrap(9) }}", "the quick\nbrown fox"),
+        (r"{{ '\U0001F600' }}{{ 'a\/b' }}{{ '\x41\u00e9' }}", "\u{1f600}a\\/bAé"),
+        (
+            "{{ {'a': 1e-7} }}{{ [1e16, none, true] }}{{ (1,) }}",
+            "{'a': 1e-07}[1e+16, None, True](1,)",
+        ),
+        ("{{ ([{'a': 1e-7}] | string) }}{{ 10 % 4 }}", "[{'a': 1e-07}]2"),
     ] {
         assert_eq!(inline(source, value.clone()).as_deref(), Ok(expected), "{source}");
     }

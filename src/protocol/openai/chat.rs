@@ -1,11 +1,13 @@
 //! The body of `POST /v1/chat/completions` and `/apply-template`.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::messages;
 use super::options::RawOptions;
+use super::thinking::RawThinking;
 use super::tools::{ToolChoiceField, ToolFields};
-use crate::chat::{Content, ContentPart, Conversation, Message, ResponseFormat, Role, ToolChoice};
+use crate::chat::{Conversation, Message, ResponseFormat, ToolChoice};
 use crate::config::Settings;
 use crate::protocol::body::{BodyError, FromJson, Integer, Object, fields};
 use crate::protocol::sampling::count;
@@ -30,6 +32,7 @@ pub struct ChatCall {
 #[derive(Debug)]
 pub struct ChatBody {
     fields: ChatFields,
+    thinking: RawThinking,
     options: RawOptions,
 }
 
@@ -45,8 +48,6 @@ struct ChatFields {
     add_generation_prompt: Option<bool>,
     continue_final_message: Option<Continue>,
     echo: Option<bool>,
-    chat_template_kwargs: Option<Map<String, Value>>,
-    reasoning_effort: Option<String>,
     logprobs: Option<bool>,
     top_logprobs: Option<Integer>,
 }
@@ -61,8 +62,13 @@ enum Continue {
 impl FromJson for ChatBody {
     fn from_json(body: &[u8]) -> Result<Self, BodyError> {
         let [options, sampling] = RawOptions::fields();
-        let object = Object::read(body, &[fields::<ChatFields>(), options, sampling])?;
-        Ok(Self { fields: object.parse()?, options: RawOptions::parse(&object)? })
+        let thinking = fields::<RawThinking>();
+        let object = Object::read(body, &[fields::<ChatFields>(), thinking, options, sampling])?;
+        Ok(Self {
+            fields: object.parse()?,
+            thinking: object.parse()?,
+            options: RawOptions::parse(&object)?,
+        })
     }
 }
 
@@ -78,7 +84,7 @@ impl ChatBody {
         let top_logprobs = self.fields.top_logprobs(&options)?;
         let echo = self.fields.echo.unwrap_or(false);
         self.fields.refuse_what_is_missing_here()?;
-        let (conversation, legacy_functions) = self.fields.conversation(settings)?;
+        let (conversation, legacy_functions) = self.fields.conversation(self.thinking, settings)?;
         let has_grammar = matches!(options.format, ResponseFormat::Grammar(_));
         if has_grammar && conversation.tool_use.choice == ToolChoice::Required {
             return Err(BodyError::value(
@@ -95,7 +101,8 @@ impl ChatBody {
 
     /// Checks what rendering alone needs: tools are allowed.
     pub fn check_conversation(self, settings: &Settings) -> Result<Conversation, BodyError> {
-        self.fields.conversation(settings).map(|(conversation, _)| conversation)
+        let (conversation, _) = self.fields.conversation(self.thinking, settings)?;
+        Ok(conversation)
     }
 }
 
@@ -122,7 +129,12 @@ impl ChatFields {
         }
     }
 
-    fn conversation(self, settings: &Settings) -> Result<(Conversation, bool), BodyError> {
+    /// The conversation, and whether its tools came as `functions`.
+    fn conversation(
+        self,
+        thinking: RawThinking,
+        settings: &Settings,
+    ) -> Result<(Conversation, bool), BodyError> {
         let checked = ToolFields {
             tools: self.tools,
             tool_choice: self.tool_choice,
@@ -132,12 +144,9 @@ impl ChatFields {
         }
         .check()?;
         let messages = self.messages.ok_or_else(|| BodyError::missing("messages"))?;
-        if messages.is_empty() {
-            return Err(BodyError::value("messages", "`messages` must have at least one message"));
-        }
-        messages.iter().enumerate().try_for_each(|(i, message)| check_message(i, message))?;
+        let messages = messages::neutral(messages)?;
 
-        let last_is_open = messages.last().is_some_and(can_be_continued);
+        let last_is_open = messages.last().is_some_and(messages::can_be_continued);
         let continued = match self.continue_final_message {
             None => last_is_open && self.add_generation_prompt != Some(true),
             Some(Continue::Flag(false)) => false,
@@ -163,16 +172,7 @@ impl ChatFields {
         };
 
         let mut kwargs = settings.model.chat_template_kwargs.clone();
-        match self.reasoning_effort.as_deref() {
-            None => {}
-            Some("none") => {
-                kwargs.insert("enable_thinking".to_owned(), Value::Bool(false));
-            }
-            Some(effort) => {
-                kwargs.insert("reasoning_effort".to_owned(), effort.into());
-            }
-        }
-        kwargs.extend(self.chat_template_kwargs.unwrap_or_default());
+        let reasoning = thinking.apply(&mut kwargs)?;
 
         let conversation = Conversation {
             messages,
@@ -181,52 +181,9 @@ impl ChatFields {
             add_generation_prompt: !continued && self.add_generation_prompt.unwrap_or(true),
             continue_final_message: continued,
             kwargs,
-            reasoning: Default::default(),
+            reasoning,
         };
         Ok((conversation, checked.legacy))
-    }
-}
-
-/// An assistant's message with text and no calls: what llama-server continues by default.
-fn can_be_continued(message: &Message) -> bool {
-    message.role == Role::Assistant
-        && message.tool_calls.as_ref().is_none_or(Vec::is_empty)
-        && !message.text().is_empty()
-}
-
-fn check_message(i: usize, message: &Message) -> Result<(), BodyError> {
-    match &message.content {
-        Some(Content::Text(_)) => Ok(()),
-        Some(Content::Parts(parts)) => {
-            parts.iter().enumerate().try_for_each(|(j, part)| check_part(i, j, part))
-        }
-        None if message.role == Role::Assistant => {
-            let calls = message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
-                || message.other.contains_key("function_call");
-            if calls || message.reasoning_content.is_some() {
-                Ok(())
-            } else {
-                Err(BodyError::missing(format!("messages[{i}].content")))
-            }
-        }
-        None => Err(BodyError::missing(format!("messages[{i}].content"))),
-    }
-}
-
-fn check_part(i: usize, j: usize, part: &ContentPart) -> Result<(), BodyError> {
-    let path = format!("messages[{i}].content[{j}]");
-    match (part.kind.as_str(), &part.text) {
-        ("text", Some(_)) => Ok(()),
-        ("text", None) => Err(BodyError::missing(format!("{path}.text"))),
-        // OpenAI's clients send back what they got; templates know nothing of it.
-        ("refusal", _) => Ok(()),
-        (kind, _) => {
-            let kind: String = kind.chars().take(40).collect();
-            Err(BodyError::unsupported(
-                path,
-                format!("the model reads text only; a part of type `{kind}` cannot be read"),
-            ))
-        }
     }
 }
 
@@ -234,6 +191,7 @@ fn check_part(i: usize, j: usize, part: &ContentPart) -> Result<(), BodyError> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::chat::Content;
 
     fn read(json: &str) -> Result<ChatCall, BodyError> {
         ChatBody::from_json(json.as_bytes())?.check(&Settings::default())
@@ -255,7 +213,7 @@ mod tests {
             ("[]", "messages", "invalid_value"),
             ("5", "messages", "invalid_type"),
             (r#"[{"content":"x"}]"#, "messages[0].role", "missing_field"),
-            (r#"[{"role":"robot","content":"x"}]"#, "messages[0].role", "invalid_value"),
+            (r#"[{"role":"a robot","content":"x"}]"#, "messages[0].role", "invalid_value"),
             (r#"[{"role":7,"content":"x"}]"#, "messages[0].role", "invalid_type"),
             (r#"[{"role":"user"}]"#, "messages[0].content", "missing_field"),
             (r#"[{"role":"assistant"}]"#, "messages[0].content", "missing_field"),

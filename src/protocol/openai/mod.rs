@@ -3,7 +3,9 @@
 mod answer;
 mod chat;
 mod completion;
+mod messages;
 mod options;
+mod thinking;
 mod tools;
 
 pub use answer::*;
