@@ -25,6 +25,7 @@ pub(super) const FORMAT: Format = Format {
     open_short: None,
     call: super::Call::Harmony,
     close: "",
+    list: false,
 };
 
 /// All control tokens inside an output.

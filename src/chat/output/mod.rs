@@ -6,6 +6,7 @@ mod detect;
 mod format;
 mod harmony;
 mod json;
+mod literal;
 mod named;
 mod object;
 mod parser;
@@ -15,7 +16,7 @@ mod tagged;
 mod trace;
 
 pub use detect::detect;
-pub use format::{Call, FORMATS, Format, Tagged};
+pub use format::{Call, FORMATS, Format, Literal, Tagged};
 pub use parser::Parser;
 pub use schema::Kinds;
 
