@@ -78,7 +78,7 @@ impl Format {
         match &self.call {
             Call::Object { .. } | Call::None | Call::Literal(Literal::Python) => {}
             Call::Literal(Literal::Quoted { quote, .. }) => all.push(quote),
-            Call::Harmony => all.extend(super::harmony::TAGS),
+            Call::Harmony => all.extend(["<|start|>", "<|constrain|>"]),
             Call::Json { prefix, until, .. } => all.extend([prefix, until]),
             Call::Tagged(tagged) => {
                 let (key, value) = (tagged.key, tagged.value);
@@ -120,7 +120,16 @@ pub(super) static PLAIN: Format = Format {
 
 /// All formats, one row each.
 pub static FORMATS: &[Format] = &[
-    super::harmony::FORMAT,
+    Format {
+        id: "harmony",
+        think: ("<|channel|>analysis<|message|>", "<|end|>"),
+        section: None,
+        open: "<|channel|>",
+        open_short: None,
+        call: Call::Harmony,
+        close: "",
+        list: false,
+    },
     Format {
         id: "hermes",
         think: THINK,
@@ -204,6 +213,52 @@ pub static FORMATS: &[Format] = &[
         open_short: None,
         call: Call::Json { prefix: "", until: "<｜tool▁sep｜>", index: false },
         close: "<｜tool▁call▁end｜>",
+        list: false,
+    },
+    Format {
+        id: "deepseek3",
+        think: THINK,
+        section: Some(("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")),
+        open: "<｜tool▁call▁begin｜>",
+        open_short: None,
+        call: Call::Json { prefix: "function<｜tool▁sep｜>", until: "```json", index: false },
+        close: "```<｜tool▁call▁end｜>",
+        list: false,
+    },
+    Format {
+        id: "deepseek32",
+        think: THINK,
+        section: Some(("<｜DSML｜function_calls>", "</｜DSML｜function_calls>")),
+        open: "<｜DSML｜invoke name=\"",
+        open_short: None,
+        call: Call::Tagged(Tagged {
+            head: "",
+            head_end: "\">",
+            // Behind the name stands whether the value is a string, which the schema says as well.
+            key: ("<｜DSML｜parameter name=\"", ">"),
+            value: ("", "</｜DSML｜parameter>"),
+            end: "",
+            broken: false,
+        }),
+        close: "</｜DSML｜invoke>",
+        list: false,
+    },
+    Format {
+        id: "deepseek4",
+        think: THINK,
+        section: Some(("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>")),
+        open: "<｜DSML｜invoke name=\"",
+        open_short: None,
+        call: Call::Tagged(Tagged {
+            head: "",
+            head_end: "\">",
+            // Behind the name stands whether the value is a string, which the schema says as well.
+            key: ("<｜DSML｜parameter name=\"", ">"),
+            value: ("", "</｜DSML｜parameter>"),
+            end: "",
+            broken: false,
+        }),
+        close: "</｜DSML｜invoke>",
         list: false,
     },
     Format {

@@ -129,7 +129,8 @@ impl Tagged {
         // A key is short, and its text is looked at again with each piece.
         match buffer.search(&[close]) {
             Search::Found { at, .. } if at <= MAX_KEY => {
-                let key = buffer.rest()[..at].trim().to_owned();
+                let key = buffer.rest()[..at].split('"').next().unwrap_or_default();
+                let key = key.trim().to_owned();
                 buffer.skip(at + close.len());
                 self.state = State::ValueBegin;
                 self.keys.push(key);

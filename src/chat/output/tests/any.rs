@@ -209,3 +209,29 @@ fn the_work_is_in_proportion_to_the_output() {
         }
     }
 }
+
+/// `cargo test --release --no-default-features -- --ignored --nocapture speed_of`
+#[test]
+#[ignore = "a measurement"]
+fn speed_of_the_parser() {
+    let content = code(4_000_000);
+    let quoted = serde_json::to_string(&content).unwrap();
+    let hermes = format!(
+        "<tool_call>{{\"name\": \"write_file\", \"arguments\": {{\"content\": {quoted}}}}}"
+    );
+    let xml = format!("<function=write_file>\n<parameter=content>\n{content}\n</parameter>");
+    for (name, id, text) in [
+        ("text", "hermes", &content),
+        ("a Hermes call", "hermes", &hermes),
+        ("a Qwen XML call", "qwen-xml", &xml),
+    ] {
+        let start = std::time::Instant::now();
+        let mut parser = Parser::new(format(id), tools(), Opening::Text);
+        for piece in text.split_inclusive(|c: char| !c.is_alphanumeric()) {
+            parser.push(piece);
+        }
+        parser.finish(End::Model);
+        let seconds = start.elapsed().as_secs_f64();
+        println!("{name}: {:.0} MB/s in pieces of a word", text.len() as f64 / seconds / 1e6);
+    }
+}

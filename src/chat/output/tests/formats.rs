@@ -130,6 +130,24 @@ const CALLS: &[(&str, &str, &str, &str)] = &[
         "",
         "",
     ),
+    (
+        "deepseek3",
+        "<｜tool▁call▁begin｜>function<｜tool▁sep｜>{{ f.name }}\n```json\n{{ f.arguments | tojson }}\n```<｜tool▁call▁end｜>",
+        "<｜tool▁calls▁begin｜>",
+        "<｜tool▁calls▁end｜>",
+    ),
+    (
+        "deepseek32",
+        "<｜DSML｜invoke name=\"{{ f.name }}\">\n{% for k, v in f.arguments | items %}<｜DSML｜parameter name=\"{{ k }}\" string=\"true\">{{ xml(v) }}</｜DSML｜parameter>\n{% endfor %}</｜DSML｜invoke>\n",
+        "\n\n<｜DSML｜function_calls>\n",
+        "</｜DSML｜function_calls>",
+    ),
+    (
+        "deepseek4",
+        "<｜DSML｜invoke name=\"{{ f.name }}\">\n{% for k, v in f.arguments | items %}<｜DSML｜parameter name=\"{{ k }}\" string=\"true\">{{ xml(v) }}</｜DSML｜parameter>\n{% endfor %}</｜DSML｜invoke>\n",
+        "\n\n<｜DSML｜tool_calls>\n",
+        "</｜DSML｜tool_calls>",
+    ),
 ];
 
 #[test]
@@ -402,4 +420,62 @@ fn calls_of_gemma_are_read() {
     }
     let outcome = said("gemma", "<|channel>thought\nHm.\n<channel|>Hi.");
     assert_eq!((outcome.reasoning.as_str(), outcome.content.as_str()), ("Hm.", "Hi."));
+}
+
+#[test]
+fn calls_of_deepseek_are_read() {
+    let (open, close) = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>");
+    let ping = |arguments: &str| {
+        format!(
+            "<｜tool▁call▁begin｜>function<｜tool▁sep｜>ping\n```json\n{arguments}\n```<｜tool▁call▁end｜>"
+        )
+    };
+    let one = format!("{open}{}{close}", ping("{}"));
+    let two = format!("Now.\n{open}{}\n{}{close}Done.", ping("{\"a\": \"```\"}"), ping("{}"));
+    let begun = ping("{\"a\": 1");
+    let end = begun.find("\n```<").unwrap();
+    let mention = format!("The tag {open} opens.");
+    assert_all(
+        "deepseek3",
+        &[
+            (&one, "", vec![call("ping", "{}")]),
+            (&two, "Now.\nDone.", vec![call("ping", "{\"a\": \"```\"}"), call("ping", "{}")]),
+            // The line break before the mark is blank in JSON.
+            (&format!("{open}{}", &begun[..end]), "", vec![cut("ping", "{\"a\": 1")]),
+            (&mention, &mention, vec![]),
+            ("<think>Hm.</think>Hi.", "Hi.", vec![]),
+        ],
+    );
+    for (id, section) in [("deepseek32", "function_calls"), ("deepseek4", "tool_calls")] {
+        let (open, close) = (format!("<｜DSML｜{section}>"), format!("</｜DSML｜{section}>"));
+        let value = |key: &str, is_string: bool, value: &str| {
+            format!(
+                "<｜DSML｜parameter name=\"{key}\" string=\"{is_string}\">{value}</｜DSML｜parameter>\n"
+            )
+        };
+        let weather = |inside: &str| {
+            format!("<｜DSML｜invoke name=\"get_weather\">\n{inside}</｜DSML｜invoke>\n")
+        };
+        let typed = weather(&(value("city", true, " 7\n") + &value("days", false, "3")));
+        let typed_call = || call("get_weather", "{\"city\": \" 7\\n\", \"days\": 3}");
+        let two = format!("{open}\n{typed}{}{close}", weather(""));
+        let odd = weather(&value("city", true, "a</｜DSML｜parameter>b"));
+        let begun = weather(&value("city", true, "Par"));
+        let begun = &begun[..begun.find("</").unwrap()];
+        let mention = format!("{open} is a tag.");
+        assert_all(
+            id,
+            &[
+                (&format!("Now.\n\n{open}\n{typed}{close}"), "Now.\n\n", vec![typed_call()]),
+                (&two, "", vec![typed_call(), call("get_weather", "{}")]),
+                (
+                    &format!("{open}{odd}{close}"),
+                    "",
+                    vec![call("get_weather", "{\"city\": \"a</｜DSML｜parameter>b\"}")],
+                ),
+                (&format!("{open}{begun}"), "", vec![cut("get_weather", "{\"city\": \"Par")]),
+                (&mention, &mention, vec![]),
+            ],
+        );
+    }
 }
