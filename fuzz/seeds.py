@@ -345,7 +345,7 @@ def templates():
 # -- outputs -------------------------------------------------------------------------------------
 
 # In the order of the table in src/chat/output/format.rs.
-FORMATS = "harmony hermes qwen-xml glm minimax kimi deepseek31 deepseek3 deepseek32 deepseek4 mistral mistral-list granite lfm2 gemma functiongemma llama".split()
+FORMATS = "harmony hermes qwen-xml glm minimax kimi deepseek31 deepseek3 deepseek32 deepseek4 mistral mistral-list granite lfm2 pythonic gemma functiongemma llama".split()
 OUTPUTS = {
     "harmony": "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json<|message|>{\"a\":1}<|call|>",
     "hermes": "<think>\nhm\n</think>\n\nNow\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"\\ud83e\\udd80\\n\"}}\n</tool_call>",
@@ -359,6 +359,7 @@ OUTPUTS = {
     "mistral": "[TOOL_CALLS]f[ARGS]{\"a\": 1}[TOOL_CALLS]ping[ARGS]{}",
     "mistral-list": "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {}}, {\"name\": \"ping\"}]",
     "lfm2": "<|tool_call_start|>[f(a='x\\n', b=[1, None]), ping()]<|tool_call_end|>",
+    "pythonic": "[f(a=\"x\", e=True), ping()]",
     "gemma": "<|tool_call>call:f{a:<|\"|>x<|\"|>,b:[1,{c:true}]}<tool_call|>",
     "llama": "{\"name\": \"f\", \"parameters\": {\"a\": \"}\"}}; {\"name\": \"ping\", \"parameters\": {}}",
 }

@@ -302,6 +302,16 @@ pub static FORMATS: &[Format] = &[
         list: true,
     },
     Format {
+        id: "pythonic",
+        think: THINK,
+        section: None,
+        open: "[",
+        open_short: Some("["),
+        call: Call::Literal(Literal::Python),
+        close: "",
+        list: true,
+    },
+    Format {
         id: "gemma",
         think: ("<|channel>thought", "<channel|>"),
         section: None,

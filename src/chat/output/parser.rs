@@ -303,10 +303,8 @@ impl Parser {
         }
         let line_start = is_fresh && end == 0 || self.buffer.rest_is_line_start();
         self.buffer.skip(tag.len());
-        // A brace alone says too little inside a line.
-        let is_brace =
-            matches!(self.format.call, Call::Object { .. }) && self.format.open_short == Some(tag);
-        if is_brace && !line_start {
+        // A bracket alone says too little inside a line.
+        if matches!(tag, "{" | "[") && !line_start {
             self.text();
             return true;
         }

@@ -112,6 +112,12 @@ const CALLS: &[(&str, &str, &str, &str)] = &[
         "]<|tool_call_end|>",
     ),
     (
+        "pythonic",
+        "{{ ', ' if not loop.first }}{{ f.name }}({% for k, v in f.arguments | items %}{{ ', ' if not loop.first }}{{ k }}={{ v | tojson }}{% endfor %})",
+        "[",
+        "]",
+    ),
+    (
         "gemma",
         "<|tool_call>call:{{ f.name }}{ {%- for k, v in f.arguments | items %}{{ k }}:<|\"|>{{ v }}<|\"|>{% endfor -%} }<tool_call|>",
         "",
@@ -379,6 +385,25 @@ fn calls_in_python_are_read() {
             ),
             ("Use <|tool_call_start|> first.", "Use <|tool_call_start|> first.", vec![]),
             ("<|tool_call_start|>[ping(a=1, a=2)]", "", vec![call("ping", "{\"a\": 1}")]),
+        ],
+    );
+}
+
+#[test]
+fn calls_in_python_without_a_tag_are_read() {
+    assert_all(
+        "pythonic",
+        &[
+            ("[ping()]", "", vec![call("ping", "{}")]),
+            (
+                "Now.\n[get_weather(city=\"[a]\", days=-1),\n ping()]",
+                "Now.\n",
+                vec![call("get_weather", "{\"city\": \"[a]\", \"days\": -1}"), call("ping", "{}")],
+            ),
+            ("[ping](url) and [1, 2]\n[x] done", "[ping](url) and [1, 2]\n[x] done", vec![]),
+            ("Call [ping()].", "Call [ping()].", vec![]),
+            ("[rm()]", "[rm()]", vec![]),
+            ("[ping(a='b", "", vec![cut("ping", "")]),
         ],
     );
 }
