@@ -1,4 +1,8 @@
 //! What a model says, as reasoning, text and tool calls.
+//!
+//! A new format is a row of the table in `format.rs`, or a reader of its own where no form of call
+//! fits; a template that writes its calls and at least five outputs go into `tests/formats.rs`, and a
+//! seed into `fuzz/seeds.py`, which counts the rows.
 
 mod buffer;
 mod call;

@@ -22,8 +22,8 @@ use crate::chat::Tool;
 ///   call ends it too if its opening tag begins a line and it names a tool that is offered.
 /// - Without tools nothing is a call.
 /// - A call of a tool that is not offered is one if its opening tag begins a line of text. That is
-///   what clients expect, who answer it with an error that the model understands; within a line it
-///   is a quotation.
+///   what clients expect, who answer it with an error that the model understands; within a line or
+///   a fenced block it is a quotation.
 #[derive(Debug)]
 pub struct Parser {
     format: &'static Format,
@@ -328,7 +328,8 @@ impl Parser {
         let format = self.format;
         // Nobody quotes the two tags of a section right behind each other.
         let is_certain = origin.line_start || format.section.is_some();
-        let names = match is_certain && !origin.in_thought && !is_short {
+        let is_said = !origin.in_thought && !self.buffer.is_quoted();
+        let names = match is_certain && is_said && !is_short {
             true => Names::Any,
             false => Names::Offered,
         };

@@ -37,6 +37,7 @@ fn what_only_mentions_a_call_is_text() {
         "Write <function=main> in your file.",
         "Write\n<function=main>\n</function>\nin your file.",
         "The tag <function=ping> in a line.",
+        "So:\n```xml\n<tool_call>\n<function=main>\n</function>\n</tool_call>\n```\nwill do.",
         "Say <tool_call>\n<function=main>\n</function>\n</tool_call> for it.",
         "<tool_call>\n<function=ping> is\n</function>",
     ] {
