@@ -194,6 +194,9 @@ fn a_call_that_is_cut_is_a_beginning() {
             }
         }
     }
+    let text = "<tool_call>\n<function=ping>\n<parameter=a>\n1}";
+    let run = Run { end: End::Cut, ..Run::of(format("qwen-xml")) };
+    assert_eq!(run.text(text).calls, [cut("ping", "{\"a\": \"1}")]);
     // A model that ends by itself has said all arguments.
     let text = "<tool_call>\n<function=ping>\n<parameter=a>\n1\n</parameter>\n";
     assert_eq!(said("qwen-xml", text).calls, [call("ping", "{\"a\": 1}")]);
