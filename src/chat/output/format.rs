@@ -1,5 +1,7 @@
 //! The formats in which models write tool calls.
 
+use super::named;
+
 /// How a family of models writes thoughts and tool calls: one row of the table.
 #[derive(Debug)]
 pub struct Format {
@@ -79,7 +81,7 @@ impl Format {
             Call::Object { .. } | Call::None | Call::Literal(Literal::Python) => {}
             Call::Literal(Literal::Quoted { quote, .. }) => all.push(quote),
             Call::Harmony => all.extend(["<|start|>", "<|constrain|>"]),
-            Call::Json { prefix, until, .. } => all.extend([prefix, until]),
+            Call::Json { prefix, until, .. } => all.extend([prefix, until, named::id_mark(until)]),
             Call::Tagged(tagged) => {
                 let (key, value) = (tagged.key, tagged.value);
                 all.extend([tagged.head, tagged.end, key.0, key.1, value.0, value.1]);

@@ -203,7 +203,10 @@ fn tags_of_a_format_are_spelled_out() {
         format("harmony").tags(),
         ["<|channel|>", "<|constrain|>", "<|end|>", "<|message|>", "<|start|>"]
     );
-    assert_eq!(format("mistral").tags(), ["[/THINK]", "[ARGS]", "[THINK]", "[TOOL_CALLS]"]);
+    assert_eq!(
+        format("mistral").tags(),
+        ["[/THINK]", "[ARGS]", "[CALL_ID]", "[THINK]", "[TOOL_CALLS]"]
+    );
     assert!(format("gemma").tags().contains(&"<|\"|>"));
     assert!(format("kimi").tags().contains(&"<|tool_call_argument_begin|>"));
 }
@@ -271,6 +274,8 @@ fn calls_of_mistral_are_read() {
             ),
             ("[TOOL_CALLS]ping[ARGS]{\"a\": \"b", "", vec![cut("ping", "{\"a\": \"b")]),
             ("The tag [TOOL_CALLS] and [ARGS].", "The tag [TOOL_CALLS] and [ARGS].", vec![]),
+            ("[TOOL_CALLS]ping [CALL_ID]abc123DEF[ARGS]{}", "", vec![call("ping", "{}")]),
+            ("[TOOL_CALLS]ping[CALLS] it", "[TOOL_CALLS]ping[CALLS] it", vec![]),
             ("[TOOL_CALLS]ping[ARGS]", "", vec![cut("ping", "")]),
             ("[THINK]Hm.[/THINK]Hi.", "Hi.", vec![]),
         ],
