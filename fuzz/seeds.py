@@ -342,6 +342,36 @@ def templates():
     write("templates", "own-source", b"\xff" + source.encode() + b"\0" + json.dumps(CHATS["plain"]).encode())
 
 
+# -- outputs -------------------------------------------------------------------------------------
+
+# In the order of the table in src/chat/output/format.rs.
+FORMATS = "harmony hermes qwen-xml glm minimax kimi deepseek31 deepseek3 deepseek32 deepseek4 mistral mistral-list granite lfm2 pythonic gemma functiongemma llama".split()
+OUTPUTS = {
+    "harmony": "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json<|message|>{\"a\":1}<|call|>",
+    "hermes": "<think>\nhm\n</think>\n\nNow\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"\\ud83e\\udd80\\n\"}}\n</tool_call>",
+    "qwen-xml": "<tool_call>\n<function=f>\n<parameter=a>\n 1\n\n</parameter>\n<parameter=c>\nnull\n</parameter>\n<parameter=d>\n[1]\n</parameter>\n</function>\n</tool_call>",
+    "glm": "<tool_call>f\n<arg_key>b</arg_key>\n<arg_value>3</arg_value>\n</tool_call>",
+    "minimax": "<minimax:tool_call>\n<invoke name=\"f\">\n<parameter name=\"a\">x</parameter>\n</invoke>\n<invoke name=\"ping\"></invoke></minimax:tool_call>",
+    "kimi": "<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{\"a\": 1}<|tool_call_end|><|tool_calls_section_end|>",
+    "deepseek31": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    "deepseek3": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    "deepseek32": "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"f\">\n<｜DSML｜parameter name=\"a\" string=\"true\">x</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜function_calls>",
+    "mistral": "[TOOL_CALLS]f[ARGS]{\"a\": 1}[TOOL_CALLS]ping[ARGS]{}",
+    "mistral-list": "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {}}, {\"name\": \"ping\"}]",
+    "lfm2": "<|tool_call_start|>[f(a='x\\n', b=[1, None]), ping()]<|tool_call_end|>",
+    "pythonic": "[f(a=\"x\", e=True), ping()]",
+    "gemma": "<|tool_call>call:f{a:<|\"|>x<|\"|>,b:[1,{c:true}]}<tool_call|>",
+    "llama": "{\"name\": \"f\", \"parameters\": {\"a\": \"}\"}}; {\"name\": \"ping\", \"parameters\": {}}",
+}
+
+
+def outputs():
+    for name, text in OUTPUTS.items():
+        write("outputs", name, bytes([2 * FORMATS.index(name), 2, 0, 3]) + text.encode())
+    thought = "I need it.\n" + OUTPUTS["qwen-xml"]
+    write("outputs", "thought", bytes([2 * FORMATS.index("qwen-xml") + 1, 1, 1, 0]) + thought.encode())
+
+
 if __name__ == "__main__":
-    for write_seeds in (requests, headers, streams, settings, templates):
+    for write_seeds in (requests, headers, streams, settings, templates, outputs):
         write_seeds()

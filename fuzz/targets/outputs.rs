@@ -16,11 +16,8 @@ use strixhalo::chat::output::{End, Event, FORMATS, Opening, Parser};
 
 /// Sets of tools with all kinds of schemas.
 static TOOLS: LazyLock<Vec<Arc<[Tool]>>> = LazyLock::new(|| {
-    let tool = |name: &str, parameters: Value| Tool {
-        name: name.to_owned(),
-        parameters,
-        strict: false,
-    };
+    let tool =
+        |name: &str, parameters: Value| Tool { name: name.to_owned(), parameters, strict: false };
     let typed = tool(
         "f",
         json!({"properties": {

@@ -15,11 +15,20 @@ pub(super) struct Buffer {
     /// Whether the byte before `held` ends a line, as the beginning of an output does.
     line_start: bool,
     events: Vec<Event>,
+    fence: Fence,
     /// Calls that were begun.
     calls: usize,
     pub(super) tools: Arc<[Tool]>,
     #[cfg(test)]
     pub(super) trace: super::trace::Trace,
+}
+
+/// Fenced blocks of Markdown in the text.
+#[derive(Debug)]
+struct Fence {
+    is_open: bool,
+    /// Backticks at the beginning of the line, as long as there is nothing else.
+    ticks: Option<u8>,
 }
 
 /// White space between tags.
@@ -65,6 +74,7 @@ impl Buffer {
             at: 0,
             line_start: true,
             events: Vec::new(),
+            fence: Fence { is_open: false, ticks: Some(0) },
             calls: 0,
             tools,
             #[cfg(test)]
@@ -160,6 +170,11 @@ impl Buffer {
         }
     }
 
+    /// Whether the text so far ends inside a fenced block of Markdown.
+    pub(super) fn is_quoted(&self) -> bool {
+        self.fence.is_open
+    }
+
     pub(super) fn calls(&self) -> usize {
         self.calls
     }
@@ -174,6 +189,7 @@ impl Buffer {
         let spoke = !text.trim_start_matches(BLANKS).is_empty();
         if !text.is_empty() {
             let text = text.to_owned();
+            self.fence.add(&text);
             #[cfg(test)]
             self.trace.text(&text);
             match self.events.last_mut() {
@@ -288,4 +304,21 @@ fn search(text: &str, tags: &[&str]) -> Search {
         }
     }
     Search::None { keep: 0 }
+}
+
+impl Fence {
+    fn add(&mut self, text: &str) {
+        for byte in text.bytes() {
+            self.ticks = match (byte, self.ticks) {
+                (b'\n', _) => Some(0),
+                (b' ', Some(0)) => Some(0),
+                (b'`', Some(2)) => {
+                    self.is_open = !self.is_open;
+                    None
+                }
+                (b'`', Some(ticks)) => Some(ticks + 1),
+                _ => None,
+            };
+        }
+    }
 }

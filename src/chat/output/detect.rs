@@ -31,8 +31,9 @@ pub fn detect(render: impl Fn(&Conversation) -> Option<String>) -> Option<&'stat
         name: Some(TOOL.to_owned()),
         ..message(Role::Tool, "Result")
     };
-    let called = conversation(vec![user(), calling, result], true);
-    let called = render(&called).unwrap_or_default();
+    let called = render(&conversation(vec![user(), calling.clone(), result], true))
+        .or_else(|| render(&conversation(vec![user(), calling], false)))
+        .unwrap_or_default();
     // Without what comes before the answer: descriptions of tools, with examples of calls.
     let plain = conversation(vec![user(), message(Role::Assistant, VALUE)], false);
     let plain = render(&plain).unwrap_or_default();
@@ -83,6 +84,10 @@ fn common(a: &str, b: &str) -> usize {
 
 /// Whether the made-up call is read from `text`.
 fn reads(format: &'static Format, text: &str) -> bool {
+    // A parser does without it, but a template does not.
+    if format.section.is_some_and(|(open, _)| !text.contains(open)) {
+        return false;
+    }
     let tool = Tool {
         name: TOOL.to_owned(),
         parameters: json!({"properties": {KEY: {"type": "string"}}}),

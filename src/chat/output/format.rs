@@ -1,5 +1,7 @@
 //! The formats in which models write tool calls.
 
+use super::named;
+
 /// How a family of models writes thoughts and tool calls: one row of the table.
 #[derive(Debug)]
 pub struct Format {
@@ -17,6 +19,8 @@ pub struct Format {
     pub call: Call,
     /// Closes one call.
     pub close: &'static str,
+    /// Calls are items of a list: `open` begins with its bracket, and commas stand between them.
+    pub list: bool,
 }
 
 /// The form of one call.
@@ -30,10 +34,23 @@ pub enum Call {
     Json { prefix: &'static str, until: &'static str, index: bool },
     /// The name, then each argument between tags.
     Tagged(Tagged),
+    /// The name, then the arguments as another language's literals.
+    Literal(Literal),
     /// Messages with headers, of which calls are some.
     Harmony,
     /// None: the model thinks, and calls no tools that we know of.
     None,
+}
+
+/// How literals are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Literal {
+    /// A call in Python: `name(key='value', other=[1, True])`.
+    Python,
+    /// `prefix`, the name and an object whose keys are bare and whose strings stand between two
+    /// `quote`s: `name{key:<quote>value<quote>,other:[1,true]}`.
+    #[allow(missing_docs)]
+    Quoted { prefix: &'static str, quote: &'static str },
 }
 
 /// Tags around a name and its arguments.
@@ -61,9 +78,10 @@ impl Format {
         all.extend(self.section.into_iter().flat_map(|(open, close)| [open, close]));
         all.extend(self.open_short);
         match &self.call {
-            Call::Object { .. } | Call::None => {}
-            Call::Harmony => all.extend(super::harmony::TAGS),
-            Call::Json { prefix, until, .. } => all.extend([prefix, until]),
+            Call::Object { .. } | Call::None | Call::Literal(Literal::Python) => {}
+            Call::Literal(Literal::Quoted { quote, .. }) => all.push(quote),
+            Call::Harmony => all.extend(["<|start|>", "<|constrain|>"]),
+            Call::Json { prefix, until, .. } => all.extend([prefix, until, named::id_mark(until)]),
             Call::Tagged(tagged) => {
                 let (key, value) = (tagged.key, tagged.value);
                 all.extend([tagged.head, tagged.end, key.0, key.1, value.0, value.1]);
@@ -99,11 +117,21 @@ pub(super) static PLAIN: Format = Format {
     open_short: None,
     call: Call::None,
     close: "",
+    list: false,
 };
 
 /// All formats, one row each.
 pub static FORMATS: &[Format] = &[
-    super::harmony::FORMAT,
+    Format {
+        id: "harmony",
+        think: ("<|channel|>analysis<|message|>", "<|end|>"),
+        section: None,
+        open: "<|channel|>",
+        open_short: None,
+        call: Call::Harmony,
+        close: "",
+        list: false,
+    },
     Format {
         id: "hermes",
         think: THINK,
@@ -112,6 +140,7 @@ pub static FORMATS: &[Format] = &[
         open_short: None,
         call: Call::Object { name: "name", arguments: &["arguments", "parameters"] },
         close: "</tool_call>",
+        list: false,
     },
     Format {
         id: "qwen-xml",
@@ -128,6 +157,7 @@ pub static FORMATS: &[Format] = &[
             broken: true,
         }),
         close: "</tool_call>",
+        list: false,
     },
     Format {
         id: "glm",
@@ -144,6 +174,7 @@ pub static FORMATS: &[Format] = &[
             broken: false,
         }),
         close: "</tool_call>",
+        list: false,
     },
     Format {
         id: "minimax",
@@ -160,6 +191,7 @@ pub static FORMATS: &[Format] = &[
             broken: false,
         }),
         close: "</invoke>",
+        list: false,
     },
     Format {
         id: "kimi",
@@ -173,6 +205,7 @@ pub static FORMATS: &[Format] = &[
             index: true,
         },
         close: "<|tool_call_end|>",
+        list: false,
     },
     Format {
         id: "deepseek31",
@@ -182,5 +215,132 @@ pub static FORMATS: &[Format] = &[
         open_short: None,
         call: Call::Json { prefix: "", until: "<｜tool▁sep｜>", index: false },
         close: "<｜tool▁call▁end｜>",
+        list: false,
+    },
+    Format {
+        id: "deepseek3",
+        think: THINK,
+        section: Some(("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")),
+        open: "<｜tool▁call▁begin｜>",
+        open_short: None,
+        call: Call::Json { prefix: "function<｜tool▁sep｜>", until: "```json", index: false },
+        close: "```<｜tool▁call▁end｜>",
+        list: false,
+    },
+    Format {
+        id: "deepseek32",
+        think: THINK,
+        section: Some(("<｜DSML｜function_calls>", "</｜DSML｜function_calls>")),
+        open: "<｜DSML｜invoke name=\"",
+        open_short: None,
+        call: Call::Tagged(Tagged {
+            head: "",
+            head_end: "\">",
+            // Behind the name stands whether the value is a string, which the schema says as well.
+            key: ("<｜DSML｜parameter name=\"", ">"),
+            value: ("", "</｜DSML｜parameter>"),
+            end: "",
+            broken: false,
+        }),
+        close: "</｜DSML｜invoke>",
+        list: false,
+    },
+    Format {
+        id: "deepseek4",
+        think: THINK,
+        section: Some(("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>")),
+        open: "<｜DSML｜invoke name=\"",
+        open_short: None,
+        call: Call::Tagged(Tagged {
+            head: "",
+            head_end: "\">",
+            // Behind the name stands whether the value is a string, which the schema says as well.
+            key: ("<｜DSML｜parameter name=\"", ">"),
+            value: ("", "</｜DSML｜parameter>"),
+            end: "",
+            broken: false,
+        }),
+        close: "</｜DSML｜invoke>",
+        list: false,
+    },
+    Format {
+        id: "mistral",
+        think: ("[THINK]", "[/THINK]"),
+        section: None,
+        open: "[TOOL_CALLS]",
+        open_short: None,
+        call: Call::Json { prefix: "", until: "[ARGS]", index: false },
+        close: "",
+        list: false,
+    },
+    Format {
+        id: "mistral-list",
+        think: ("[THINK]", "[/THINK]"),
+        section: Some(("[TOOL_CALLS]", "")),
+        open: "[{",
+        open_short: None,
+        call: Call::Object { name: "name", arguments: &["arguments"] },
+        close: "",
+        list: true,
+    },
+    Format {
+        id: "granite",
+        think: THINK,
+        section: Some(("<|tool_call|>", "")),
+        open: "[{",
+        open_short: None,
+        call: Call::Object { name: "name", arguments: &["arguments"] },
+        close: "",
+        list: true,
+    },
+    Format {
+        id: "lfm2",
+        think: THINK,
+        section: Some(("<|tool_call_start|>", "<|tool_call_end|>")),
+        open: "[",
+        open_short: None,
+        call: Call::Literal(Literal::Python),
+        close: "",
+        list: true,
+    },
+    Format {
+        id: "pythonic",
+        think: THINK,
+        section: None,
+        open: "[",
+        open_short: Some("["),
+        call: Call::Literal(Literal::Python),
+        close: "",
+        list: true,
+    },
+    Format {
+        id: "gemma",
+        think: ("<|channel>thought", "<channel|>"),
+        section: None,
+        open: "<|tool_call>",
+        open_short: None,
+        call: Call::Literal(Literal::Quoted { prefix: "call:", quote: "<|\"|>" }),
+        close: "<tool_call|>",
+        list: false,
+    },
+    Format {
+        id: "functiongemma",
+        think: THINK,
+        section: None,
+        open: "<start_function_call>",
+        open_short: None,
+        call: Call::Literal(Literal::Quoted { prefix: "call:", quote: "<escape>" }),
+        close: "<end_function_call>",
+        list: false,
+    },
+    Format {
+        id: "llama",
+        think: THINK,
+        section: None,
+        open: "<|python_tag|>",
+        open_short: Some("{"),
+        call: Call::Object { name: "name", arguments: &["parameters", "arguments"] },
+        close: ";",
+        list: false,
     },
 ];

@@ -3,7 +3,6 @@
 
 use super::buffer::{Buffer, Match, Search, starts_with};
 use super::call::Passing;
-use super::format::Format;
 use super::json::{Json, Step};
 use super::{End, Opening};
 
@@ -15,20 +14,6 @@ const FUNCTIONS: &str = "functions.";
 const ENDS: [&str; 3] = ["<|end|>", "<|return|>", "<|call|>"];
 /// Longer headers are none.
 const MAX_HEADER: usize = 1024;
-
-/// The format's row. Its tags say where thinking begins and ends, and what to spell out.
-pub(super) const FORMAT: Format = Format {
-    id: "harmony",
-    think: ("<|channel|>analysis<|message|>", "<|end|>"),
-    section: None,
-    open: CHANNEL,
-    open_short: None,
-    call: super::Call::Harmony,
-    close: "",
-};
-
-/// All control tokens inside an output.
-pub(super) const TAGS: [&str; 5] = [START, CHANNEL, MESSAGE, "<|constrain|>", "<|end|>"];
 
 /// The reader of such an output.
 #[derive(Debug)]

@@ -84,6 +84,17 @@ pub(super) fn is_json(text: &str) -> bool {
     json.push(b' ') == Step::Before
 }
 
+/// Whether all of `text` is the beginning of a JSON value, or a whole one.
+pub(super) fn begins_json(text: &str) -> bool {
+    let mut json = Json::new();
+    let mut is_done = false;
+    text.bytes().all(|byte| {
+        let step = if is_done { Step::Wrong } else { json.push(byte) };
+        is_done = step == Step::Done;
+        matches!(step, Step::Going | Step::Done)
+    })
+}
+
 /// Whether all of `text` is one JSON object.
 pub(super) fn is_object(text: &str) -> bool {
     text.trim_start().starts_with('{') && is_json(text)

@@ -1,4 +1,8 @@
 //! What a model says, as reasoning, text and tool calls.
+//!
+//! A new format is a row of the table in `format.rs`, or a reader of its own where no form of call
+//! fits; a template that writes its calls and at least five outputs go into `tests/formats.rs`, and a
+//! seed into `fuzz/seeds.py`, which counts the rows.
 
 mod buffer;
 mod call;
@@ -6,6 +10,7 @@ mod detect;
 mod format;
 mod harmony;
 mod json;
+mod literal;
 mod named;
 mod object;
 mod parser;
@@ -15,7 +20,7 @@ mod tagged;
 mod trace;
 
 pub use detect::detect;
-pub use format::{Call, FORMATS, Format, Tagged};
+pub use format::{Call, FORMATS, Format, Literal, Tagged};
 pub use parser::Parser;
 pub use schema::Kinds;
 

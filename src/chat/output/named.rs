@@ -5,6 +5,14 @@ use super::buffer::{Buffer, Match, starts_with};
 use super::call::{CallReader, Name, Names, Passing, Progress, skip_tag};
 use super::json::{Json, Step};
 
+/// Some of Mistral's models write an id between the name and the arguments' mark.
+const ID: &str = "[CALL_ID]";
+
+/// The mark of an id before the mark `until`; empty where there is none.
+pub(super) fn id_mark(until: &str) -> &'static str {
+    if until == "[ARGS]" { ID } else { "" }
+}
+
 /// How the name is marked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Form {
@@ -30,6 +38,11 @@ enum State {
     Name(Name),
     Mark {
         name: String,
+    },
+    /// In the call's id, which is the client's to give.
+    Id {
+        name: String,
+        id: Name,
     },
     /// Blanks may precede the arguments, which are an object.
     Begin {
@@ -81,10 +94,26 @@ impl CallReader for Named {
                         self.state = State::Mark { name };
                     }
                 },
-                State::Mark { name } => match skip_tag(buffer, self.form.until) {
-                    Match::Maybe => return Progress::More,
-                    Match::No => return Progress::NoCall,
-                    Match::Yes => self.state = State::Begin { name: std::mem::take(name) },
+                State::Mark { name } => {
+                    let mark = id_mark(self.form.until);
+                    buffer.skip_blanks();
+                    if !mark.is_empty() && buffer.rest().starts_with(mark) {
+                        buffer.skip(mark.len());
+                        self.state = State::Id { name: std::mem::take(name), id: Name::default() };
+                        continue;
+                    }
+                    // The two begin alike, and the id's mark is the longer one.
+                    match skip_tag(buffer, self.form.until) {
+                        Match::Maybe => return Progress::More,
+                        Match::No if mark.starts_with(buffer.rest()) => return Progress::More,
+                        Match::No => return Progress::NoCall,
+                        Match::Yes => self.state = State::Begin { name: std::mem::take(name) },
+                    }
+                }
+                State::Id { name, id } => match id.read(buffer) {
+                    None => return Progress::More,
+                    Some(None) => return Progress::NoCall,
+                    Some(Some(_)) => self.state = State::Mark { name: std::mem::take(name) },
                 },
                 State::Begin { name } => {
                     buffer.skip_blanks();
@@ -115,7 +144,7 @@ impl CallReader for Named {
     fn finish(&mut self, buffer: &mut Buffer, _: End) -> Progress {
         match &self.state {
             State::Prefix | State::Name(_) => return Progress::NoCall,
-            State::Mark { name } | State::Begin { name } => {
+            State::Mark { name } | State::Id { name, .. } | State::Begin { name } => {
                 buffer.skip_all();
                 buffer.framing();
                 buffer.call(name);

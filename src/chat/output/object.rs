@@ -43,6 +43,8 @@ struct Find {
     arguments: Option<Arguments>,
     /// There are members that no call has.
     others: bool,
+    /// The first key is not known to be one of a call's.
+    is_short: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,9 +63,16 @@ enum Arguments {
 }
 
 impl Object {
-    pub(super) fn new(keys: Keys, names: Names) -> Self {
+    /// `is_open`: the opening tag ends with the object's brace. `is_short`: the brace was all of
+    /// it, and the first key has to be one of a call's, so that other objects are not held back.
+    pub(super) fn new(keys: Keys, names: Names, is_open: bool, is_short: bool) -> Self {
+        let mut json = Json::new();
+        if is_open {
+            json.push(b'{');
+        }
         let find = Find {
-            json: Json::new(),
+            json,
+            is_short,
             key: 0..0,
             value: None,
             name: None,
@@ -161,11 +170,15 @@ impl Find {
                 self.key.end = at - 1;
             } else if value_next && !is_blank(byte) {
                 let part = self.part(buffer, keys);
+                let key = &buffer.unsettled()[self.key.clone()];
+                if std::mem::take(&mut self.is_short) && part != Part::Name && key != "type" {
+                    return Err(Progress::NoCall);
+                }
                 self.value = Some((part, at - 1));
                 self.others |= match part {
                     Part::Name => byte != b'"',
                     Part::Arguments => !matches!(byte, b'{' | b'"' | b'n'),
-                    Part::Other => true,
+                    Part::Other => key != "type" && key != "id",
                 };
                 if part == Part::Arguments && byte == b'{' && self.name.is_some() {
                     result = Ok(());

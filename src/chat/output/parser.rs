@@ -6,6 +6,7 @@ use super::buffer::{Buffer, Match, Search, starts_with};
 use super::call::{CallReader, Names, Progress, skip_tag};
 use super::format::{Call, Format};
 use super::harmony::Harmony;
+use super::literal::Literal;
 use super::named::{Form, Named};
 use super::object::{Keys, Object};
 use super::tagged::Tagged;
@@ -21,8 +22,8 @@ use crate::chat::Tool;
 ///   call ends it too if its opening tag begins a line and it names a tool that is offered.
 /// - Without tools nothing is a call.
 /// - A call of a tool that is not offered is one if its opening tag begins a line of text. That is
-///   what clients expect, who answer it with an error that the model understands; within a line it
-///   is a quotation.
+///   what clients expect, who answer it with an error that the model understands; within a line or
+///   a fenced block it is a quotation.
 #[derive(Debug)]
 pub struct Parser {
     format: &'static Format,
@@ -52,6 +53,10 @@ enum State {
     Close,
     /// Behind a call's closing tag.
     AfterCall,
+    /// Behind the comma between two calls of a list.
+    NextItem { origin: Origin },
+    /// Behind the calls of a section.
+    SectionEnd,
     /// In a format of messages.
     Harmony(Harmony),
 }
@@ -77,7 +82,8 @@ impl Parser {
         let mut openings = Vec::new();
         if !tools.is_empty() && !matches!(format.call, Call::None | Call::Harmony) {
             openings.extend(format.section.map(|(open, _)| open));
-            openings.push(format.open);
+            // Some models forget the section's tag.
+            openings.extend(Some(format.open).filter(|_| !format.list));
             openings.extend(format.open_short);
         }
         Self { format, openings, buffer: Buffer::new(tools), state, spoke: false }
@@ -119,7 +125,8 @@ impl Parser {
         let rest = self.buffer.rest();
         let is_framing = match self.state {
             State::Close => rest.is_empty() || format.close.starts_with(rest),
-            State::AfterCall => {
+            State::AfterCall => rest.is_empty(),
+            State::SectionEnd => {
                 rest.is_empty() || format.section.is_some_and(|(_, close)| close.starts_with(rest))
             }
             State::Text { is_fresh } => is_fresh && rest.is_empty() && self.buffer.calls() > 0,
@@ -212,6 +219,17 @@ impl Parser {
                 true
             }
             State::AfterCall => self.after_call(),
+            State::NextItem { origin } => {
+                let origin = *origin;
+                let brace = self.format.open.trim_start_matches('[');
+                match skip_tag(&mut self.buffer, brace) {
+                    Match::Maybe => return false,
+                    Match::Yes => self.open(origin, false),
+                    Match::No => return self.no_call(origin),
+                }
+                true
+            }
+            State::SectionEnd => self.section_end(),
             State::Harmony(harmony) => harmony.step(&mut self.buffer),
         }
     }
@@ -292,6 +310,11 @@ impl Parser {
         }
         let line_start = is_fresh && end == 0 || self.buffer.rest_is_line_start();
         self.buffer.skip(tag.len());
+        // A bracket alone says too little inside a line.
+        if matches!(tag, "{" | "[") && !line_start {
+            self.text();
+            return true;
+        }
         self.opened(tag, false, line_start);
         true
     }
@@ -312,18 +335,21 @@ impl Parser {
         let format = self.format;
         // Nobody quotes the two tags of a section right behind each other.
         let is_certain = origin.line_start || format.section.is_some();
-        let names = match is_certain && !origin.in_thought && !is_short {
+        let is_said = !origin.in_thought && !self.buffer.is_quoted();
+        let names = match is_certain && is_said && !is_short {
             true => Names::Any,
             false => Names::Offered,
         };
         let reader: Box<dyn CallReader> = match &format.call {
             Call::Object { name, arguments } => {
-                Box::new(Object::new(Keys { name, arguments }, names))
+                let is_open = is_short || format.open.ends_with('{');
+                Box::new(Object::new(Keys { name, arguments }, names, is_open, is_short))
             }
             Call::Json { prefix, until, index } => {
                 Box::new(Named::new(Form { prefix, until, index: *index }, names))
             }
             Call::Tagged(tagged) => Box::new(Tagged::new(format, tagged, names, is_short)),
+            Call::Literal(literal) => Box::new(Literal::new(*literal, names)),
             Call::None | Call::Harmony => return,
         };
         self.state = State::Call { reader, origin };
@@ -342,15 +368,37 @@ impl Parser {
         true
     }
 
+    /// Behind a call: in a list a comma or the list's end, else the section's.
     fn after_call(&mut self) -> bool {
-        let Some((_, close)) = self.format.section else {
-            self.state = State::Text { is_fresh: true };
+        if !self.format.list {
+            self.state = State::SectionEnd;
             return true;
-        };
-        match skip_tag(&mut self.buffer, close) {
-            Match::Maybe => return false,
-            Match::Yes => self.buffer.framing(),
-            Match::No => {}
+        }
+        self.buffer.skip_blanks();
+        let Some(next) = self.buffer.rest().bytes().next() else { return false };
+        if next == b',' {
+            self.buffer.skip(1);
+            let tag_end = self.buffer.pending().len();
+            let origin = Origin { in_thought: false, tag_end, line_start: true };
+            self.state = State::NextItem { origin };
+        } else if next == b']' {
+            self.buffer.skip(1);
+            self.buffer.framing();
+            self.state = State::SectionEnd;
+        } else {
+            self.state = State::Text { is_fresh: true };
+        }
+        true
+    }
+
+    fn section_end(&mut self) -> bool {
+        let close = self.format.section.map_or("", |(_, close)| close);
+        if !close.is_empty() {
+            match skip_tag(&mut self.buffer, close) {
+                Match::Maybe => return false,
+                Match::Yes => self.buffer.framing(),
+                Match::No => {}
+            }
         }
         self.state = State::Text { is_fresh: true };
         true

@@ -4,7 +4,7 @@ use super::End;
 use super::buffer::{Buffer, Match, Search, starts_with};
 use super::call::{CallReader, Name, Names, Progress, skip_tag};
 use super::format::{Format, Tagged as Form};
-use super::json::{Json, Step, quoted};
+use super::json::{Json, Step, begins_json, quoted};
 use super::schema::Kinds;
 
 /// Longer keys are none.
@@ -129,7 +129,8 @@ impl Tagged {
         // A key is short, and its text is looked at again with each piece.
         match buffer.search(&[close]) {
             Search::Found { at, .. } if at <= MAX_KEY => {
-                let key = buffer.rest()[..at].trim().to_owned();
+                let key = buffer.rest()[..at].split('"').next().unwrap_or_default();
+                let key = key.trim().to_owned();
                 buffer.skip(at + close.len());
                 self.state = State::ValueBegin;
                 self.keys.push(key);
@@ -366,7 +367,11 @@ impl Value {
             None => {
                 buffer.skip_all();
                 let length = buffer.pending().len();
-                if self.open || self.kinds.is_string(buffer.pending()) {
+                // As JSON it must not close the arguments.
+                let is_string = self.open
+                    || self.kinds.is_string(buffer.pending())
+                    || !begins_json(buffer.pending().trim());
+                if is_string {
                     self.open(buffer, keys);
                     buffer.string_to(length);
                 } else {
