@@ -97,6 +97,8 @@ pub struct Plan {
     choice: ToolChoice,
     single: bool,
     opening: Opening,
+    /// The model may open a thinking block of its own.
+    thinks: bool,
     /// The control tokens among the format's tags.
     tokens: Vec<(&'static str, u32)>,
     /// What is not enforced of the tools' schemas: for a warning.
@@ -151,6 +153,7 @@ pub fn plan(
             })?)
         }
     };
+    let thinks = format.is_some();
     // A call that is required of a model without a form of its own is said in the plainest one.
     let calls = format.filter(|format| !matches!(format.call, Call::None));
     let format = match tools.choice {
@@ -170,7 +173,16 @@ pub fn plan(
         let allowed = tools.allowed.as_ref().is_none_or(|allowed| allowed.contains(&i));
         let Some(form) = form.filter(|_| allowed) else { continue };
         if calls::can_call(form, &tool.name) {
-            callable.push((i, tool_schema(i, tool, &mut nodes, &mut notes)?));
+            let schema = tool_schema(i, tool, &mut nodes, &mut notes)?;
+            for below in calls::lost(form, &schema) {
+                let keyword = below.rsplit('.').next().unwrap_or_default().to_owned();
+                let path = format!("tools[{i}].function.parameters.{below}");
+                if tool.strict {
+                    return Err(ConstraintError::Keyword { keyword, path });
+                }
+                notes.push(Loosened { tool: i, keyword, path });
+            }
+            callable.push((i, schema));
         } else {
             notes.push(Loosened {
                 tool: i,
@@ -195,6 +207,7 @@ pub fn plan(
         choice: tools.choice,
         single: tools.single,
         opening,
+        thinks,
         tokens: tokens(format, special),
         notes,
         lazy,
