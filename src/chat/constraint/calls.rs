@@ -38,7 +38,8 @@ pub(super) fn any_object() -> Value {
     json!({"type": "object"})
 }
 
-/// What opens a call for certain, behind the opening tag: the beginning of an object, or the tag of a name.
+/// What opens a call for certain, behind the opening tag: the beginning of an object, or the tag of
+/// a name.
 pub(super) fn mark(format: &Format) -> &'static str {
     match &format.call {
         Call::Object { .. } => "{",
@@ -77,8 +78,8 @@ pub(super) fn lost(format: &Format, tool: &ToolSchema) -> Vec<String> {
     paths
 }
 
-/// Rules `call_{i}` and what it needs: the call from behind its mark to ahead of its closing tag, or through
-/// it where nothing else ends the call. `tag` spells a tag as a value in a rule.
+/// Rules `call_{i}` and what it needs: the call from behind its mark to ahead of its closing tag,
+/// or through it where nothing else ends the call. `tag` spells a tag as a value in a rule.
 pub(super) fn rules(
     g: &mut String,
     i: usize,
@@ -107,7 +108,8 @@ pub(super) fn rules(
     }
 }
 
-/// The rule `other`: what may follow a mark that then is none of a call, as it names no offered tool.
+/// The rule `other`: what may follow a mark that then is none of a call, as it names no offered
+/// tool.
 pub(super) fn other_rule<'a>(
     g: &mut String,
     names: impl Iterator<Item = &'a str>,
@@ -260,7 +262,8 @@ fn tags(
         })
         .collect();
     let is_required = |p: &usize| choices.iter().any(|choice| choice.contains(p));
-    // With too many to count, those that must be there are; names that come twice are the parser's to drop.
+    // With too many to count, those that must be there are; names that come twice are the parser's
+    // to drop.
     let counted: Vec<usize> = if parameters.len() <= MAX_COUNTED {
         (0..parameters.len()).collect()
     } else {
@@ -373,8 +376,8 @@ impl Tail<'_> {
         }
     }
 
-    /// Text that goes on as the parser has it: a closing tag ends it only with another tag behind. `kind` is of
-    /// the shared rules.
+    /// Text that goes on as the parser has it: a closing tag ends it only with another tag behind.
+    /// `kind` is of the shared rules.
     fn free(&self, kind: &str) -> String {
         let i = self.i;
         format!("next_{kind} key_{i}::_ {} | last_{kind} {}", self.if_more(), self.if_complete())
@@ -398,8 +401,8 @@ fn value(g: &mut String, rule: &str, id: &str, text: &Text, tail: &Tail) {
     if text.free {
         choices.push(tail.free(if text.json_first { "plain" } else { "any" }));
     }
-    // Without `<` in it the first closing tag ends it, and no state is spent on tags. A line break at its end would
-    // be the tag's.
+    // Without `<` in it the first closing tag ends it, and no state is spent on tags. A line break
+    // at its end would be the tag's.
     let (edge, line_break, begin) =
         if tagged.broken { ("/([^<]*[^<\\n])?/", "\\n?", "\"\\n\" ") } else { ("/[^<]*/", "", "") };
     let first = if text.json_first { " & ~/\\s*[{\\[\"](?s:.*)/" } else { "" };

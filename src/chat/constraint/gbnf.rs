@@ -23,8 +23,8 @@ pub(super) struct Error {
 ///
 /// # Errors
 ///
-/// The line and what is wrong there: no `root`, an undefined rule, a rule that begins with itself without end,
-/// anything that is no GBNF.
+/// The line and what is wrong there: no `root`, an undefined rule, a rule that begins with itself
+/// without end, anything that is no GBNF.
 pub(super) fn to_lark(text: &str) -> Result<String, Error> {
     if text.len() > MAX_BYTES {
         return Err(Error {

@@ -135,9 +135,10 @@ struct Calls {
 /// White space that the parser skips, in an expression.
 const BLANKS: &str = "[ \\t\\r\\n]*";
 
-/// The rules of all calls. The parser reads these as calls, of which those of tools that are not offered must
-/// not be said: what has its opening tag at the beginning of a line of text, or in a form with sections. What
-/// has it within a line, or in a thought at the beginning of a line, is a call if it names an offered tool.
+/// The rules of all calls. The parser reads these as calls, of which those of tools that are not
+/// offered must not be said: what has its opening tag at the beginning of a line of text, or in a
+/// form with sections. What has it within a line, or in a thought at the beginning of a line, is a
+/// call if it names an offered tool.
 fn call_rules(plan: &Plan, loosened: &BTreeSet<usize>, g: &mut String) -> Calls {
     // Only a plan with a format has tools.
     let format = plan.format.unwrap_or(&FORMATS[0]);

@@ -33,8 +33,8 @@ impl Text {
         Self { json_first: true, free: true, json: Some(json), ..Self::default() }
     }
 
-    /// Of the parameter `name`: `original` is the tool's schema as the parser has it, `schema` the parameter's
-    /// rewritten one, with references into `root`.
+    /// Of the parameter `name`: `original` is the tool's schema as the parser has it, `schema` the
+    /// parameter's rewritten one, with references into `root`.
     pub(super) fn of(
         original: &Value,
         name: &str,

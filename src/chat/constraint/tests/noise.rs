@@ -1,4 +1,5 @@
-//! Random choices under the grammars, read by the parser: what is read as a call must be a valid one.
+//! Random choices under the grammars, read by the parser: what is read as a call must be a valid
+//! one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -173,8 +174,8 @@ fn runs(tags: Tags, n: usize, most: usize, seed: u64) -> Counts {
                 let (text, ended) =
                     noise(&engine, &mut first.deep_clone(), most, &mut random).unwrap();
                 let mut read = read(format, &callable, opening, &text, ended);
-                // Within an answer that is JSON, what looks like a call is text: whoever asks for both stops looking
-                // for calls once the answer has begun.
+                // Within an answer that is JSON, what looks like a call is text: whoever asks for
+                // both stops looking for calls once the answer has begun.
                 if response.is_some() {
                     let as_text = super::noise::read(format, &[], opening, &text, ended);
                     if as_text.text.trim_start().starts_with('{') {
@@ -203,7 +204,7 @@ fn runs(tags: Tags, n: usize, most: usize, seed: u64) -> Counts {
                         && choice == ToolChoice::Required
                         && (read.calls.is_empty() || !said.is_empty()))
                     && !(ended && response.is_some() && read.calls.is_empty() && !is_answer())
-                    && !(ended && response.is_some() && !read.calls.is_empty() && !said.is_empty());
+                    && (!ended || response.is_none() || read.calls.is_empty() || said.is_empty());
                 if !good {
                     counts.bad.push(format!(
                         "{tags:?} {} {choice:?} single {single} {opening:?} {text:?}\n{read:?}",

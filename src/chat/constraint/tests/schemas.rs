@@ -1,4 +1,5 @@
-//! Schemas as agents and MCP servers have them, generated and real: each compiles, and noise fits it.
+//! Schemas as agents and MCP servers have them, generated and real: each compiles, and noise fits
+//! it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
