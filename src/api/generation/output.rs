@@ -14,6 +14,7 @@ use crate::chat::constraint::{self, ConstraintError, Loosened, Plan};
 use crate::chat::output::{Format, Opening, Parser};
 use crate::chat::{ReasoningFormat, Tool, Tools};
 use crate::engine::{GenerationRequest, Grammar, GrammarError, ThinkingBudget, Token};
+use crate::http::Error;
 
 /// How the outputs of one prompt are made and read.
 pub(super) struct OutputPlan {
@@ -43,7 +44,11 @@ impl OutputPlan {
         let format = template.and_then(|template| template.format());
         let format = constraint::format_of_calls(format, tools.choice);
         let vocabulary = model.engine.vocabulary();
-        let special = |text: &str| u32::try_from(vocabulary.special(text)?).ok();
+        // Tokens of ordinary text, as Qwen's tags are, are read and constrained by their text.
+        let control = |text: &str| {
+            vocabulary.special(text).filter(|&token| vocabulary.piece(token, false).is_empty())
+        };
+        let special = |text: &str| u32::try_from(control(text)?).ok();
         let response = &task.options.format;
         let plan = constraint::plan(format, tools, response, prompt.opening, &special);
         let plan = plan.map_err(|error| refused(&error))?;
@@ -58,12 +63,12 @@ impl OutputPlan {
         });
         Ok(Self {
             format,
-            tools: tools.offered.clone().into(),
+            tools: tools.callable().cloned().collect(),
             thoughts_in_text: chat
                 .is_some_and(|chat| chat.reasoning.format == ReasoningFormat::None),
             opening: prompt.opening,
             grammar,
-            visible: tags.into_iter().filter_map(|tag| vocabulary.special(tag)).collect(),
+            visible: tags.into_iter().filter_map(control).collect(),
             thinking,
         })
     }
@@ -104,11 +109,12 @@ fn compile(
     let mut loosened = BTreeSet::new();
     let first = match model.engine.compile(&plan.grammar(&loosened)) {
         Ok(grammar) => return Ok(grammar),
-        Err(error) => error,
+        Err(error @ GrammarError::Invalid(_)) => error,
+        Err(error) => return Err(uncompiled(&error, task.options.format_path)),
     };
     for i in plan.tools() {
         let compiled = plan.tool_grammar(i).map(|grammar| model.engine.compile(&grammar));
-        if let Some(Err(error)) = compiled {
+        if let Some(Err(error @ GrammarError::Invalid(_))) = compiled {
             if tools.offered.get(i).is_some_and(|tool| tool.strict) {
                 return Err(uncompiled(&error, &format!("tools[{i}].function.parameters")));
             }
@@ -126,6 +132,14 @@ fn compile(
 }
 
 fn uncompiled(error: &GrammarError, path: &str) -> ApiError {
+    match error {
+        GrammarError::Invalid(_) => {}
+        GrammarError::Busy => return ApiError::unavailable(error.to_string(), "busy"),
+        GrammarError::Internal(why) => {
+            tracing::error!("a grammar could not be compiled: {why}");
+            return Error::Internal("the grammar could not be compiled").into();
+        }
+    }
     ApiError::InvalidRequest {
         message: format!("`{path}` cannot be enforced: {error}"),
         param: Some(path.to_owned()),

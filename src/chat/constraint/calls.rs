@@ -1,5 +1,6 @@
 //! The grammar of one tool's call in each form, from behind the mark that opens it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
@@ -37,12 +38,18 @@ pub(super) fn any_object() -> Value {
     json!({"type": "object"})
 }
 
-/// What opens a call for certain, behind the opening tag: the beginning of an object, or the tag of a name.
+/// Whether there is a grammar for the format's calls.
+pub(super) fn is_known(format: &Format) -> bool {
+    !format.list && matches!(format.call, Call::Object { .. } | Call::Json { .. } | Call::Tagged(_))
+}
+
+/// What opens a call for certain, behind the opening tag: the beginning of an object, or the tag of
+/// a name.
 pub(super) fn mark(format: &Format) -> &'static str {
     match &format.call {
         Call::Object { .. } => "{",
         Call::Tagged(tagged) => tagged.head,
-        Call::Json { .. } | Call::Harmony | Call::None => "",
+        Call::Json { .. } | Call::Literal(_) | Call::Harmony | Call::None => "",
     }
 }
 
@@ -57,8 +64,27 @@ pub(super) fn can_call(format: &Format, name: &str) -> bool {
     }
 }
 
-/// Rules `call_{i}` and what it needs: the call from behind its mark to ahead of its closing tag, or through
-/// it where nothing else ends the call. `tag` spells a tag as a value in a rule.
+/// Paths below a tool's (rewritten) schema of what cannot be enforced in this form.
+pub(super) fn lost(format: &Format, tool: &ToolSchema) -> Vec<String> {
+    if !matches!(format.call, Call::Tagged(_)) {
+        return Vec::new();
+    }
+    let mut paths = Vec::new();
+    // Between tags each parameter stands for itself: which go together is not enforced.
+    if tool.schema.get("anyOf").is_some() {
+        paths.push("anyOf".to_owned());
+    }
+    for (name, schema) in tool.schema["properties"].as_object().into_iter().flatten() {
+        if Text::of(&tool.original, name, schema, &tool.schema, false).lost {
+            let keyword = if schema.get("pattern").is_some() { "pattern" } else { "enum" };
+            paths.push(format!("properties.{name}.{keyword}"));
+        }
+    }
+    paths
+}
+
+/// Rules `call_{i}` and what it needs: the call from behind its mark to ahead of its closing tag,
+/// or through it where nothing else ends the call. `tag` spells a tag as a value in a rule.
 pub(super) fn rules(
     g: &mut String,
     i: usize,
@@ -83,11 +109,12 @@ pub(super) fn rules(
             );
         }
         Call::Tagged(tagged) => tags(g, i, tool, loosened, tagged, format),
-        Call::Harmony | Call::None => {}
+        Call::Literal(_) | Call::Harmony | Call::None => {}
     }
 }
 
-/// The rule `other`: what may follow a mark that then is none of a call, as it names no offered tool.
+/// The rule `other`: what may follow a mark that then is none of a call, as it names no offered
+/// tool.
 pub(super) fn other_rule<'a>(
     g: &mut String,
     names: impl Iterator<Item = &'a str>,
@@ -121,7 +148,10 @@ fn object(g: &mut String, i: usize, name: &str, schema: &Value, key: &str, argum
     let name = escaped(&json_string(name));
     let blank = "[ \\t\\r\\n]{0,16}";
     let keys: Vec<String> = arguments.iter().map(|key| escaped(key)).collect();
-    let optional = if schema.get("required").is_none() { "?" } else { "" };
+    // A call without arguments is one with none.
+    let demands = ["required", "minProperties", "anyOf", "allOf", "enum", "$ref"];
+    let is_optional = demands.iter().all(|key| schema.get(*key).is_none());
+    let optional = if is_optional { "?" } else { "" };
     let _ = writeln!(
         g,
         "call_{i}: /{blank}\"{}\"{blank}:{blank}{name}/ (/{blank},{blank}\"({})\"{blank}:{blank}/ {}){optional} \
@@ -141,7 +171,66 @@ fn json_string(text: &str) -> String {
 struct Parameter<'a> {
     name: &'a str,
     text: Text,
-    required: bool,
+}
+
+/// Ways of what must be there that are told apart.
+const MAX_CHOICES: usize = 16;
+
+/// The parameters of a schema that is put together of several.
+#[derive(Default)]
+struct Shape {
+    properties: Map<String, Value>,
+    /// Sets of names, one of which must be there.
+    choices: Vec<BTreeSet<String>>,
+    /// Parameters without a schema are allowed.
+    others: bool,
+}
+
+impl Shape {
+    /// What the schema demands as well.
+    fn add(&mut self, schema: &Value, root: &Value, depth: usize) {
+        if depth > 8 {
+            return;
+        }
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            match self.properties.get_mut(name) {
+                None => {
+                    self.properties.insert(name.clone(), property.clone());
+                }
+                Some(before) if before == property => {}
+                Some(before) => *before = json!({"anyOf": [before.take(), property]}),
+            }
+        }
+        let required: Vec<&str> =
+            schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        for choice in &mut self.choices {
+            choice.extend(required.iter().map(|name| (*name).to_owned()));
+        }
+        self.others |= match schema.get("additionalProperties") {
+            None => {
+                depth == 0
+                    && ["properties", "$ref", "anyOf", "allOf"]
+                        .iter()
+                        .all(|key| schema.get(*key).is_none())
+            }
+            Some(rest) => *rest == Value::Bool(true),
+        };
+        let target = schema["$ref"].as_str().and_then(|r| root.pointer(r.strip_prefix('#')?));
+        for part in schema["allOf"].as_array().into_iter().flatten().chain(target) {
+            self.add(part, root, depth + 1);
+        }
+        if let Some(branches) = schema["anyOf"].as_array() {
+            let mut choices = Vec::new();
+            let before = self.choices.clone();
+            for branch in branches {
+                self.choices.clone_from(&before);
+                self.add(branch, root, depth + 1);
+                choices.append(&mut self.choices);
+            }
+            choices.truncate(MAX_CHOICES);
+            self.choices = choices;
+        }
+    }
 }
 
 fn tags(
@@ -152,11 +241,9 @@ fn tags(
     tagged: &Tagged,
     format: &Format,
 ) {
-    let none = Map::new();
-    let properties = tool.schema.get("properties").and_then(Value::as_object).unwrap_or(&none);
-    let required = |name: &str| {
-        tool.schema["required"].as_array().is_some_and(|names| names.iter().any(|n| n == name))
-    };
+    let mut shape = Shape { choices: vec![BTreeSet::new()], ..Shape::default() };
+    shape.add(&tool.schema, &tool.schema, 0);
+    let properties = &shape.properties;
     let writable = |name: &&String| {
         !name.is_empty() && !name.contains(tagged.key.1) && name.trim() == name.as_str()
     };
@@ -165,24 +252,35 @@ fn tags(
         .filter(|(name, schema)| writable(name) && **schema != Value::Bool(false))
         .map(|(name, schema)| {
             let text = Text::of(&tool.original, name, schema, &tool.schema, loosened);
-            Parameter { name, text, required: !loosened && required(name) }
+            Parameter { name, text }
         })
         .collect();
-    let others = match tool.schema.get("additionalProperties") {
-        None => tool.schema.get("properties").is_none(),
-        Some(rest) => *rest == Value::Bool(true),
-    };
-    // With too many to count, those that must be there are; names that come twice are the parser's to drop.
+    let others = shape.others;
+    // Each a set of parameters that must be there; one set will do.
+    let choices: Vec<Vec<usize>> = shape
+        .choices
+        .iter()
+        .map(|names| {
+            (0..parameters.len())
+                .filter(|&p| !loosened && names.contains(parameters[p].name))
+                .collect()
+        })
+        .collect();
+    let is_required = |p: &usize| choices.iter().any(|choice| choice.contains(p));
+    // With too many to count, those that must be there are; names that come twice are the parser's
+    // to drop.
     let counted: Vec<usize> = if parameters.len() <= MAX_COUNTED {
         (0..parameters.len()).collect()
     } else {
-        (0..parameters.len()).filter(|&p| parameters[p].required).take(MAX_COUNTED).collect()
+        (0..parameters.len()).filter(is_required).take(MAX_COUNTED).collect()
     };
     let bit = |p: usize| counted.iter().position(|&c| c == p);
-    let needed: Vec<usize> =
-        (0..parameters.len()).filter(|&p| parameters[p].required).filter_map(bit).collect();
-    let complete =
-        needed.iter().map(|b| format!("bit_set({b})")).reduce(|a, b| format!("and({a}, {b})"));
+    let all = |choice: &Vec<usize>| {
+        let bits = choice.iter().filter_map(|&p| bit(p)).map(|b| format!("bit_set({b})"));
+        bits.reduce(|a, b| format!("and({a}, {b})"))
+    };
+    let complete: Option<Vec<String>> = choices.iter().map(all).collect();
+    let complete = complete.and_then(|all| all.into_iter().reduce(|a, b| format!("or({a}, {b})")));
     let complete = complete.unwrap_or_else(|| "true".into());
     let tail = Tail {
         i,
@@ -199,7 +297,9 @@ fn tags(
     } else {
         format!("blank? {}", quoted(tagged.head_end))
     };
-    let head = format!("blank? {} {head_end}", quoted(&tool.name));
+    // A name stands right behind its tag.
+    let before = if tagged.head.is_empty() { "blank? " } else { "" };
+    let head = format!("{before}{} {head_end}", quoted(&tool.name));
     if parameters.is_empty() && !others {
         let _ = writeln!(g, "call_{i}: {head} arguments_{i}\narguments_{i}: blank? {}", tail.end());
         return;
@@ -281,8 +381,8 @@ impl Tail<'_> {
         }
     }
 
-    /// Text that goes on as the parser has it: a closing tag ends it only with another tag behind. `kind` is of
-    /// the shared rules.
+    /// Text that goes on as the parser has it: a closing tag ends it only with another tag behind.
+    /// `kind` is of the shared rules.
     fn free(&self, kind: &str) -> String {
         let i = self.i;
         format!("next_{kind} key_{i}::_ {} | last_{kind} {}", self.if_more(), self.if_complete())
@@ -306,8 +406,8 @@ fn value(g: &mut String, rule: &str, id: &str, text: &Text, tail: &Tail) {
     if text.free {
         choices.push(tail.free(if text.json_first { "plain" } else { "any" }));
     }
-    // Without `<` in it the first closing tag ends it, and no state is spent on tags. A line break at its end would
-    // be the tag's.
+    // Without `<` in it the first closing tag ends it, and no state is spent on tags. A line break
+    // at its end would be the tag's.
     let (edge, line_break, begin) =
         if tagged.broken { ("/([^<]*[^<\\n])?/", "\\n?", "\"\\n\" ") } else { ("/[^<]*/", "", "") };
     let first = if text.json_first { " & ~/\\s*[{\\[\"](?s:.*)/" } else { "" };

@@ -82,7 +82,10 @@ pub(super) fn whole(plan: &Plan, loosened: &BTreeSet<usize>) -> String {
     // The thought may come from the model or be begun by the template.
     let (think_open, think_close) = think(plan.format);
     let _ = match plan.opening {
-        Opening::Thinking => writeln!(g, "start: thought"),
+        Opening::Thinking => {
+            writeln!(g, "start: {}", if calls.is_some() { "opened" } else { "thought" })
+        }
+        Opening::Text if !plan.thinks => writeln!(g, "start: answer"),
         Opening::Text => writeln!(
             g,
             "start: think thought | answer\nthink: think_text{}\nthink_text[lazy]: /{BLANKS}{}/",
@@ -96,16 +99,22 @@ pub(super) fn whole(plan: &Plan, loosened: &BTreeSet<usize>) -> String {
         plan.or_token("prose?", think_close),
         escaped(think_close)
     );
-    let _ = match calls {
-        None => writeln!(g, "thought: thought_end answer"),
-        Some(calls) => writeln!(
-            g,
-            "thought: {0}thought_end answer | {0}thought_call{1}\n{2}",
-            if calls.other { "(thought_lead other)* " } else { "" },
-            if after.is_empty() { String::new() } else { format!(" {after}") },
-            calls.thought
-        ),
+    let Some(calls) = calls else {
+        g.push_str("thought: thought_end answer\n");
+        return g;
     };
+    let others = if calls.other { "(thought_lead other)* " } else { "" };
+    let after = if after.is_empty() { after } else { format!(" {after}") };
+    let _ = writeln!(
+        g,
+        "thought: {others}thought_end answer | {others}thought_call{after}\nlines: /(?s:.*)\\n/\n{}",
+        calls.thought
+    );
+    if plan.opening == Opening::Thinking {
+        // Where the output begins a line begins too.
+        let other = if calls.other { " | first other thought" } else { "" };
+        let _ = writeln!(g, "opened: thought | first_call{after}{other}");
+    }
     g
 }
 
@@ -126,9 +135,10 @@ struct Calls {
 /// White space that the parser skips, in an expression.
 const BLANKS: &str = "[ \\t\\r\\n]*";
 
-/// The rules of all calls. The parser reads these as calls, of which those of tools that are not offered must
-/// not be said: what has its opening tag at the beginning of a line of text, or in a form with sections. What
-/// has it within a line, or in a thought at the beginning of a line, is a call if it names an offered tool.
+/// The rules of all calls. The parser reads these as calls, of which those of tools that are not
+/// offered must not be said: what has its opening tag at the beginning of a line of text, or in a
+/// form with sections. What has it within a line, or in a thought at the beginning of a line, is a
+/// call if it names an offered tool.
 fn call_rules(plan: &Plan, loosened: &BTreeSet<usize>, g: &mut String) -> Calls {
     // Only a plan with a format has tools.
     let format = plan.format.unwrap_or(&FORMATS[0]);
@@ -155,8 +165,8 @@ fn call_rules(plan: &Plan, loosened: &BTreeSet<usize>, g: &mut String) -> Calls 
             (None, _) => String::new(),
         };
     // Any text up to a call: `begin` is an expression.
-    let lead = |rule: &str, begin: &str| {
-        format!("{rule}: {rule}_text{}\n{rule}_text[lazy]: /{begin}{opened}/\n", tokens("prose?"))
+    let lead = |rule: &str, begin: &str, before: &str| {
+        format!("{rule}: {rule}_text{}\n{rule}_text[lazy]: /{begin}{opened}/\n", tokens(before))
     };
     let mut thought = String::new();
     let mut pieces;
@@ -172,25 +182,28 @@ fn call_rules(plan: &Plan, loosened: &BTreeSet<usize>, g: &mut String) -> Calls 
                 plan.tag(begin),
                 plan.tag(end)
             );
-            g.push_str(&lead("lead", "(?s:.*)"));
+            g.push_str(&lead("lead", "(?s:.*)", "prose?"));
             let ended = match plan.token(end) {
                 Some(id) => format!(" (blank? <[{id}]>)?"),
                 None => String::new(),
             };
             pieces = vec![format!("lead call{ended}")];
-            let section = format!("((?s:.*)\\n)?({}{BLANKS})?", escaped(begin));
-            thought.push_str(&lead("thought_lead", &section));
+            let section = format!("({}{BLANKS})?", escaped(begin));
+            thought.push_str(&lead("thought_lead", &format!("(?s:.*)\\n{section}"), "lines"));
+            thought.push_str(&lead("first", &section, ""));
+            let _ = writeln!(thought, "first_call: first call{ended}");
             let _ = writeln!(thought, "thought_call: thought_lead call{ended}");
         }
         None => {
             other = true;
             let _ = writeln!(g, "one: {open} {marked}call");
-            g.push_str(&lead("lead", &format!("({BLANKS}|(?s:.*)\\n)")));
+            g.push_str(&lead("lead", &format!("({BLANKS}|(?s:.*)\\n)"), "prose?"));
             let _ = writeln!(g, "inline[lazy]: /(?s:.*)[^ \\t\\r\\n]((?s:.*)[^\\n])?{opened}/");
             calls::other_rule(g, plan.tools.iter().map(|(_, tool)| tool.name.as_str()), format);
             pieces = vec!["(lead | inline) call".to_owned()];
-            thought.push_str(&lead("thought_lead", "((?s:.*)\\n)?"));
-            thought.push_str("thought_call: thought_lead call");
+            thought.push_str(&lead("thought_lead", "(?s:.*)\\n", "lines"));
+            thought.push_str(&lead("first", "", ""));
+            let (mut behind, mut first) = (String::new(), String::new());
             if let (Some(short), Call::Tagged(tagged)) = (format.open_short, &format.call) {
                 let closed = format!("(blank? {})?", plan.tag(format.close));
                 let mut bare = |rule: &str, begin: &str| {
@@ -207,9 +220,13 @@ fn call_rules(plan: &Plan, loosened: &BTreeSet<usize>, g: &mut String) -> Calls 
                     format!("({}) {closed}", each.collect::<Vec<_>>().join(" | "))
                 };
                 pieces.push(bare("bare", "(?s:.*)"));
-                thought.push_str(&format!(" | {}", bare("thought_bare", "((?s:.*)\\n)?")));
+                behind = format!(" | {}", bare("thought_bare", "(?s:.*)\\n"));
+                first = format!(" | {}", bare("first_bare", ""));
             }
-            thought.push('\n');
+            let _ = writeln!(
+                thought,
+                "thought_call: thought_lead call{behind}\nfirst_call: first call{first}"
+            );
         }
     }
     let called = pieces.join(" | ");

@@ -1,6 +1,6 @@
-//! What a request asks of the form of an answer, as a grammar: the tools that may or must be called,
-//! and the format of the text. The engine compiles it; what it lets through, the parser of outputs reads
-//! as valid calls.
+//! What a request asks of the form of an answer, as a grammar: the tools that may or must be
+//! called, and the format of the text. The engine compiles it; what it lets through, the parser of
+//! outputs reads as valid calls.
 
 mod calls;
 mod gbnf;
@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::output::{Call, FORMATS, Format, Opening};
+use super::output::{FORMATS, Format, Opening};
 use super::tools::{ResponseFormat, Tool, ToolChoice, Tools};
 use schema::{Mode, Refusal};
 
@@ -80,8 +80,8 @@ impl From<Refusal> for ConstraintError {
 pub struct Loosened {
     /// Its index among the offered tools.
     pub tool: usize,
-    /// The keyword that was left out; `schema` for a schema that is none, `nesting` for one too deep, `size`
-    /// for one too large, `name` for a tool whose name is none in the model's format.
+    /// The keyword that was left out; `schema` for a schema that is none, `nesting` for one too
+    /// deep, `size` for one too large, `name` for a tool whose name is none in the model's format.
     pub keyword: String,
     /// Where it stands in the request.
     pub path: String,
@@ -97,6 +97,8 @@ pub struct Plan {
     choice: ToolChoice,
     single: bool,
     opening: Opening,
+    /// The model may open a thinking block of its own.
+    thinks: bool,
     /// The control tokens among the format's tags.
     tokens: Vec<(&'static str, u32)>,
     /// What is not enforced of the tools' schemas: for a warning.
@@ -132,21 +134,21 @@ pub fn format_of_calls(
 ) -> Option<&'static Format> {
     match choice {
         ToolChoice::Required => {
-            let calls = format.filter(|format| !matches!(format.call, Call::Harmony | Call::None));
-            Some(calls.unwrap_or(&FORMATS[0]))
+            let known = format.filter(|format| calls::is_known(format));
+            known.or_else(|| FORMATS.iter().find(|format| format.id == "hermes"))
         }
         ToolChoice::None | ToolChoice::Auto => format,
     }
 }
 
 /// The constraint that the request asks for, if any. `special` is the id of a tag that is a control
-/// token of the model's vocabulary, whose text the engine does not see. A tag that is a token of ordinary text
-/// (Qwen's `<tool_call>`) needs none: it is taken as a token and in pieces.
+/// token of the model's vocabulary, whose text the engine does not see. A tag that is a token of
+/// ordinary text (Qwen's `<tool_call>`) needs none: it is taken as a token and in pieces.
 ///
 /// # Errors
 ///
-/// A strict tool's or the response's schema that cannot be enforced, a grammar that is none, a required call
-/// without a tool. Schemas of other tools are never refused.
+/// A strict tool's or the response's schema that cannot be enforced, a grammar that is none, a
+/// required call without a tool. Schemas of other tools are never refused.
 pub fn plan(
     format: Option<&'static Format>,
     tools: &Tools,
@@ -166,8 +168,9 @@ pub fn plan(
             })?)
         }
     };
+    let thinks = format.is_some();
     let format = format_of_calls(format, tools.choice);
-    let calls = format.filter(|format| !matches!(format.call, Call::Harmony | Call::None));
+    let calls = format.filter(|format| calls::is_known(format));
     let mut notes = Vec::new();
     let mut callable = Vec::new();
     let form = match tools.choice {
@@ -181,7 +184,16 @@ pub fn plan(
         let allowed = tools.allowed.as_ref().is_none_or(|allowed| allowed.contains(&i));
         let Some(form) = form.filter(|_| allowed) else { continue };
         if calls::can_call(form, &tool.name) {
-            callable.push((i, tool_schema(i, tool, &mut nodes, &mut notes)?));
+            let schema = tool_schema(i, tool, &mut nodes, &mut notes)?;
+            for below in calls::lost(form, &schema) {
+                let keyword = below.rsplit('.').next().unwrap_or_default().to_owned();
+                let path = format!("tools[{i}].function.parameters.{below}");
+                if tool.strict {
+                    return Err(ConstraintError::Keyword { keyword, path });
+                }
+                notes.push(Loosened { tool: i, keyword, path });
+            }
+            callable.push((i, schema));
         } else {
             notes.push(Loosened {
                 tool: i,
@@ -206,6 +218,7 @@ pub fn plan(
         choice: tools.choice,
         single: tools.single,
         opening,
+        thinks,
         tokens: tokens(format, special),
         notes,
         lazy,
@@ -270,8 +283,8 @@ fn tool_schema(
     Ok(ToolSchema { name: tool.name.clone(), schema, original: tool.parameters.clone() })
 }
 
-/// The (rewritten) schema as one of a call's arguments: an object that has only the named properties, unless
-/// it says otherwise. `None` if it allows no object.
+/// The (rewritten) schema as one of a call's arguments: an object that has only the named
+/// properties, unless it says otherwise. `None` if it allows no object.
 fn arguments(mut schema: Value) -> Option<Value> {
     // A definition at the top is read in its place.
     if let Some(definitions) = schema.get("$defs").cloned()
@@ -322,15 +335,15 @@ fn arguments(mut schema: Value) -> Option<Value> {
 }
 
 impl Plan {
-    /// The whole grammar in Lark; the arguments of the tools at these indices among the offered ones may be
-    /// any object.
+    /// The whole grammar in Lark; the arguments of the tools at these indices among the offered
+    /// ones may be any object.
     #[must_use]
     pub fn grammar(&self, loosened: &BTreeSet<usize>) -> String {
         grammar::whole(self, loosened)
     }
 
-    /// The grammar of one tool's call alone, to learn whether it compiles; `None` if the tool at this index
-    /// among the offered ones may not be called.
+    /// The grammar of one tool's call alone, to learn whether it compiles; `None` if the tool at
+    /// this index among the offered ones may not be called.
     #[must_use]
     pub fn tool_grammar(&self, tool: usize) -> Option<String> {
         let (i, schema) = self.tools.iter().find(|(i, _)| *i == tool)?;
@@ -343,7 +356,8 @@ impl Plan {
         grammar::response_alone(&self.response)
     }
 
-    /// The form in which calls are said: for the parser.
+    /// The form in which calls are said: for the parser. Where the text must be JSON, what looks
+    /// like a call within it is text: once the answer has begun, no call comes any more.
     #[must_use]
     pub fn format(&self) -> Option<&'static Format> {
         self.format

@@ -14,11 +14,13 @@ use super::pattern;
 
 /// Schemas and constants in one schema, those behind a `$ref` once each.
 pub(super) const MAX_NODES: usize = 4_000;
-/// Schemas within one another, through `$ref` too. The engine's compiler takes some 50 KiB of stack for
-/// each.
+/// Schemas within one another, through `$ref` too. The engine's compiler takes some 50 KiB of stack
+/// for each.
 const MAX_DEPTH: usize = 96;
 /// Alternatives that an `allOf` multiplies out to.
 const MAX_ALTERNATIVES: usize = 64;
+/// Characters of a path in a note or an error.
+const MAX_PATH: usize = 400;
 /// Notes about one schema.
 const MAX_NOTES: usize = 50;
 
@@ -53,12 +55,13 @@ pub(super) struct Rewritten {
     pub(super) nodes: usize,
 }
 
-/// Rewrites a whole schema. `path` is where it stands in the request; with `patterns` those of the result
-/// are in the engine's syntax, else as they were.
+/// Rewrites a whole schema. `path` is where it stands in the request; with `patterns` those of the
+/// result are in the engine's syntax, else as they were.
 ///
 /// # Errors
 ///
-/// In `Mode::Strict`, the first keyword that cannot be enforced; in both, more than `MAX_NODES` nodes.
+/// In `Mode::Strict`, the first keyword that cannot be enforced; in both, more than `MAX_NODES`
+/// nodes.
 pub(super) fn rewrite(
     root: &Value,
     mode: Mode,
@@ -148,9 +151,8 @@ impl<'a> Rewriter<'a> {
             path.extend([".", keyword]);
         }
         // Keys are the client's: not without end.
-        if path.len() > 400 {
-            let end = path.floor_char_boundary(400);
-            path.truncate(end);
+        if path.chars().nth(MAX_PATH).is_some() {
+            path = path.chars().take(MAX_PATH).collect();
             path.push_str("...");
         }
         path
@@ -292,8 +294,7 @@ impl<'a> Rewriter<'a> {
                 "null" | "boolean" | "number" | "integer" | "string" | "array" | "object"
             )
         };
-        let mut types =
-            named.filter(|types| !types.is_empty() && types.iter().all(|kind| is_type(&kind)));
+        let mut types = named.filter(|types| !types.is_empty() && types.iter().all(is_type));
         match &mut types {
             None => self.leave_out("type")?,
             Some(types) => {
@@ -327,16 +328,11 @@ impl<'a> Rewriter<'a> {
             return Ok(None);
         };
         self.path.push(Segment::Key(key));
-        let done = branches
-            .iter()
-            .enumerate()
-            .map(|(i, b)| self.within(Segment::Index(i), b, joined))
-            .collect();
+        let mut done = Vec::with_capacity(branches.len());
+        for (i, branch) in branches.iter().enumerate() {
+            done.push(self.within(Segment::Index(i), branch, joined)?);
+        }
         self.path.pop();
-        let done: Vec<Value> = match done {
-            Ok(done) => done,
-            Err(refusal) => return Err(refusal),
-        };
         Ok(Some(done))
     }
 

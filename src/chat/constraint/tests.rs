@@ -2,3 +2,6 @@
 
 mod compile;
 mod engine;
+mod gbnf;
+mod noise;
+mod schemas;

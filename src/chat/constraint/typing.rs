@@ -22,6 +22,8 @@ pub(super) struct Text {
     /// JSON of this schema, or one of these words.
     pub(super) json: Option<Value>,
     pub(super) json_words: Vec<String>,
+    /// More than the schema allows: what it asks for cannot be said between tags.
+    pub(super) lost: bool,
 }
 
 impl Text {
@@ -31,8 +33,8 @@ impl Text {
         Self { json_first: true, free: true, json: Some(json), ..Self::default() }
     }
 
-    /// Of the parameter `name`: `original` is the tool's schema as the parser has it, `schema` the parameter's
-    /// rewritten one, with references into `root`.
+    /// Of the parameter `name`: `original` is the tool's schema as the parser has it, `schema` the
+    /// parameter's rewritten one, with references into `root`.
     pub(super) fn of(
         original: &Value,
         name: &str,
@@ -69,7 +71,7 @@ impl Text {
         if text.free || text.json.is_some() || !text.words.is_empty() || !text.bodies.is_empty() {
             text
         } else {
-            Self { free: true, ..text }
+            Self { free: true, lost: !open, ..text }
         }
     }
 }
@@ -141,6 +143,8 @@ struct Strings {
     null: bool,
     words: Vec<String>,
     bodies: Vec<Vec<String>>,
+    /// A pattern was left out.
+    lost: bool,
 }
 
 impl Strings {
@@ -196,7 +200,12 @@ impl Strings {
             let most = most.map_or(String::new(), |most| most.to_string());
             body.push(format!("(?s:.){{{},{most}}}", least.unwrap_or(0)));
         }
-        body.extend(schema["pattern"].as_str().and_then(pattern::whole));
+        if let Some(text) = schema["pattern"].as_str() {
+            // Bodies are without `<`.
+            let whole = pattern::whole(text).filter(|whole| !whole.contains('<'));
+            strings.lost = whole.is_none();
+            body.extend(whole);
+        }
         body.extend(schema["format"].as_str().and_then(format).map(str::to_owned));
         if body.is_empty() {
             strings.free = true;
@@ -208,6 +217,7 @@ impl Strings {
 
     fn or(&mut self, other: Self) {
         self.free |= other.free;
+        self.lost |= other.lost;
         self.null |= other.null;
         self.words.extend(other.words);
         self.bodies.extend(other.bodies);
@@ -215,9 +225,10 @@ impl Strings {
 
     fn and(self, other: Self) -> Self {
         let null = self.null && other.null;
+        let lost = self.lost || other.lost;
         let (a, b) = match (self.free, other.free) {
-            (true, _) => return Self { null, ..other },
-            (_, true) => return Self { null, ..self },
+            (true, _) => return Self { null, lost, ..other },
+            (_, true) => return Self { null, lost, ..self },
             _ => (self, other),
         };
         let words = match (a.words.is_empty(), b.words.is_empty()) {
@@ -231,7 +242,7 @@ impl Strings {
             .bodies
             .iter()
             .flat_map(|x| b.bodies.iter().map(move |y| [x.clone(), y.clone()].concat()));
-        Self { free: false, null, words, bodies: pairs.take(MAX_BODIES).collect() }
+        Self { free: false, null, lost, words, bodies: pairs.take(MAX_BODIES).collect() }
     }
 
     fn text(mut self, kinds: Kinds) -> Text {
@@ -243,13 +254,14 @@ impl Strings {
             }
         }
         // Line breaks at the ends are the tags', and a tag in a word would end it.
-        self.words
-            .retain(|word| !word.starts_with('\n') && !word.ends_with('\n') && !word.contains('<'));
+        self.words.retain(|word| {
+            !word.starts_with('\n') && !word.ends_with('\n') && !word.contains("</")
+        });
         if self.free {
-            return Text { free: true, ..Text::default() };
+            return Text { free: true, lost: self.lost, ..Text::default() };
         }
         self.bodies.truncate(MAX_BODIES);
-        Text { words: self.words, bodies: self.bodies, ..Text::default() }
+        Text { words: self.words, bodies: self.bodies, lost: self.lost, ..Text::default() }
     }
 }
 

@@ -377,7 +377,8 @@ impl<'a> Rewriter<'a> {
     }
 }
 
-/// The bound as a number that a double holds, not further out; `None` if the engine cannot count so far.
+/// The bound as a number that a double holds, not further out; `None` if the engine cannot count so
+/// far.
 fn inward(bound: &Number, lower: bool, whole: bool) -> Option<Number> {
     // The engine compares as 64-bit integers.
     let most = 9_223_372_036_854_774_784_i64;

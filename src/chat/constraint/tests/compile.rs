@@ -59,7 +59,7 @@ pub(super) fn grammar(
 
 #[test]
 fn every_format_compiles_in_every_way() {
-    for tags in [Tags::Spelled, Tags::Text, Tags::Control] {
+    for tags in [Tags::Text, Tags::Control] {
         let engine = Engine::new(tags);
         for format in FORMATS.iter().map(Some).chain([None]) {
             for choice in [ToolChoice::Auto, ToolChoice::Required] {
