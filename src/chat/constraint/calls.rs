@@ -15,6 +15,11 @@ const MAX_COUNTED: usize = 60;
 /// White space that the engine may put between the tokens of JSON; not without end.
 const JSON_BLANKS: &str = "[ \\n]{1,40}";
 
+/// How JSON may be written: with bounded white space, and with escapes of any character.
+fn json_options() -> Value {
+    json!({"whitespace_pattern": JSON_BLANKS, "json_allow_general_unicode_escapes": true})
+}
+
 /// JSON of a schema, as a value in a rule.
 pub(super) fn json_value(schema: &Value) -> String {
     let mut schema = match schema {
@@ -23,12 +28,10 @@ pub(super) fn json_value(schema: &Value) -> String {
     };
     match &mut schema {
         Value::Object(map) => {
-            map.insert("x-guidance".into(), json!({"whitespace_pattern": JSON_BLANKS}));
+            map.insert("x-guidance".into(), json_options());
         }
         // No object can carry the options; nothing is allowed anyway.
-        other => {
-            *other = json!({"allOf": [false], "x-guidance": {"whitespace_pattern": JSON_BLANKS}})
-        }
+        other => *other = json!({"allOf": [false], "x-guidance": json_options()}),
     }
     format!("%json {schema}")
 }

@@ -121,6 +121,11 @@ fn under_auto_what_models_say_is_taken() {
                 "<think>\nhm <tool_call>{\n</think>\n\n<tool_call>\n\n  { \"name\" : \"ping\" ,\n \"arguments\" : { } }  \n\n</tool_call>",
             ),
             ("hermes", Opening::Thinking, "hm\n</think>\n\nYes."),
+            (
+                "hermes",
+                Opening::Text,
+                "<tool_call>{\"name\": \"edit_file\", \"arguments\": {\"path\": \"a\\u00e9\", \"old\": \"\\ud83e\\udd80\", \"new\": \"\"}}</tool_call>",
+            ),
             ("qwen-xml", Opening::Text, "Write <function=main> in your file."),
             (
                 "qwen-xml",
