@@ -5,6 +5,7 @@
 
 mod cancel;
 mod chat;
+mod chat_cases;
 mod completions;
 mod connections;
 mod demo;
@@ -19,5 +20,6 @@ mod listening;
 mod log;
 mod metrics;
 mod refusals;
+mod scripted;
 mod streams;
 mod tiny;

@@ -41,6 +41,8 @@ BREAKS = ("\n", "\n\n")
 END = "<|im_end|>"
 SPECIALS = [t for t, _ in tokenizer.SPECIALS]
 WIDTH = 256
+# Of the one attention head, which adds nothing: agents send 30,000 tokens, so it had better be small.
+HEAD = 32
 
 
 def cut(text, taken, at_least):
@@ -114,19 +116,19 @@ def write(path, answers, template, at_least=1, n_ctx=131072):
         embeddings[ids[before]] = codes[ids[after]]
 
     w = gguf_file.create(path, "llama")
-    gguf_file.add_hparams(w, "F16", name="scripted", n_ctx=n_ctx, n_embd=WIDTH, n_layer=1, n_head=4,
-                          n_head_kv=1, head_dim=64, n_ff=64, rope_base=1e6)
-    w.add_rope_dimension_count(64)
+    gguf_file.add_hparams(w, "F16", name="scripted", n_ctx=n_ctx, n_embd=WIDTH, n_layer=1, n_head=1,
+                          n_head_kv=1, head_dim=HEAD, n_ff=64, rope_base=1e6)
+    w.add_rope_dimension_count(HEAD)
     gguf_file.add_vocabulary(w, tokens, types, merges, template_of(template, turns))
     tensors = {
         "token_embd.weight": embeddings,
         "output_norm.weight": np.ones(WIDTH),
         "output.weight": codes / 4,     # the right logit is 64, the others are below 20
         "blk.0.attn_norm.weight": np.ones(WIDTH),
-        "blk.0.attn_q.weight": np.zeros((WIDTH, WIDTH)),
-        "blk.0.attn_k.weight": np.zeros((64, WIDTH)),
-        "blk.0.attn_v.weight": np.zeros((64, WIDTH)),
-        "blk.0.attn_output.weight": np.zeros((WIDTH, WIDTH)),
+        "blk.0.attn_q.weight": np.zeros((HEAD, WIDTH)),
+        "blk.0.attn_k.weight": np.zeros((HEAD, WIDTH)),
+        "blk.0.attn_v.weight": np.zeros((HEAD, WIDTH)),
+        "blk.0.attn_output.weight": np.zeros((WIDTH, HEAD)),
         "blk.0.ffn_norm.weight": np.ones(WIDTH),
         "blk.0.ffn_gate.weight": np.zeros((64, WIDTH)),
         "blk.0.ffn_up.weight": np.zeros((64, WIDTH)),
