@@ -139,6 +139,9 @@ impl From<GenerationError> for ApiError {
             GenerationError::Compute => {
                 Error::Internal("the model could not compute this request").into()
             }
+            GenerationError::Grammar => {
+                Error::Internal("the output could not be kept to the requested format").into()
+            }
             GenerationError::NoRoom => Self::unavailable(
                 "no room in the KV cache beside the running requests; try again later",
                 "no_kv_room",

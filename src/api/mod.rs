@@ -13,6 +13,6 @@ mod state;
 mod tests;
 
 pub use error::ApiError;
-pub use model::{LoadState, LoadedModel, ServedModel};
+pub use model::{LoadState, LoadedModel, Models, ServedModel};
 pub use router::router;
 pub use state::AppState;

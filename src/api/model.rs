@@ -1,5 +1,5 @@
-//! A model that is served: its names, how far its loading is, and the loaded model itself, which a
-//! request takes once and everything below it works with.
+//! The models that are served: their names, how far their loading is, and the loaded model itself,
+//! which a request takes once and everything below it works with.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,6 +38,47 @@ pub struct LoadedModel {
     pub template: Result<Template, String>,
 }
 
+/// All models that are served. A request that names none gets the first.
+#[derive(Debug)]
+pub struct Models(Vec<ServedModel>);
+
+impl Models {
+    /// No two of them may have a name in common.
+    pub fn new(models: Vec<ServedModel>) -> Self {
+        Self(models)
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &ServedModel> {
+        self.0.iter()
+    }
+
+    /// The model of this name.
+    pub(super) fn find(&self, name: &str) -> Option<&ServedModel> {
+        self.iter().find(|model| model.names().iter().any(|known| known == name))
+    }
+
+    /// The model that answers a request for `asked`; an empty name is none. If `strict`, an unknown
+    /// name is an error, else it stands for the first model.
+    pub(super) fn resolve(
+        &self,
+        asked: Option<&str>,
+        strict: bool,
+    ) -> Result<&ServedModel, ApiError> {
+        let asked = asked.filter(|name| !name.is_empty());
+        let named = asked.and_then(|name| self.find(name));
+        let first = self.0.first().filter(|_| !strict || asked.is_none());
+        named.or(first).ok_or_else(|| self.unknown(asked.unwrap_or_default()))
+    }
+
+    /// The error of a request for a model that is not served.
+    pub(super) fn unknown(&self, asked: &str) -> ApiError {
+        let names: Vec<&str> =
+            self.iter().flat_map(ServedModel::names).map(String::as_str).collect();
+        ApiError::NoModel { asked: asked.to_owned(), served: names.join(", ") }
+    }
+}
+
 /// A model that is served, loaded or not. Cheap to clone.
 #[derive(Clone)]
 pub struct ServedModel(Arc<Inner>);
@@ -69,11 +110,6 @@ impl ServedModel {
     /// All names it answers to.
     pub fn names(&self) -> &[String] {
         &self.0.names
-    }
-
-    /// The error of a request for a model of another name.
-    pub(super) fn is_not(&self, asked: &str) -> ApiError {
-        ApiError::NoModel { asked: asked.to_owned(), served: self.names().join(", ") }
     }
 
     /// How far it is, now.
@@ -137,5 +173,30 @@ impl<'a> Held<'a> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_gets_the_model_that_it_names_else_the_first_unless_names_are_strict() {
+        let model = |names: &[&str]| {
+            let names = names.iter().map(|&name| name.to_owned()).collect();
+            ServedModel::new(names, watch::channel(LoadState::Loading { progress: 0.0 }).1)
+        };
+        let models = Models::new(vec![model(&["org/big", "big"]), model(&["small"])]);
+        let name = |asked, strict| models.resolve(asked, strict).map(ServedModel::name);
+        for strict in [false, true] {
+            assert_eq!(name(None, strict), Ok("org/big"));
+            assert_eq!(name(Some(""), strict), Ok("org/big"));
+            assert_eq!(name(Some("big"), strict), Ok("org/big"));
+            assert_eq!(name(Some("small"), strict), Ok("small"));
+        }
+        assert_eq!(name(Some("gpt-4"), false), Ok("org/big"));
+        let error = name(Some("gpt-4"), true).unwrap_err();
+        assert!(error.to_string().contains("served: org/big, big, small"), "{error}");
     }
 }

@@ -9,13 +9,12 @@ use axum::{Extension, Router};
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Uri, header};
 use prometheus::Registry;
-use tokio::sync::watch;
 use tower::ServiceExt;
 use tower_http::cors::CorsLayer;
 
 use super::endpoints::index::ListedPaths;
 use super::metrics::Counts;
-use super::model::{LoadState, ServedModel};
+use super::model::Models;
 use super::routes::{self, Kind, ROUTES};
 use super::state::AppState;
 use crate::config::Settings;
@@ -28,19 +27,13 @@ use crate::http::{
 const MAX_PATH_CHARS: usize = 200;
 
 impl AppState {
-    /// `names` must not be empty; `started`: Unix time of the process's start, seconds.
-    pub fn new(
-        settings: Settings,
-        keys: Keys,
-        names: Vec<String>,
-        started: u64,
-        load: watch::Receiver<LoadState>,
-    ) -> Self {
+    /// `started`: Unix time of the process's start, seconds.
+    pub fn new(settings: Settings, keys: Keys, models: Models, started: u64) -> Self {
         let registry = Registry::new();
         let http = Context::new(settings, keys, &registry, routes::write_error);
         let generating = ROUTES.iter().filter(|route| route.kind == Kind::Generate);
         let counts = Counts::new(&registry, generating.map(|route| route.path));
-        Self::with(http, ServedModel::new(names, load), started, counts, registry)
+        Self::with(http, models, started, counts, registry)
     }
 }
 

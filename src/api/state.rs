@@ -7,7 +7,7 @@ use prometheus::Registry;
 
 use super::error::ApiError;
 use super::metrics::Counts;
-use super::model::ServedModel;
+use super::model::{Models, ServedModel};
 use crate::config::Settings;
 use crate::http::Context;
 
@@ -20,13 +20,13 @@ pub struct AppState {
 impl fmt::Debug for AppState {
     /// Without the settings, which may hold API keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AppState").field("served", &self.inner.served).finish_non_exhaustive()
+        f.debug_struct("AppState").field("models", &self.inner.models).finish_non_exhaustive()
     }
 }
 
 struct Inner {
     http: Context,
-    served: ServedModel,
+    models: Models,
     /// Unix time at which the process started, seconds.
     started: u64,
     counts: Arc<Counts>,
@@ -37,13 +37,13 @@ impl AppState {
     /// `registry` has the metrics of `http` and `counts`.
     pub(super) fn with(
         http: Context,
-        served: ServedModel,
+        models: Models,
         started: u64,
         counts: Counts,
         registry: Registry,
     ) -> Self {
         let counts = Arc::new(counts);
-        Self { inner: Arc::new(Inner { http, served, started, counts, registry }) }
+        Self { inner: Arc::new(Inner { http, models, started, counts, registry }) }
     }
 
     /// What needs no model.
@@ -56,24 +56,15 @@ impl AppState {
         self.inner.http.settings()
     }
 
-    /// The model that answers a request for `asked`. Another model's name is an error only if the
-    /// settings say so.
-    pub(super) fn resolve(&self, asked: Option<&str>) -> Result<&ServedModel, ApiError> {
-        let served = self.served();
-        match asked {
-            Some(asked)
-                if self.settings().server.strict_model_names
-                    && !served.names().iter().any(|name| name == asked) =>
-            {
-                Err(served.is_not(asked))
-            }
-            _ => Ok(served),
-        }
+    /// The models that are served.
+    pub fn models(&self) -> &Models {
+        &self.inner.models
     }
 
-    /// The model that is served, whatever name a request has for it.
-    pub fn served(&self) -> &ServedModel {
-        &self.inner.served
+    /// The model that answers a request for `asked`. An unknown name is an error only if the
+    /// settings say so.
+    pub(super) fn resolve(&self, asked: Option<&str>) -> Result<&ServedModel, ApiError> {
+        self.models().resolve(asked, self.settings().server.strict_model_names)
     }
 
     /// Unix time of the process's start, seconds.

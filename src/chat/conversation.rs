@@ -2,15 +2,17 @@
 
 use serde_json::{Map, Value};
 
-use super::Message;
+use super::{Message, Tools};
 
 /// A conversation and how its prompt is made.
 #[derive(Debug, Clone, Default)]
 pub struct Conversation {
     /// The messages.
     pub messages: Vec<Message>,
-    /// OpenAI's tool definitions as sent, which the template shows.
+    /// The tools' definitions in OpenAI's form, which the template shows.
     pub tools: Vec<Value>,
+    /// The same tools, and how the model may call them.
+    pub tool_use: Tools,
     /// Ends the prompt with the assistant's opening, so that the model answers.
     pub add_generation_prompt: bool,
     /// The last message is the assistant's and shall be continued, not closed. Without effect

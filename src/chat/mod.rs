@@ -1,5 +1,6 @@
 //! Messages to prompt text, and output back to messages: pure, without engine or HTTP.
 
+pub mod constraint;
 mod conversation;
 mod message;
 pub mod output;

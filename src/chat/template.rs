@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use self::capabilities::Capabilities;
 use self::conversation::edge_text;
 use self::environment::{NAME, Raised};
+use super::output::{self, Format};
 use super::{Content, Conversation, Message, Role};
 
 /// The template that llama-server calls `chatml`: each message between `<|im_start|>` and
@@ -32,6 +33,7 @@ pub struct Template {
     eos: String,
     environment: Environment<'static>,
     capabilities: Capabilities,
+    format: Option<&'static Format>,
 }
 
 /// A rendered prompt.
@@ -66,12 +68,14 @@ impl Template {
             eos: eos.unwrap_or_default().to_owned(),
             environment,
             capabilities: Capabilities::probe(|_| None),
+            format: None,
         };
         template.environment.set_fuel(Some(environment::PROBE_FUEL));
         template.capabilities = Capabilities::probe(|messages| {
             let Value::Array(messages) = messages else { return None };
             template.run(messages, &Conversation::default(), false).ok()
         });
+        template.format = output::detect(|request| Some(template.render(request).ok()?.prompt));
         template.environment.set_fuel(Some(environment::FUEL));
         Ok(template)
     }
@@ -79,6 +83,11 @@ impl Template {
     /// The template's text.
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// How the model writes thoughts and calls, as far as the template shows.
+    pub fn format(&self) -> Option<&'static Format> {
+        self.format
     }
 
     /// Renders a conversation. Blocking; bounded by fuel.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{arguments, print};
 use crate::config::{Entry, Loaded, check_file, example, reference, schema_json};
+use crate::model::Source;
 use crate::server::{Exit, Failure};
 use crate::service;
 
@@ -28,7 +29,7 @@ pub(super) fn command() -> Command {
         )
         .subcommand(
             Command::new("show")
-                .about("Print the settings in effect and where each came from")
+                .about("Print the settings in effect and where each came from, the model's file included")
                 .arg(
                     Arg::new("json")
                         .long("json")
@@ -57,8 +58,12 @@ pub(super) fn run(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
             None => Exit::Usage.into(),
         },
         Some(("show", matches)) => match arguments::load(arguments::given(matches), warnings) {
-            Ok(loaded) => {
+            Ok(mut loaded) => {
                 warn(&loaded.warnings);
+                // A file that cannot be read, or is not here, has no say.
+                if let Ok(source) = Source::open(&loaded.settings.model) {
+                    loaded.recommend(source.shown.as_deref(), &source.facts.sampling);
+                }
                 print(&if matches.get_flag("json") { as_json(&loaded) } else { as_table(&loaded) })
             }
             Err(error) => Failure::from(error).report(),

@@ -1,10 +1,10 @@
 //! What loading yields: settings with their origins.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::catalogue::keys;
+use super::catalogue::{key, keys};
 use super::origin::{Origin, Origins};
 use super::settings::Settings;
 
@@ -32,7 +32,52 @@ pub struct Entry {
     pub origin: Origin,
 }
 
+/// A value that the model's file recommends for a setting.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recommendation {
+    /// The key in the file.
+    pub key: &'static str,
+    /// Dotted key of the setting.
+    pub setting: &'static str,
+    /// The value as the file has it; null: none that could be right.
+    pub value: Value,
+}
+
 impl Loaded {
+    /// Takes what the model at `path` (none: the built-in one) recommends, where nobody set
+    /// anything. Gives one line that names what was taken and one for each value that no setting
+    /// can have.
+    pub fn recommend(&mut self, path: Option<&Path>, all: &[Recommendation]) -> Vec<String> {
+        let mut tree = to_json(&self.settings);
+        let (mut taken, mut lines) = (Vec::new(), Vec::new());
+        for Recommendation { key: source, setting, value } in all {
+            let Some(known) = key(setting).filter(|key| !self.origins.is_set(&key.path)) else {
+                continue;
+            };
+            match known.check(value.clone()) {
+                Ok(value) => {
+                    taken.push(format!("{setting} = {value}"));
+                    if let Some(Value::Object(section)) = tree.get_mut(known.section()) {
+                        section.insert(known.name().to_owned(), value);
+                    }
+                    let origin = Origin::Model { path: path.map(Path::to_owned), key: source };
+                    self.origins.set(setting, origin);
+                }
+                Err(problem) => {
+                    lines.push(format!("the model's {source} is not taken: {problem}"));
+                }
+            }
+        }
+        // Each value was checked, so the whole can be read.
+        if let Ok(settings) = serde_json::from_value(Value::Object(tree)) {
+            self.settings = settings;
+        }
+        if !taken.is_empty() {
+            lines.push(format!("the model's file recommends {}; settings win", taken.join(", ")));
+        }
+        lines
+    }
+
     /// All settings in the order of the reference, without secrets.
     pub fn entries(&self) -> Vec<Entry> {
         let values = to_json(&self.settings);

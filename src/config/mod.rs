@@ -30,7 +30,7 @@ pub use flags::{FlagValue, Translated, arguments, from_matches, translate};
 #[cfg(feature = "engine")]
 pub(crate) use layers::is_pipe;
 pub use layers::{Sources, check_file, check_text, load};
-pub use loaded::{Entry, Loaded};
+pub use loaded::{Entry, Loaded, Recommendation};
 pub use origin::{Origin, Origins};
 pub use reference::reference;
 pub use schema::schema_json;

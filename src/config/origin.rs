@@ -11,6 +11,13 @@ use super::error::ErrorKind;
 pub enum Origin {
     /// Nobody set it.
     Default,
+    /// A key of the model's file.
+    Model {
+        /// The file; none: the model is built in.
+        path: Option<PathBuf>,
+        /// The key.
+        key: &'static str,
+    },
     /// A line of the settings file.
     File {
         /// The file as it was named.
@@ -40,10 +47,11 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The layer: `default`, `file`, `env-file`, `environment` or `flag`.
+    /// The layer: `default`, `model`, `file`, `env-file`, `environment` or `flag`.
     pub fn layer(&self) -> &'static str {
         match self {
             Self::Default => "default",
+            Self::Model { .. } => "model",
             Self::File { .. } => "file",
             Self::EnvFile { .. } => "env-file",
             Self::Environment { .. } => "environment",
@@ -56,6 +64,8 @@ impl Origin {
     pub fn source(&self) -> Option<String> {
         match self {
             Self::Default => None,
+            Self::Model { path: Some(path), key } => Some(format!("{} {key}", path.display())),
+            Self::Model { path: None, key } => Some((*key).to_owned()),
             Self::File { path, line } => Some(format!("{}:{line}", path.display())),
             Self::EnvFile { path, line, name } => Some(format!("{}:{line} {name}", path.display())),
             Self::Environment { name } | Self::Flag { name } => Some(name.clone()),
@@ -79,10 +89,11 @@ impl Origin {
     pub(crate) fn rank(&self) -> u8 {
         match self {
             Self::Default => 0,
-            Self::File { .. } => 1,
-            Self::EnvFile { .. } => 2,
-            Self::Environment { .. } => 3,
-            Self::Flag { .. } => 4,
+            Self::Model { .. } => 1,
+            Self::File { .. } => 2,
+            Self::EnvFile { .. } => 3,
+            Self::Environment { .. } => 4,
+            Self::Flag { .. } => 5,
         }
     }
 }

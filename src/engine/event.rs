@@ -113,6 +113,9 @@ pub enum GenerationError {
     /// llama.cpp failed on this sequence's tokens.
     #[error("the model could not compute this request")]
     Compute,
+    /// The next token that the grammar allows could not be found within its bounds.
+    #[error("the output could not be kept to the requested format")]
+    Grammar,
     /// No memory for this sequence beside the running ones.
     #[error("no room in the KV cache beside the running requests")]
     NoRoom,

@@ -16,7 +16,7 @@ use llama_cpp_2::token::LlamaToken;
 
 use super::backend::backend;
 use super::handle::{Engine, EngineLimits, ModelFacts, Shared};
-use super::sample::Candidates;
+use super::sample::{Candidates, Constraints};
 use super::schedule::{StepCost, StepKind};
 use super::worker::{Limits, Slot, Worker, memory};
 use super::{SlotSnapshot, Vocabulary};
@@ -116,7 +116,8 @@ pub fn load(
     let (vocabulary, facts) =
         loaded.recv().map_err(|_| LoadError::Start("it ended while loading".to_owned()))??;
     let thread = Mutex::new(Some(thread));
-    Ok(Engine { commands, shared, vocabulary, facts, thread })
+    let constraints = Constraints::new(vocabulary.clone());
+    Ok(Engine { commands, shared, vocabulary, constraints, facts, thread })
 }
 
 type Loaded = Result<(Vocabulary, ModelFacts), LoadError>;
@@ -163,7 +164,7 @@ fn serve(
         queue: Default::default(),
         cost: StepCost::new(params.step_target, params.ubatch as usize),
         candidates: Candidates::new(),
-        end_tokens: end_tokens(&model),
+        end_tokens: Arc::default(),
         arrivals: 0,
         kind: StepKind::Streams,
         prompt_steps: 0,
@@ -176,6 +177,7 @@ fn serve(
     }
     let facts = facts(params, &model, &worker.context, started.elapsed());
     let vocabulary = Vocabulary::new(model.clone());
+    worker.end_tokens = vocabulary.end_tokens().into();
     if ready.send(Ok((vocabulary, facts))).is_ok() {
         worker.run();
     }
@@ -244,11 +246,6 @@ fn kv_type(kind: CacheType) -> KvCacheType {
 fn n_ctx_slot(params: &LoadParams, model: &LlamaModel, context: &LlamaContext<'_>) -> u32 {
     let slot = context.n_ctx() / params.slots;
     if params.learned_positions { slot.min(model.n_ctx_train()) } else { slot }
-}
-
-fn end_tokens(model: &LlamaModel) -> Vec<i32> {
-    let vocab = model.vocab();
-    vocab.tokens().filter(|&t| vocab.is_eog(t)).map(|t| t.0).collect()
 }
 
 /// Decodes twice, several tokens and one, so that the first request finds kernels, buffers and

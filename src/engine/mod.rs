@@ -6,6 +6,7 @@ mod allocator;
 #[cfg(feature = "engine")]
 mod backend;
 mod event;
+mod grammar;
 #[cfg(feature = "engine")]
 mod handle;
 #[cfg(feature = "engine")]
@@ -21,11 +22,14 @@ mod schedule;
 mod stream;
 mod text;
 #[cfg(feature = "engine")]
+mod thinking;
+#[cfg(feature = "engine")]
 mod vocabulary;
 #[cfg(feature = "engine")]
 mod worker;
 
 pub use event::*;
+pub use grammar::{Grammar, GrammarError};
 pub use request::*;
 pub use text::{Assembled, TextAssembler};
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Grammar;
 use crate::config::{SamplerKind, SamplingSettings};
 
 /// A token id of the loaded model's vocabulary.
@@ -22,6 +23,13 @@ pub struct GenerationRequest {
     pub max_tokens: Option<u32>,
     /// How tokens are chosen.
     pub sampling: SamplingParams,
+    /// What the output must follow; the sequence ends where nothing can follow.
+    pub grammar: Option<Grammar>,
+    /// Bounds the tokens that the model thinks for.
+    pub thinking: Option<ThinkingBudget>,
+    /// Control tokens whose names appear in the text; the others are left out. Those that end a
+    /// sequence never appear.
+    pub visible: Arc<[Token]>,
     /// Generation ends before any of these appears in the text.
     pub stop: Vec<String>,
     /// Report each token's log probability and this many alternatives.
@@ -41,6 +49,22 @@ pub struct GenerationRequest {
     /// When the sequence ends with `FinishReason::Length` whatever it does, or is given up if it
     /// has generated nothing.
     pub deadline: Option<Instant>,
+}
+
+/// When a block of thoughts is ended for the model. Thoughts stand at the beginning of the output
+/// and end at the first `ends`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ThinkingBudget {
+    /// Tokens inside the block after which it is closed; 0 closes it at once.
+    pub tokens: u32,
+    /// What the model is made to write then. These count as generated.
+    pub close: Arc<[Token]>,
+    /// The text that begins the block where it is not `open`; white space may stand before it.
+    pub begins: String,
+    /// The text that ends the block. Tags that are control tokens must be among the `visible`.
+    pub ends: String,
+    /// The prompt has begun the block.
+    pub open: bool,
 }
 
 /// How tokens are chosen: the settings' values, overlaid with the request's.

@@ -2,8 +2,14 @@
 
 mod chain;
 mod dry;
+mod grammar;
 mod logits;
+mod matcher;
+mod sampler;
 
-pub(super) use self::chain::{Candidates, Sampler};
+pub(super) use self::chain::Candidates;
 pub(super) use self::dry::DrySamplers;
+pub(super) use self::grammar::Constraints;
 pub(super) use self::logits::logprobs;
+pub(super) use self::matcher::Constraint;
+pub(super) use self::sampler::Sampler;

@@ -2,6 +2,7 @@
 
 mod cut;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,6 +21,9 @@ pub struct Vocabulary {
     /// Bytes of each token's piece with special tokens spelt out.
     piece_bytes: Arc<[u16]>,
     cutter: Arc<Cutter>,
+    /// Control, unknown and user-defined tokens by their texts.
+    specials: Arc<HashMap<String, Token>>,
+    end_tokens: Arc<[Token]>,
 }
 
 impl fmt::Debug for Vocabulary {
@@ -41,7 +45,9 @@ impl Vocabulary {
             })
             .collect();
         let cutter = Arc::new(cutter(&model, n_tokens));
-        Self { model, n_tokens, piece_bytes, cutter }
+        let specials = Arc::new(specials(&model, n_tokens));
+        let end_tokens = (0..n_tokens).filter(|&t| vocab.is_eog(LlamaToken(t))).collect();
+        Self { model, n_tokens, piece_bytes, cutter, specials, end_tokens }
     }
 
     pub(super) fn model(&self) -> &LlamaModel {
@@ -128,6 +134,22 @@ impl Vocabulary {
         tokens.iter().flat_map(|&t| self.piece(t, true)).collect()
     }
 
+    /// The control or user-defined token of exactly this text.
+    pub fn special(&self, text: &str) -> Option<Token> {
+        self.specials.get(text).copied()
+    }
+
+    /// The texts that tokenizing may read as single tokens with a meaning of their own: those of
+    /// control, unknown and user-defined tokens, in no order.
+    pub fn specials(&self) -> impl Iterator<Item = &str> {
+        self.specials.keys().map(String::as_str)
+    }
+
+    /// The tokens that end a sequence.
+    pub fn end_tokens(&self) -> &[Token] {
+        &self.end_tokens
+    }
+
     /// Whether llama.cpp would put a BOS token first (`add_special`).
     pub fn adds_bos(&self) -> bool {
         self.model.vocab().should_add_bos()
@@ -155,6 +177,16 @@ impl Vocabulary {
             })
             .collect()
     }
+}
+
+fn specials(model: &LlamaModel, n_tokens: i32) -> HashMap<String, Token> {
+    let vocab = model.vocab();
+    let special = LlamaTokenAttr::Control | LlamaTokenAttr::Unknown | LlamaTokenAttr::UserDefined;
+    (0..n_tokens)
+        .filter(|&t| vocab.attr(LlamaToken(t)).intersects(special))
+        .filter_map(|t| Some((vocab.text(LlamaToken(t))?.to_str().ok()?.to_owned(), t)))
+        .filter(|(text, _)| !text.is_empty())
+        .collect()
 }
 
 fn cutter(model: &LlamaModel, n_tokens: i32) -> Cutter {

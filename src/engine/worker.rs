@@ -39,7 +39,7 @@ pub(super) struct Worker<'m> {
     pub(super) cost: StepCost,
     pub(super) batch: LlamaBatch<'static>,
     pub(super) candidates: Candidates,
-    pub(super) end_tokens: Vec<Token>,
+    pub(super) end_tokens: Arc<[Token]>,
     pub(super) arrivals: u64,
     /// Of the current or last step.
     pub(super) kind: StepKind,

@@ -48,7 +48,7 @@ pub(super) async fn turn_away(
 
 /// An error as the last answer of a connection, where no request was read.
 pub(super) fn raw_answer(context: &Context, error: Error) -> Vec<u8> {
-    let body = context.error_body(None, &error.problem());
+    let body = context.error_body(None, &error.problem()).to_string();
     let response = error.into_response();
     let mut answer = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();
     for (name, value) in response.headers().iter().filter(|(name, _)| *name != CONTENT_LENGTH) {

@@ -7,7 +7,6 @@
 use std::convert::Infallible;
 use std::fmt::Display;
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Poll, ready};
@@ -19,17 +18,19 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
+use tokio_util::io::{InspectReader, InspectWriter};
 use tower::ServiceExt;
 
 use super::closing::{LINGER_SILENCE_TIMEOUT, LINGER_TIMEOUT, linger, raw_answer};
-use super::socket::Stream;
+use super::socket::{self, Stream};
 use super::{Context, Error};
 
 /// An idle connection is closed after this; longer than the 90 s after which the pools of common
@@ -80,8 +81,8 @@ pub(super) async fn serve_connection(
     mut stage: watch::Receiver<Stage>,
 ) {
     let progress = Arc::new(Progress::default());
-    let client = stream.client();
-    stream.set_write_timeout(timeouts.write.max(MIN_WRITE_TIMEOUT));
+    let client = socket::client(&stream);
+    socket::set_write_timeout(&stream, timeouts.write.max(MIN_WRITE_TIMEOUT));
     let service = {
         let progress = progress.clone();
         service_fn(move |mut request: Request<Incoming>| {
@@ -91,7 +92,13 @@ pub(super) async fn serve_connection(
             Box::pin(answer(request, router.clone(), progress.clone()))
         })
     };
-    let io = TokioIo::new(Watched { stream, progress: progress.clone() });
+    let (reads, writes) = (progress.clone(), progress.clone());
+    let stream = InspectReader::new(stream, move |bytes| {
+        if !bytes.is_empty() {
+            reads.received();
+        }
+    });
+    let io = TokioIo::new(InspectWriter::new(stream, move |_| writes.sent()));
     let mut connection = http1::Builder::new()
         .half_close(false)
         .header_read_timeout(None)
@@ -124,7 +131,7 @@ pub(super) async fn serve_connection(
         }
     };
     let parts = connection.into_parts();
-    let mut io = parts.io.into_inner().stream;
+    let mut io = parts.io.into_inner().into_inner().into_inner();
     let (mut unread, too_slow, draining) = {
         let state = progress.lock();
         (state.unread, state.too_slow, state.last_request.is_some())
@@ -195,7 +202,7 @@ async fn answer(
     request: Request<Incoming>,
     router: Router,
     progress: Arc<Progress>,
-) -> Result<Response<Answer>, Infallible> {
+) -> Result<Response, Infallible> {
     progress.start();
     let upload = |body| Upload { body, finished: false, progress: progress.clone() };
     let request = request.map(|body| Body::new(upload(body)));
@@ -210,15 +217,20 @@ async fn answer(
     if close {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(|body| Answer { body, progress }))
+    let answering = Answering(progress);
+    Ok(response.map(|body| {
+        Body::new(body.map_err(move |error| {
+            // Lives as long as the body.
+            let _ = &answering;
+            error
+        }))
+    }))
 }
 
 /// What the client owes at the moment.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    /// Nothing has come yet.
-    Fresh(Instant),
-    /// The rest of a request's headers.
+    /// A request's headers, since the connection was accepted or the first of them came.
     Headers(Instant),
     /// Nothing: a request is being answered.
     Busy,
@@ -245,7 +257,7 @@ struct ProgressState {
 impl Default for Progress {
     fn default() -> Self {
         Self(Mutex::new(ProgressState {
-            phase: Phase::Fresh(Instant::now()),
+            phase: Phase::Headers(Instant::now()),
             unread: false,
             too_slow: false,
             last_request: None,
@@ -262,7 +274,7 @@ impl Progress {
     /// From now on a request that may be under way has [`LAST_REQUEST_TIMEOUT`] to come; false if none is.
     fn allow_last_request(&self) -> bool {
         let mut state = self.lock();
-        let under_way = matches!(state.phase, Phase::Fresh(_) | Phase::Headers(_));
+        let under_way = matches!(state.phase, Phase::Headers(_));
         if under_way {
             state.last_request = Some(Instant::now());
         }
@@ -276,7 +288,7 @@ impl Progress {
 
     fn received(&self) {
         let mut state = self.lock();
-        if matches!(state.phase, Phase::Fresh(_) | Phase::Idle(_)) {
+        if matches!(state.phase, Phase::Idle(_)) {
             state.phase = Phase::Headers(Instant::now());
         }
     }
@@ -293,7 +305,7 @@ impl Progress {
     fn deadline(&self, timeouts: Timeouts) -> Option<Instant> {
         let state = self.lock();
         match state.phase {
-            Phase::Fresh(since) | Phase::Headers(since) => {
+            Phase::Headers(since) => {
                 let due = since + timeouts.headers;
                 Some(state.last_request.map_or(due, |at| due.min(at + LAST_REQUEST_TIMEOUT)))
             }
@@ -340,94 +352,12 @@ impl Drop for Upload {
     }
 }
 
-/// An answer's body; its end is the connection's next idle phase.
-struct Answer {
-    body: Body,
-    progress: Arc<Progress>,
-}
+/// Held by an answer's body, whose end is the connection's next idle phase.
+struct Answering(Arc<Progress>);
 
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut task::Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Answer {
+impl Drop for Answering {
     fn drop(&mut self) {
-        self.progress.lock().phase = Phase::Idle(Instant::now());
-    }
-}
-
-/// A connection whose traffic is noted.
-struct Watched {
-    stream: Stream,
-    progress: Arc<Progress>,
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut task::Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            self.progress.received();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut task::Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let n = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        if n > 0 {
-            self.progress.sent();
-        }
-        Poll::Ready(Ok(n))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut task::Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let n = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
-        if n > 0 {
-            self.progress.sent();
-        }
-        Poll::Ready(Ok(n))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.0.lock().phase = Phase::Idle(Instant::now());
     }
 }
 
@@ -460,7 +390,7 @@ mod tests {
         let (mut client, server) = UnixStream::pair().unwrap();
         let (_stage, seen) = watch::channel(Stage::Serve);
         let task =
-            tokio::spawn(serve_connection(Stream::Unix(server), router, context, timeouts, seen));
+            tokio::spawn(serve_connection(Stream::Right(server), router, context, timeouts, seen));
         client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         let begun = Instant::now();
         let mut piece = vec![0; PIECE];

@@ -107,7 +107,7 @@ impl Context {
     }
 
     /// The body of an error answer to a request of `route`.
-    pub(super) fn error_body(&self, route: Option<&str>, problem: &Problem) -> String {
-        (self.inner.write_error)(route, problem).to_string()
+    pub(crate) fn error_body(&self, route: Option<&str>, problem: &Problem) -> Value {
+        (self.inner.write_error)(route, problem)
     }
 }

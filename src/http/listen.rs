@@ -403,10 +403,10 @@ impl Listener {
                     .with_time(std::time::Duration::from_secs(60))
                     .with_interval(std::time::Duration::from_secs(15));
                 let _ = SockRef::from(&stream).set_tcp_keepalive(&probes);
-                Ok(Stream::Tcp(stream))
+                Ok(Stream::Left(stream))
             }
             BoundSocket::Unix { listener, .. } => {
-                listener.accept().await.map(|(stream, _)| Stream::Unix(stream))
+                listener.accept().await.map(|(stream, _)| Stream::Right(stream))
             }
         }
     }

@@ -20,7 +20,7 @@ pub(crate) async fn write_errors(
     let mut response = next.run(request).await;
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     let route = log.and_then(|log| log.route());
-    let body = context.error_body(route.as_deref(), &problem);
+    let body = context.error_body(route.as_deref(), &problem).to_string();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));

@@ -3,6 +3,8 @@
 use super::architecture;
 use super::gguf::{Entry, Gguf, GgufError, MetaValue, TOKENS, ValueType};
 use super::quantization::file_type_name;
+use super::sampling::recommendations;
+use crate::config::Recommendation;
 
 /// What a model file says about itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +40,8 @@ pub struct GgufFacts {
     pub shares_key_and_value: bool,
     /// The chat template.
     pub chat_template: Option<String>,
+    /// Sampling values that it recommends, not checked.
+    pub sampling: Vec<Recommendation>,
 }
 
 /// What a layer caches.
@@ -100,6 +104,7 @@ impl GgufFacts {
                 .any(|tensor| tensor.name == "position_embd.weight"),
             shares_key_and_value: keys.is_mla()? || keys.architecture == "deepseek4",
             layers: layers.used,
+            sampling: recommendations(gguf),
             chat_template: keys
                 .text("tokenizer.chat_template")?
                 .filter(|template| !template.trim().is_empty())

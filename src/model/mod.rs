@@ -8,6 +8,7 @@ mod file;
 mod gguf;
 mod plan;
 mod quantization;
+mod sampling;
 mod sanity;
 mod source;
 mod split;

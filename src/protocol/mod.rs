@@ -6,14 +6,17 @@ pub mod llama_server;
 mod logit_bias;
 pub mod openai;
 mod options;
+mod prompt;
 #[cfg(test)]
 mod properties;
+mod response_format;
 mod sampling;
 mod stop;
 
 pub use body::{BodyError, FromJson, Integer, Object, parse};
 pub use logit_bias::{Bias, BiasTarget};
 pub use options::{MAX_ALTERNATIVES, MAX_CHOICES, Options};
+pub use prompt::{Prompt, PromptPiece};
 pub use sampling::Sampling;
 
 /// A token id as clients send and get it.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::logit_bias::Bias;
 use super::sampling::Sampling;
+use crate::chat::ResponseFormat;
 
 /// Most choices of one prompt.
 pub const MAX_CHOICES: u32 = 128;
@@ -14,7 +15,7 @@ pub const MAX_ALTERNATIVES: u32 = 1000;
 /// The shared fields, checked as far as that needs no model.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The model asked for.
+    /// The model asked for; empty is the same as none.
     pub model: Option<String>,
     /// Answer with server-sent events.
     pub stream: bool,
@@ -44,6 +45,10 @@ pub struct Options {
     pub max_predict_ms: Option<u64>,
     /// Silence on a stream after which a comment is sent.
     pub ping_interval: Option<Duration>,
+    /// The form of the answer's text.
+    pub format: ResponseFormat,
+    /// Path of its schema or grammar in the request, for errors.
+    pub format_path: &'static str,
     /// llama-server's way to ask for log probabilities.
     pub n_probs: Option<u32>,
 }

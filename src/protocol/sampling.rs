@@ -21,6 +21,8 @@ pub(super) struct SamplingFields {
     dynatemp_exponent: Option<f64>,
     repeat_last_n: Option<Integer>,
     repeat_penalty: Option<f64>,
+    /// What vLLM and OpenRouter call it.
+    repetition_penalty: Option<f64>,
     frequency_penalty: Option<f64>,
     presence_penalty: Option<f64>,
     dry_multiplier: Option<f64>,
@@ -72,6 +74,7 @@ impl SamplingFields {
         number(&mut p.dynatemp_range, self.dynatemp_range, "dynatemp_range", 0.0, 100.0)?;
         number(&mut p.dynatemp_exponent, self.dynatemp_exponent, "dynatemp_exponent", 0.0, 100.0)?;
         // The penalty divides logits: 0 would make them infinite.
+        number(&mut p.repeat_penalty, self.repetition_penalty, "repetition_penalty", 0.01, 100.0)?;
         number(&mut p.repeat_penalty, self.repeat_penalty, "repeat_penalty", 0.01, 100.0)?;
         number(&mut p.frequency_penalty, self.frequency_penalty, "frequency_penalty", -2.0, 2.0)?;
         number(&mut p.presence_penalty, self.presence_penalty, "presence_penalty", -2.0, 2.0)?;
@@ -264,6 +267,16 @@ mod tests {
             read(r#"{"temperature":null,"seed":null,"samplers":null,"top_k":null}"#).unwrap(),
             defaults
         );
+    }
+
+    #[test]
+    fn repetition_penalty_is_another_name_of_repeat_penalty() {
+        let penalty = |json: &str| read(json).unwrap().values.repeat_penalty;
+        assert_eq!(penalty(r#"{"repetition_penalty":1.9}"#), 1.9);
+        assert_eq!(penalty(r#"{"repetition_penalty":1.9,"repeat_penalty":1.2}"#), 1.2);
+        assert_eq!(penalty(r#"{"repetition_penalty":null,"repeat_penalty":1.2}"#), 1.2);
+        let error = read(r#"{"repetition_penalty":0}"#).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("repetition_penalty"));
     }
 
     #[test]

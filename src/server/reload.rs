@@ -7,8 +7,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::launch::engine_limits;
 use crate::api::AppState;
-use crate::config::{self, Loaded, Settings, Sources};
+use crate::config::{self, Loaded, Recommendation, Settings, Sources};
 use crate::http::{self, Keys};
+use crate::model::Source;
 use crate::service::logging::LogControl;
 
 /// What takes effect at once. All else is decided when the model is loaded or a port is bound.
@@ -22,6 +23,9 @@ pub(super) struct Reloader {
     log: LogControl,
     /// What the settings are, without what waits for the next start.
     current: Loaded,
+    /// The served model's file, and what it recommends.
+    model: Option<PathBuf>,
+    recommended: Vec<Recommendation>,
 }
 
 /// Settings and keys as they were read again.
@@ -32,8 +36,9 @@ pub(super) struct ReloadedSettings {
 }
 
 impl Reloader {
-    pub(super) fn new(sources: Sources, log: LogControl, current: Loaded) -> Self {
-        Self { sources, log, current }
+    pub(super) fn new(sources: Sources, log: LogControl, current: Loaded, source: &Source) -> Self {
+        let (model, recommended) = (source.shown.clone(), source.facts.sampling.clone());
+        Self { sources, log, current, model, recommended }
     }
 
     /// Reads on a thread of its own: a file on a network may be silent for minutes. An error is
@@ -49,7 +54,8 @@ impl Reloader {
         state: &AppState,
         new: ReloadedSettings,
     ) -> Result<(), String> {
-        let ReloadedSettings { loaded, keys } = new;
+        let ReloadedSettings { mut loaded, keys } = new;
+        loaded.recommend(self.model.as_deref(), &self.recommended);
         self.log.set_level(&loaded.settings.log.level).map_err(|error| error.to_string())?;
         self.report(&loaded);
         let before = state.http().keys();
@@ -66,7 +72,7 @@ impl Reloader {
 
     /// Gives the engine its limits, which may have changed while it was loaded.
     pub(super) fn apply_limits(&self, state: &AppState) {
-        if let Ok(model) = state.served().now() {
+        for model in state.models().iter().filter_map(|served| served.now().ok()) {
             model.engine.set_limits(engine_limits(&self.current.settings.limits));
         }
     }

@@ -13,7 +13,7 @@ use super::load_report::{ReportInterval, report_loading};
 use super::loading::{LoadEvent, spawn};
 use super::reload::{ReloadedSettings, Reloader};
 use super::watchdog::send_heartbeats;
-use crate::api::{self, AppState, LoadState, LoadedModel};
+use crate::api::{self, AppState, LoadState, LoadedModel, ServedModel};
 use crate::http;
 use crate::model::Source;
 use crate::service::logging;
@@ -26,6 +26,8 @@ const STOP_EXTRA: Duration = Duration::from_secs(30);
 /// A server whose listeners are bound.
 pub(super) struct Server {
     pub(super) state: AppState,
+    /// The model that it loads.
+    pub(super) served: ServedModel,
     pub(super) signals: Signals,
     pub(super) notifier: Notifier,
     pub(super) reloader: Reloader,
@@ -87,7 +89,7 @@ impl Server {
                             let _ = reports.await;
                         }
                         self.reloader.apply_limits(&self.state);
-                        let status = announce(&self.state, &model, demo, &address);
+                        let status = announce(&self.state, self.served.name(), &model, demo, &address);
                         self.notifier.ready(&status);
                         serving = Some(status);
                     }
@@ -113,7 +115,7 @@ impl Server {
         }
         drop(stop);
         give_up.store(true, Ordering::Relaxed);
-        let model = self.state.served().now().ok();
+        let model = self.served.now().ok();
         if let Some(model) = &model {
             model.engine.drain(Instant::now() + drain);
         }
@@ -231,11 +233,17 @@ fn base(address: &str, prefix: &str) -> String {
 }
 
 /// Says that the model is there, and what to try; gives it as one line for the service manager.
-fn announce(state: &AppState, model: &LoadedModel, demo: bool, address: &str) -> String {
+fn announce(
+    state: &AppState,
+    name: &str,
+    model: &LoadedModel,
+    demo: bool,
+    address: &str,
+) -> String {
     let facts = model.engine.facts();
     tracing::info!(
         "model {} ({}, {}, {:.2} GB) is ready after {:.2} s: {} slots of {} tokens",
-        state.served().name(),
+        name,
         facts.architecture,
         facts.ftype,
         facts.size as f64 / 1e9,
@@ -253,12 +261,7 @@ fn announce(state: &AppState, model: &LoadedModel, demo: bool, address: &str) ->
         base(address, &state.settings().server.api_prefix),
         r#"{"messages": [{"role": "user", "content": "Hello!"}]}"#
     );
-    format!(
-        "serving {} at {address}: {} slots of {} tokens",
-        state.served().name(),
-        facts.n_slots,
-        facts.n_ctx_slot
-    )
+    format!("serving {name} at {address}: {} slots of {} tokens", facts.n_slots, facts.n_ctx_slot)
 }
 
 #[cfg(test)]

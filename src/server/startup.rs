@@ -11,7 +11,7 @@ use super::reload::Reloader;
 use super::run::Server;
 use super::template::template_override;
 use super::version::VERSION;
-use crate::api::{AppState, LoadState};
+use crate::api::{AppState, LoadState, Models, ServedModel};
 use crate::config::{Loaded, Settings, Sources};
 use crate::engine;
 use crate::http::{self, Keys};
@@ -22,7 +22,11 @@ use crate::service::signals::{Signals, catch_hangups};
 use crate::service::sockets::take_passed;
 
 /// Serves until SIGTERM or SIGINT.
-pub(crate) fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> Result<Exit, Failure> {
+pub(crate) fn serve(
+    sources: Sources,
+    mut loaded: Loaded,
+    log: LogControl,
+) -> Result<Exit, Failure> {
     // First, while no other thread reads the environment.
     let passed = take_passed()?;
     let notifier = Notifier::from_env();
@@ -32,7 +36,7 @@ pub(crate) fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> Result
         let _runtime = runtime.enter();
         catch_hangups().map_err(no_signals)?
     };
-    let ended = prepare(&loaded).and_then(|(source, plan, keys)| {
+    let ended = prepare(&mut loaded).and_then(|(source, plan, keys)| {
         let names = source.names(&loaded.settings.model.alias);
         runtime.block_on(async {
             let signals = Signals::new(hangup).map_err(no_signals)?;
@@ -42,12 +46,15 @@ pub(crate) fn serve(sources: Sources, loaded: Loaded, log: LogControl) -> Result
             }?;
             let (load, loading) = watch::channel(LoadState::Loading { progress: 0.0 });
             let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-            let state = AppState::new(loaded.settings.clone(), keys, names, started, loading);
+            let served = ServedModel::new(names, loading);
+            let models = Models::new(vec![served.clone()]);
+            let state = AppState::new(loaded.settings.clone(), keys, models, started);
             let server = Server {
                 state,
+                served,
                 signals,
                 notifier: notifier.clone(),
-                reloader: Reloader::new(sources, log, loaded),
+                reloader: Reloader::new(sources, log, loaded, &source),
             };
             server.run(listeners, plan, source, load).await
         })
@@ -66,13 +73,16 @@ fn no_signals(error: std::io::Error) -> Failure {
 }
 
 /// All that can be wrong with files and settings shows here, before a port is taken.
-fn prepare(loaded: &Loaded) -> Result<(Source, LaunchPlan, Keys), Failure> {
+fn prepare(loaded: &mut Loaded) -> Result<(Source, LaunchPlan, Keys), Failure> {
     let settings = &loaded.settings;
     let keys = http::load_keys(settings)?;
     let chat_template = template_override(settings)?;
     let source = Source::open(&settings.model)?;
     let devices = engine::devices();
     log_start(loaded, &devices);
+    for line in loaded.recommend(source.shown.as_deref(), &source.facts.sampling) {
+        tracing::info!("{line}");
+    }
     let plan = plan(loaded, &source, chat_template, &devices)?;
     for line in &plan.notices {
         tracing::info!("{line}");

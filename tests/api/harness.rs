@@ -106,7 +106,7 @@ impl Server {
             seen.push_str(&line);
         };
         // A full pipe would stop the server, so its log is always read.
-        let lines = Arc::new(Mutex::new(Vec::new()));
+        let lines = Arc::new(Mutex::new(seen.lines().map(str::to_owned).collect::<Vec<_>>()));
         let kept = lines.clone();
         std::thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {

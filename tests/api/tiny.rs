@@ -152,10 +152,16 @@ impl Tiny {
         self
     }
 
-    /// Serves the model.
-    pub fn serve(&self, flags: &[&str]) -> Served {
+    /// The model in a file.
+    pub fn file(&self) -> NamedTempFile {
         let mut file = tempfile::Builder::new().suffix(".gguf").tempfile().expect("a file");
         file.write_all(&self.bytes()).expect("the file is written");
+        file
+    }
+
+    /// Serves the model.
+    pub fn serve(&self, flags: &[&str]) -> Served {
+        let file = self.file();
         let path = file.path().to_str().expect("a path in UTF-8").to_owned();
         let server = Server::start(&[&["--model", &path], flags].concat());
         Served { server, _file: file }

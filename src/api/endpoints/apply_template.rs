@@ -21,8 +21,9 @@ pub(in crate::api) async fn apply_template(
     Extension(log): Extension<RequestLog>,
     JsonBody(body): JsonBody<ChatBody>,
 ) -> Result<Json<AppliedTemplate>, ApiError> {
+    let served = state.resolve(body.model())?.clone();
     let conversation = body.check_conversation(&state.settings())?;
-    let model = state.served().loaded(state.http()).await?;
+    let model = served.loaded(state.http()).await?;
     let rendered = off_the_reactor(log.body_bytes(), move || render(&model, &conversation)).await?;
     Ok(Json(AppliedTemplate { prompt: rendered.prompt }))
 }

@@ -6,7 +6,7 @@ use axum::response::Response;
 
 use super::body::JsonBody;
 use crate::api::error::ApiError;
-use crate::api::generation::{Task, chat_prompt, start};
+use crate::api::generation::{ChatAnswer, Task, chat_prompt, start};
 use crate::api::reply::{ReplyOptions, openai, respond};
 use crate::api::state::AppState;
 use crate::http::RequestLog;
@@ -20,7 +20,8 @@ pub(in crate::api) async fn chat(
     let call = body.check(&state.settings())?;
     let model = state.resolve(call.options.model.as_deref())?;
     log.model(model.name());
-    let reply = ReplyOptions::new(&call.options, call.top_logprobs);
+    let mut reply = ReplyOptions::new(&call.options, call.top_logprobs);
+    reply.legacy_functions = call.legacy_functions;
     let dialect = openai::Chat::new(model.name(), reply);
     let task = Task {
         model: model.clone(),
@@ -28,6 +29,10 @@ pub(in crate::api) async fn chat(
         log,
         logprobs: call.top_logprobs,
         echo_logprobs: false,
+        chat: Some(ChatAnswer {
+            tools: call.conversation.tool_use.clone(),
+            reasoning: call.conversation.reasoning,
+        }),
     };
     let work = start(state.clone(), task, move |model| {
         Ok(vec![chat_prompt(model, &call.conversation, call.echo)?])

@@ -28,6 +28,7 @@ pub(in crate::api) async fn completions(
         log,
         logprobs: call.logprobs,
         echo_logprobs: call.echo,
+        chat: None,
     };
     let work = start(state.clone(), task, move |model| {
         let path = |i: usize| {

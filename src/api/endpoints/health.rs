@@ -1,39 +1,40 @@
 //! `/health`: whether the server answers requests yet.
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde_json::{Value, json};
 
 use crate::api::error::ApiError;
-use crate::api::model::LoadState;
-use crate::api::reply::openai::error_body;
+use crate::api::model::{LoadState, ServedModel};
 use crate::api::state::AppState;
+use crate::http::RequestLog;
 
 /// 200 `{"status":"ok"}`, or 503 with llama-server's error and how far loading is.
-pub(in crate::api) async fn health(State(state): State<AppState>) -> Response {
-    match state.served().load_state() {
-        LoadState::Ready(_) => Json(json!({"status": "ok"})).into_response(),
-        LoadState::Loading { progress } => {
+pub(in crate::api) async fn health(
+    State(state): State<AppState>,
+    Extension(log): Extension<RequestLog>,
+) -> Response {
+    let unavailable = |message: String, code, status: Value| {
+        let error = ApiError::unavailable(message, code);
+        let mut body = state.http().error_body(log.route().as_deref(), &error.problem());
+        if let (Value::Object(body), Value::Object(status)) = (&mut body, status) {
+            body.extend(status);
+        }
+        let response = error.into_response();
+        (response.status(), response.headers().clone(), Json(body)).into_response()
+    };
+    let mut states = state.models().iter().map(ServedModel::load_state);
+    match states.find(|state| !matches!(state, LoadState::Ready(_))) {
+        None | Some(LoadState::Ready(_)) => Json(json!({"status": "ok"})).into_response(),
+        Some(LoadState::Loading { progress }) => {
             let message = "loading model".to_owned();
             // Two digits: the float's own would show noise.
             let progress = (f64::from(progress.clamp(0.0, 1.0)) * 100.0).round() / 100.0;
-            unavailable(
-                ApiError::unavailable(message, "loading"),
-                json!({"status": "loading", "progress": progress}),
-            )
+            unavailable(message, "loading", json!({"status": "loading", "progress": progress}))
         }
-        LoadState::Failed(message) => {
-            unavailable(ApiError::unavailable(message, "load_failed"), json!({"status": "failed"}))
+        Some(LoadState::Failed(message)) => {
+            unavailable(message, "load_failed", json!({"status": "failed"}))
         }
     }
-}
-
-fn unavailable(error: ApiError, status: Value) -> Response {
-    let mut body = error_body(&error.problem());
-    if let (Value::Object(body), Value::Object(status)) = (&mut body, status) {
-        body.extend(status);
-    }
-    let response = error.into_response();
-    (response.status(), response.headers().clone(), Json(body)).into_response()
 }

@@ -1,4 +1,4 @@
-//! `/v1/models`: the one model that is served, as OpenAI, llama-server and Ollama describe it.
+//! `/v1/models`: the models that are served, as OpenAI, llama-server and Ollama describe it.
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
 use crate::api::error::ApiError;
-use crate::api::model::LoadState;
+use crate::api::model::ServedModel;
 use crate::api::state::AppState;
 use crate::engine::ModelFacts;
 
@@ -14,15 +14,16 @@ use crate::engine::ModelFacts;
 const MAX_NAME_CHARS: usize = 200;
 
 pub(in crate::api) async fn list(State(state): State<AppState>) -> Json<Value> {
-    let name = state.served().name();
-    let model = with_facts(&state, |facts| {
-        json!({
-            "models": [ollama_model(name, facts)],
-            "object": "list",
-            "data": [model(&state, name, facts)],
+    let (models, data): (Vec<Value>, Vec<Value>) = state
+        .models()
+        .iter()
+        .map(|served| {
+            let (name, loaded) = (served.name(), served.now().ok());
+            let facts = loaded.as_ref().map(|model| model.engine.facts());
+            (ollama_model(name, facts), model(&state, served, name))
         })
-    });
-    Json(model)
+        .unzip();
+    Json(json!({"models": models, "object": "list", "data": data}))
 }
 
 /// Names may hold slashes, as those of Hugging Face do.
@@ -32,23 +33,16 @@ pub(in crate::api) async fn one(
 ) -> Result<Json<Value>, ApiError> {
     // A path that is not UTF-8 names no model.
     let Path(id) = id.unwrap_or_else(|_| Path(String::from('\u{fffd}')));
-    if state.served().names().contains(&id) {
-        Ok(Json(with_facts(&state, |facts| model(&state, &id, facts))))
-    } else {
-        Err(state.served().is_not(&id.chars().take(MAX_NAME_CHARS).collect::<String>()))
-    }
+    let served = state.models().find(&id).ok_or_else(|| {
+        state.models().unknown(&id.chars().take(MAX_NAME_CHARS).collect::<String>())
+    })?;
+    Ok(Json(model(&state, served, &id)))
 }
 
-fn with_facts<T>(state: &AppState, f: impl FnOnce(Option<&ModelFacts>) -> T) -> T {
-    match state.served().load_state() {
-        LoadState::Ready(model) => f(Some(model.engine.facts())),
-        _ => f(None),
-    }
-}
-
-fn model(state: &AppState, id: &str, facts: Option<&ModelFacts>) -> Value {
-    let aliases: Vec<&String> = state.served().names().iter().filter(|name| *name != id).collect();
-    let meta = facts.map(|f| {
+fn model(state: &AppState, served: &ServedModel, id: &str) -> Value {
+    let aliases: Vec<&String> = served.names().iter().filter(|name| *name != id).collect();
+    let meta = served.now().ok().map(|model| {
+        let f = model.engine.facts();
         json!({
             "architecture": f.architecture,
             "n_vocab": f.n_vocab,

@@ -1,7 +1,9 @@
 //! `/props`: what the server is set to.
 
+use std::collections::HashMap;
+
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use serde_json::{Value, json};
 
 use super::sampling::sampling;
@@ -9,7 +11,12 @@ use crate::api::error::ApiError;
 use crate::api::state::AppState;
 use crate::engine::{ModelFacts, SamplingParams};
 
-pub(in crate::api) async fn props(State(state): State<AppState>) -> Json<Value> {
+/// `?model=NAME` asks for one of several models.
+pub(in crate::api) async fn props(
+    State(state): State<AppState>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Result<Json<Value>, ApiError> {
+    let served = state.resolve(query.get("model").map(String::as_str))?;
     let settings = state.settings();
     let defaults = SamplingParams::from(&settings.sampling);
     let mut params = sampling(&defaults);
@@ -17,13 +24,13 @@ pub(in crate::api) async fn props(State(state): State<AppState>) -> Json<Value> 
         params.insert("n_predict".to_owned(), json!(settings.sampling.n_predict));
         params.insert("max_tokens".to_owned(), json!(settings.sampling.n_predict));
     }
-    let model = state.served().now().ok();
+    let model = served.now().ok();
     let facts = model.as_ref().map(|m| m.engine.facts());
     let parallel = facts.map_or(settings.context.parallel, |f| f.n_slots);
-    Json(json!({
+    Ok(Json(json!({
         "default_generation_settings": {"params": params, "n_ctx": facts.map(|f| f.n_ctx_slot)},
         "total_slots": parallel,
-        "model_alias": state.served().name(),
+        "model_alias": served.name(),
         "model_path": facts.map_or_else(|| configured_path(&state), path),
         "model_ftype": facts.map(|f| &f.ftype),
         "modalities": {"vision": false, "video": false, "audio": false},
@@ -35,7 +42,7 @@ pub(in crate::api) async fn props(State(state): State<AppState>) -> Json<Value> 
         "eos_token": facts.and_then(|f| f.eos_token.as_deref()).unwrap_or_default(),
         "build_info": concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")),
         "is_sleeping": false,
-    }))
+    })))
 }
 
 fn path(facts: &ModelFacts) -> String {

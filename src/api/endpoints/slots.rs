@@ -1,7 +1,9 @@
 //! `/slots`: what each slot is doing.
 
+use std::collections::HashMap;
+
 use axum::Json;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -11,25 +13,23 @@ use crate::api::model::LoadState;
 use crate::api::state::AppState;
 use crate::engine::{SamplingParams, SlotSnapshot};
 
+/// `?model=NAME` asks for one of several models.
 pub(in crate::api) async fn slots(
     State(state): State<AppState>,
-    RawQuery(query): RawQuery,
+    Query(query): Query<HashMap<String, String>>,
 ) -> Result<Response, ApiError> {
     if !state.settings().server.slots {
         return Err(ApiError::NotImplemented(
             "/slots is switched off: set `server.slots = true` to use it".to_owned(),
         ));
     }
-    let (slots, n_ctx) = match state.served().load_state() {
+    let served = state.resolve(query.get("model").map(String::as_str))?;
+    let (slots, n_ctx) = match served.load_state() {
         LoadState::Ready(model) => (model.engine.slots(), model.engine.facts().n_ctx_slot),
         // No slot is there before the model is.
         _ => (Vec::new(), 0),
     };
-    let must_be_free = query
-        .iter()
-        .flat_map(|query| query.split('&'))
-        .any(|pair| pair.split('=').next() == Some("fail_on_no_slot"));
-    if must_be_free && slots.iter().all(|s| s.processing) {
+    if query.contains_key("fail_on_no_slot") && slots.iter().all(|s| s.processing) {
         return Err(ApiError::unavailable("no slot available", "no_slot"));
     }
     let slots: Vec<Value> = slots.iter().map(|s| slot(s, n_ctx)).collect();

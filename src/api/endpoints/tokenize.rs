@@ -21,7 +21,8 @@ pub(in crate::api) async fn tokenize(
     Extension(log): Extension<RequestLog>,
     JsonBody(request): JsonBody<TokenizeRequest>,
 ) -> Result<Response, ApiError> {
-    let vocabulary = state.served().loaded(state.http()).await?.engine.vocabulary().clone();
+    let model = state.resolve(request.model.as_deref())?;
+    let vocabulary = model.loaded(state.http()).await?.engine.vocabulary().clone();
     off_the_reactor(log.body_bytes(), move || {
         let tokens = tokens_of(&vocabulary, &request)?;
         Ok(if request.with_pieces {
@@ -67,7 +68,8 @@ pub(in crate::api) async fn detokenize(
     Extension(log): Extension<RequestLog>,
     JsonBody(request): JsonBody<DetokenizeRequest>,
 ) -> Result<Json<Value>, ApiError> {
-    let vocabulary = state.served().loaded(state.http()).await?.engine.vocabulary().clone();
+    let model = state.resolve(request.model.as_deref())?;
+    let vocabulary = model.loaded(state.http()).await?.engine.vocabulary().clone();
     off_the_reactor(log.body_bytes(), move || {
         for (i, &token) in request.tokens.iter().enumerate() {
             check(&vocabulary, token, || format!("tokens[{i}]"))?;

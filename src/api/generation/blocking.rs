@@ -6,21 +6,18 @@ use crate::api::error::ApiError;
 use crate::engine;
 use crate::http::Error;
 
-/// Long texts that are read at the same time: tokenizing a megabyte takes seconds of a core
-/// that the engine computes on, and a client that has gone does not end it.
-static LONG_AT_ONCE: Semaphore = Semaphore::const_new(4);
+/// MiB of long texts that are read at the same time, with one for each begun: tokenizing a megabyte
+/// takes seconds of a core that the engine computes on, and a client that has gone does not end it. A
+/// larger text is read alone: a hundred times its size may be in memory meanwhile.
+static LONG_AT_ONCE: Semaphore = Semaphore::const_new(MAX_LONG_MIB);
+const MAX_LONG_MIB: usize = 4;
 /// Short ones, which take milliseconds, wait for each other alone.
 static SHORT_AT_ONCE: Semaphore = Semaphore::const_new(4);
-/// Huge ones, which are no prompts: a hundred times their size may be in memory while they are
-/// read.
-static HUGE_AT_ONCE: Semaphore = Semaphore::const_new(1);
 /// Requests whose DRY sampler is made, which takes up to seconds: more than one at a time would fill
 /// the other lanes.
 static DRY_AT_ONCE: Semaphore = Semaphore::const_new(1);
 /// Most bytes of a short one.
 const MAX_SHORT: usize = 64 << 10;
-/// Least bytes of a huge one: a million tokens.
-const MIN_HUGE: usize = 4 << 20;
 
 const DIED: ApiError =
     ApiError::Http(Error::Internal("an internal error; the server's log says more"));
@@ -31,22 +28,17 @@ pub(in crate::api) async fn off_the_reactor<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let lane = if bytes <= MAX_SHORT {
-        &SHORT_AT_ONCE
-    } else if bytes < MIN_HUGE {
-        &LONG_AT_ONCE
-    } else {
-        &HUGE_AT_ONCE
-    };
+    let mib = bytes.div_ceil(1 << 20).min(MAX_LONG_MIB);
+    let (lane, share) = if bytes <= MAX_SHORT { (&SHORT_AT_ONCE, 1) } else { (&LONG_AT_ONCE, mib) };
     let work = move || {
         let done = work();
-        if bytes >= MIN_HUGE {
+        if mib == MAX_LONG_MIB {
             engine::give_memory_back();
         }
         done
     };
     // The semaphores are never closed.
-    let permit = lane.acquire().await.map_err(|_| DIED)?;
+    let permit = lane.acquire_many(share as u32).await.map_err(|_| DIED)?;
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
         work()

@@ -1,12 +1,15 @@
 //! A checked request to engine events: the prompt, the sequences, and what they are measured by.
 
+mod answer;
 mod blocking;
 mod meter;
+mod output;
 mod prompt;
 mod submit;
 mod task;
 
+pub(super) use answer::{AnswerEvent, Ending};
 pub(super) use blocking::off_the_reactor;
 pub(super) use prompt::{chat_prompt, render, text_prompt};
 pub(super) use submit::{Running, start};
-pub(super) use task::{Choice, Started, Task};
+pub(super) use task::{ChatAnswer, Choice, Started, Task};

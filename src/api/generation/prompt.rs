@@ -7,8 +7,7 @@ use crate::api::error::ApiError;
 use crate::api::model::LoadedModel;
 use crate::chat::{Conversation, Rendered};
 use crate::engine::{GenerationRequest, SamplingParams, Token, Vocabulary};
-use crate::protocol::openai::{Prompt, PromptPiece};
-use crate::protocol::{Bias, BiasTarget, Sampling};
+use crate::protocol::{Bias, BiasTarget, Prompt, PromptPiece, Sampling};
 
 /// A prompt that fits into a slot.
 #[derive(Debug)]
@@ -233,6 +232,9 @@ pub(super) fn sequences(
             message_starts: prompt.message_starts.clone(),
             max_tokens: options.max_tokens,
             sampling,
+            grammar: None,
+            thinking: None,
+            visible: Arc::default(),
             stop: options.stop.clone(),
             top_logprobs: task.logprobs,
             prompt_logprobs: task.logprobs.filter(|_| task.echo_logprobs),

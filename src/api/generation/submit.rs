@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
+use super::answer::{AnswerEvent, Reader};
 use super::blocking::{off_the_reactor, one_at_a_time};
 use super::meter::Meter;
+use super::output::OutputPlan;
 use super::prompt::{self, Tokenized};
 use super::task::{Choice, Started, Task};
 use crate::api::error::ApiError;
@@ -20,12 +22,13 @@ use crate::engine::{
 use crate::http::RequestLog;
 
 type Events = BoxStream<'static, (usize, GenerationEvent)>;
+type Answers = BoxStream<'static, (usize, AnswerEvent)>;
 
 /// Sequences that the engine works on. Dropping this cancels them.
 pub(in crate::api) struct Running {
     pub(in crate::api) started: Started,
     /// Events of all choices, by the choice's index.
-    pub(in crate::api) events: Events,
+    pub(in crate::api) events: Answers,
 }
 
 /// Waits for the model, tokenizes with `tokenize` off the reactor, and queues the sequences.
@@ -75,9 +78,16 @@ fn submit(
     let Task { options, log, .. } = task;
     log.prompt_tokens(prompts.iter().map(|p| p.tokens.len()).sum());
     let mut sequences = prompt::sequences(model, task, prompts)?;
-    for sequence in &mut sequences {
+    let plans: Vec<OutputPlan> = prompts
+        .iter()
+        .map(|prompt| OutputPlan::new(model, task, prompt, counts))
+        .collect::<Result<_, _>>()?;
+    let plans = || plans.iter().flat_map(|plan| (0..options.n).map(move |_| plan));
+    for (sequence, plan) in sequences.iter_mut().zip(plans()) {
         sequence.deadline = deadline;
+        plan.apply(sequence);
     }
+    let readers = plans().map(OutputPlan::reader).collect();
     let prompt_tokens = prompts.iter().map(|p| p.tokens.len()).collect();
     let choices = prompts
         .iter()
@@ -102,7 +112,7 @@ fn submit(
     let vocabulary = model.engine.vocabulary().clone();
     Ok(Running {
         started: Started { vocabulary, prompt_tokens, choices },
-        events: end_together(events, move || log.succeeded()),
+        events: read(end_together(events, move || log.succeeded()), readers),
     })
 }
 
@@ -124,6 +134,15 @@ fn merge(
         .boxed()
     }));
     events.boxed()
+}
+
+/// `readers`: one for each choice.
+fn read(events: Events, mut readers: Vec<Reader>) -> Answers {
+    let read = move |(choice, event)| {
+        let events = readers.get_mut(choice).map(|reader: &mut Reader| reader.read(event));
+        stream::iter(events.unwrap_or_default().into_iter().map(move |event| (choice, event)))
+    };
+    events.flat_map(read).boxed()
 }
 
 /// A choice that had no time to begin fails the request only if no other one generated anything;

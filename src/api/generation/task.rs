@@ -1,6 +1,7 @@
 //! A request that generates, before and after its sequences are queued.
 
 use crate::api::model::ServedModel;
+use crate::chat::{Reasoning, Tools};
 use crate::engine::Vocabulary;
 use crate::http::RequestLog;
 use crate::protocol::Options;
@@ -14,6 +15,15 @@ pub(in crate::api) struct Task {
     pub(in crate::api) logprobs: Option<u32>,
     /// Also those of the prompts' tokens.
     pub(in crate::api) echo_logprobs: bool,
+    /// What a chat's answer may be made of; `None`: it is text.
+    pub(in crate::api) chat: Option<ChatAnswer>,
+}
+
+/// What a chat's answer may be made of.
+#[derive(Debug, Clone)]
+pub(in crate::api) struct ChatAnswer {
+    pub(in crate::api) tools: Tools,
+    pub(in crate::api) reasoning: Reasoning,
 }
 
 /// What is known of sequences before their first event.

@@ -28,6 +28,7 @@ pub(in crate::api) struct Counts {
     lookups: IntCounter,
     hits: IntCounter,
     cached_tokens: IntCounter,
+    loosened_schemas: IntCounter,
     /// Seconds that a sequence keeps its slot, averaged, as bits; 0: not known yet.
     slot_seconds: AtomicU64,
 }
@@ -92,6 +93,10 @@ impl Counts {
                 "strixhalo_prefix_cached_tokens_total",
                 "Prompt tokens that need not be computed because a slot held them.",
             ),
+            loosened_schemas: counter(
+                "strixhalo_tool_schemas_loosened_total",
+                "Schemas of tools of which a part could not be enforced.",
+            ),
             slot_seconds: AtomicU64::new(0),
         };
         for route in generating {
@@ -117,6 +122,11 @@ impl Counts {
             self.hits.inc();
             self.cached_tokens.inc_by(cached.into());
         }
+    }
+
+    /// A part of a tool's schema could not be enforced.
+    pub(in crate::api) fn loosened(&self) {
+        self.loosened_schemas.inc();
     }
 
     /// A sequence has kept its slot for so long.

@@ -1,9 +1,10 @@
 //! What the engine has done and holds, and how far loading is.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::families::Families;
-use crate::api::model::LoadState;
+use crate::api::model::{LoadState, LoadedModel, ServedModel};
 use crate::api::state::AppState;
 use crate::engine::{Engine, SlotSnapshot};
 
@@ -23,21 +24,20 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    pub(super) fn of(engine: &Engine) -> Self {
+    /// Adds what this engine has done.
+    fn add(&mut self, engine: &Engine) {
         let counters = engine.counters();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Self {
-            prompt_tokens: read(&counters.prompt_tokens),
-            prompt_tokens_cached: read(&counters.prompt_tokens_cached),
-            prompt_us: read(&counters.prompt_us),
-            predicted_tokens: read(&counters.predicted_tokens),
-            predicted_us: read(&counters.predicted_us),
-            decodes: read(&counters.decodes),
-            busy_slots: read(&counters.busy_slots),
-            longest_sequence: read(&counters.longest_sequence),
-            processing: engine.slots().iter().filter(|slot| slot.processing).count(),
-            waiting: engine.waiting(),
-        }
+        self.prompt_tokens += read(&counters.prompt_tokens);
+        self.prompt_tokens_cached += read(&counters.prompt_tokens_cached);
+        self.prompt_us += read(&counters.prompt_us);
+        self.predicted_tokens += read(&counters.predicted_tokens);
+        self.predicted_us += read(&counters.predicted_us);
+        self.decodes += read(&counters.decodes);
+        self.busy_slots += read(&counters.busy_slots);
+        self.longest_sequence = self.longest_sequence.max(read(&counters.longest_sequence));
+        self.processing += engine.slots().iter().filter(|slot| slot.processing).count();
+        self.waiting += engine.waiting();
     }
 
     pub(super) fn add_to(&self, families: &mut Families) {
@@ -88,36 +88,50 @@ impl Totals {
 
 /// Loading, queue, slots and KV cache.
 pub(super) fn add_state(families: &mut Families, state: &AppState) {
-    // Requests that wait for the model wait for a slot, too.
-    let held = state.served().held();
-    let load = state.served().load_state();
-    let engine = match &load {
-        LoadState::Ready(model) => Some(&model.engine),
-        _ => None,
-    };
-    let mut totals = engine.map(Totals::of).unwrap_or_default();
-    totals.waiting += held;
+    let loaded: Vec<(&str, Arc<LoadedModel>)> = state
+        .models()
+        .iter()
+        .filter_map(|served| Some((served.name(), served.now().ok()?)))
+        .collect();
+    let mut totals = Totals::default();
+    let (mut slots, mut n_ctx) = (Vec::new(), 0);
+    for (_, model) in &loaded {
+        totals.add(&model.engine);
+        slots.extend(model.engine.slots());
+        n_ctx += model.engine.facts().n_ctx;
+    }
+    // Requests that wait for a model wait for a slot, too.
+    totals.waiting += state.models().iter().map(ServedModel::held).sum::<usize>();
     totals.add_to(families);
 
-    let (ready, progress) = match load {
-        LoadState::Ready(_) => (1.0, 1.0),
-        LoadState::Loading { progress } => (0.0, f64::from(progress)),
-        LoadState::Failed(_) => (0.0, 0.0),
-    };
+    let progress = state.models().iter().map(|served| match served.load_state() {
+        LoadState::Ready(_) => 1.0,
+        LoadState::Loading { progress } => f64::from(progress),
+        LoadState::Failed(_) => 0.0,
+    });
+    // Of several models, the one that is the farthest from answering.
+    let progress = progress.fold(1.0, f64::min);
+    let ready = state.models().iter().count() == loaded.len();
+    let ready = if ready { 1.0 } else { 0.0 };
     families.gauge("strixhalo_ready", "1 once the model is loaded and answers.", ready);
     families.gauge("strixhalo_model_load_progress", "Share of the model that is read.", progress);
     families.gauge(
         "strixhalo_model_load_seconds",
         "Time that loading took, with the warm-up; 0 until then.",
-        engine.map_or(0.0, |engine| engine.facts().load_seconds),
+        loaded.iter().map(|(_, model)| model.engine.facts().load_seconds).fold(0.0, f64::max),
     );
-    if let Some(facts) = engine.map(Engine::facts) {
-        let labels = [
-            ("model", state.served().name()),
+    let labels = loaded.iter().map(|(name, model)| {
+        let facts = model.engine.facts();
+        [
+            ("model", *name),
             ("architecture", facts.architecture.as_str()),
             ("quantization", facts.ftype.as_str()),
-        ];
-        families.gauges("strixhalo_model_info", "The loaded model; always 1.", &[(&labels, 1.0)]);
+        ]
+    });
+    let labels: Vec<_> = labels.collect();
+    let values: Vec<_> = labels.iter().map(|labels| (labels.as_slice(), 1.0)).collect();
+    if !values.is_empty() {
+        families.gauges("strixhalo_model_info", "The loaded model; always 1.", &values);
     }
     families.gauge(
         "strixhalo_queue_requests",
@@ -129,8 +143,6 @@ pub(super) fn add_state(families: &mut Families, state: &AppState) {
         "Most that may wait (limits.queue).",
         f64::from(state.settings().limits.queue),
     );
-    let slots = engine.map(Engine::slots).unwrap_or_default();
-    let n_ctx = engine.map_or(0, |engine| engine.facts().n_ctx);
     add_slots(families, &slots, n_ctx);
 }
 

@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 use super::engine::Totals;
 use super::*;
-use crate::api::LoadState;
+use crate::api::{LoadState, Models, ServedModel};
 use crate::config::Settings;
 use crate::http::Keys;
 
@@ -12,8 +12,8 @@ const DOCS: &str = include_str!("../../../docs/metrics.md");
 
 fn loading() -> AppState {
     let load = watch::channel(LoadState::Loading { progress: 0.25 }).1;
-    let names = vec!["tiny".to_owned()];
-    AppState::new(Settings::default(), Keys::default(), names, 1_700_000_000, load)
+    let models = Models::new(vec![ServedModel::new(vec!["tiny".to_owned()], load)]);
+    AppState::new(Settings::default(), Keys::default(), models, 1_700_000_000)
 }
 
 #[test]

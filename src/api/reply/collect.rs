@@ -4,20 +4,21 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use http::header;
 
-use super::{Collected, Dialect, ReplyOptions};
+use super::{Collected, CollectedCall, Dialect, ReplyOptions};
 use crate::api::error::ApiError;
-use crate::api::generation::Running;
-use crate::engine::{
-    FinishReason, GenerationError, GenerationEvent, OutputToken, Summary, Token, TokenLogprobs,
-};
+use crate::api::generation::{AnswerEvent, Ending, Running};
+use crate::chat::output::Event;
+use crate::engine::{FinishReason, GenerationError, OutputToken, Token, TokenLogprobs};
 
 /// A choice on its way.
 #[derive(Default)]
 struct Collecting {
     text: String,
+    reasoning: String,
+    calls: Vec<CollectedCall>,
     tokens: Vec<OutputToken>,
     prompt: Vec<(Token, Option<TokenLogprobs>)>,
-    summary: Option<Summary>,
+    ending: Option<Ending>,
 }
 
 pub(super) async fn respond(
@@ -34,25 +35,25 @@ pub(super) async fn respond(
     while let Some((choice, event)) = running.events.next().await {
         let Some(collecting) = all.get_mut(choice) else { continue };
         match event {
-            GenerationEvent::Started { .. }
-            | GenerationEvent::Progress(_)
-            | GenerationEvent::PromptDone => {}
-            GenerationEvent::PromptLogprobs(prompt) => collecting.prompt = prompt,
-            GenerationEvent::Output { text, tokens, .. } => {
-                collecting.text.push_str(&text);
+            AnswerEvent::Progress(_) | AnswerEvent::PromptDone => {}
+            AnswerEvent::PromptLogprobs(prompt) => collecting.prompt = prompt,
+            AnswerEvent::Output { parts, tokens, .. } => {
+                parts.into_iter().for_each(|part| collecting.add(part));
                 if options.shows_tokens() {
                     collecting.tokens.extend(tokens);
                 }
             }
-            GenerationEvent::Done(summary) => collecting.summary = Some(summary),
-            GenerationEvent::Failed(error) => return Err(error.into()),
+            AnswerEvent::Done(ending) => collecting.ending = Some(ending),
+            AnswerEvent::Failed(error) => return Err(error.into()),
         }
     }
     let all: Option<Vec<Collected>> = all.into_iter().map(Collecting::done).collect();
     let all = all.ok_or(GenerationError::Stopped)?;
-    let in_vain =
-        |s: &Summary| s.finish == FinishReason::Shutdown && s.timings.predicted_tokens == 0;
-    if all.iter().all(|choice| in_vain(&choice.summary)) {
+    let in_vain = |choice: &Collected| {
+        let summary = &choice.ending.summary;
+        summary.finish == FinishReason::Shutdown && summary.timings.predicted_tokens == 0
+    };
+    if all.iter().all(in_vain) {
         // An empty answer would be taken for the model's; this one is asked again elsewhere.
         return Err(ApiError::shutting_down());
     }
@@ -61,9 +62,26 @@ pub(super) async fn respond(
 }
 
 impl Collecting {
+    fn add(&mut self, part: Event) {
+        match part {
+            Event::Reasoning(text) => self.reasoning.push_str(&text),
+            Event::Text(text) => self.text.push_str(&text),
+            Event::Call { name, .. } => {
+                self.calls.push(CollectedCall { name, arguments: String::new() });
+            }
+            // Calls do not overlap.
+            Event::Arguments { fragment, .. } => {
+                if let Some(call) = self.calls.last_mut() {
+                    call.arguments.push_str(&fragment);
+                }
+            }
+            Event::CallEnd { .. } | Event::CallCut { .. } => {}
+        }
+    }
+
     /// The choice, if it has ended.
     fn done(self) -> Option<Collected> {
-        let Self { text, tokens, prompt, summary } = self;
-        Some(Collected { text, tokens, prompt, summary: summary? })
+        let Self { text, reasoning, calls, tokens, prompt, ending } = self;
+        Some(Collected { text, reasoning, calls, tokens, prompt, ending: ending? })
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use axum::response::Response;
 
 use super::error::ApiError;
-use super::generation::{Running, Started};
-use crate::engine::{GenerationEvent, OutputToken, Summary, Token, TokenLogprobs};
+use super::generation::{AnswerEvent, Ending, Running, Started};
+use crate::engine::{OutputToken, Token, TokenLogprobs};
 use crate::http::Problem;
 use crate::protocol::Options;
 
@@ -23,6 +23,8 @@ pub(super) struct ReplyOptions {
     pub(super) timings_per_token: bool,
     /// Alternatives per token, if log probabilities were asked for.
     pub(super) logprobs: Option<u32>,
+    /// Calls are written in OpenAI's old form (`function_call`).
+    pub(super) legacy_functions: bool,
     /// Silence on a stream after which a comment is sent.
     pub(super) ping_interval: Option<Duration>,
 }
@@ -35,6 +37,7 @@ impl ReplyOptions {
             return_tokens: options.return_tokens,
             timings_per_token: options.timings_per_token,
             logprobs,
+            legacy_functions: false,
             ping_interval: options.ping_interval,
         }
     }
@@ -52,10 +55,10 @@ pub(super) trait Dialect: Send + 'static {
 
     /// Appends what an event of the choice at `index` is to the client, which may be nothing. The
     /// event is never `Failed`.
-    fn event(&mut self, started: &Started, index: usize, event: GenerationEvent, out: &mut Vec<u8>);
+    fn event(&mut self, started: &Started, index: usize, event: AnswerEvent, out: &mut Vec<u8>);
 
     /// Appends the end of a stream whose choices are all done.
-    fn finish(&mut self, started: &Started, summaries: &[Summary], out: &mut Vec<u8>);
+    fn finish(&mut self, started: &Started, endings: &[Ending], out: &mut Vec<u8>);
 
     /// Appends an error, after which a stream ends.
     fn error(&self, problem: &Problem, out: &mut Vec<u8>);
@@ -69,11 +72,22 @@ pub(super) trait Dialect: Send + 'static {
 pub(super) struct Collected {
     /// Its text, with the text that it begins with.
     text: String,
+    /// What it thought.
+    reasoning: String,
+    /// The tools that it called.
+    calls: Vec<CollectedCall>,
     /// Its tokens, if the answer shows them.
     tokens: Vec<OutputToken>,
     /// The prompt's tokens, if their log probabilities were asked for.
     prompt: Vec<(Token, Option<TokenLogprobs>)>,
-    summary: Summary,
+    ending: Ending,
+}
+
+/// A call of a tool.
+#[derive(Debug, Default)]
+pub(super) struct CollectedCall {
+    name: String,
+    arguments: String,
 }
 
 /// Answers a request whose sequences `work` starts; errors until then are plain answers. `loading`:

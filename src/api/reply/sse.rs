@@ -14,8 +14,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::Dialect;
 use crate::api::error::ApiError;
-use crate::api::generation::Running;
-use crate::engine::{GenerationError, GenerationEvent, Summary};
+use crate::api::generation::{AnswerEvent, Ending, Running};
+use crate::engine::GenerationError;
 
 /// A comment: clients ignore it, but it shows them and proxies that the stream lives. One line, without
 /// a blank one after it, at which some decoders would emit an empty event.
@@ -88,10 +88,10 @@ enum Source {
     Over,
 }
 
-/// Sequences, and those of their summaries that have come.
+/// Sequences, and those of their endings that have come.
 struct Progressing {
     running: Running,
-    summaries: Vec<Option<Summary>>,
+    endings: Vec<Option<Ending>>,
 }
 
 struct Frames {
@@ -107,7 +107,7 @@ struct Frames {
 enum Step {
     Tick,
     Started(Result<Running, ApiError>),
-    Event(Option<(usize, GenerationEvent)>),
+    Event(Option<(usize, AnswerEvent)>),
 }
 
 impl Frames {
@@ -154,32 +154,32 @@ impl Frames {
 
     fn started(&mut self, running: Running) {
         self.dialect.start(&running.started, &mut self.ready);
-        let summaries = vec![None; running.started.choices.len()];
-        self.source = Source::Running(Box::new(Progressing { running, summaries }));
+        let endings = vec![None; running.started.choices.len()];
+        self.source = Source::Running(Box::new(Progressing { running, endings }));
     }
 
     /// Writes `first` and what else is ready.
-    fn events(&mut self, first: Option<(usize, GenerationEvent)>) {
+    fn events(&mut self, first: Option<(usize, AnswerEvent)>) {
         let Self { dialect, source: Source::Running(progressing), ready, .. } = self else {
             return;
         };
-        let Progressing { running, summaries } = &mut **progressing;
+        let Progressing { running, endings } = &mut **progressing;
         let mut next = first;
         let result = loop {
             match next {
                 None => {
-                    let all: Option<Vec<Summary>> = summaries.iter().cloned().collect();
+                    let all: Option<Vec<Ending>> = endings.iter().cloned().collect();
                     break all.ok_or(GenerationError::Stopped).map(|all| {
                         dialect.finish(&running.started, &all, ready);
                         true
                     });
                 }
-                Some((_, GenerationEvent::Failed(error))) => break Err(error),
+                Some((_, AnswerEvent::Failed(error))) => break Err(error),
                 Some((index, event)) => {
-                    if let (GenerationEvent::Done(done), Some(summary)) =
-                        (&event, summaries.get_mut(index))
+                    if let (AnswerEvent::Done(done), Some(ending)) =
+                        (&event, endings.get_mut(index))
                     {
-                        *summary = Some(done.clone());
+                        *ending = Some(done.clone());
                     }
                     dialect.event(&running.started, index, event, ready);
                 }

@@ -9,13 +9,14 @@ use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::api::{AppState, LoadState, router};
+use crate::api::{AppState, LoadState, Models, ServedModel, router};
 use crate::config::Settings;
 use crate::http::{Keys, bind, serve};
 
 struct Server {
     address: String,
     state: AppState,
+    served: ServedModel,
     load: watch::Sender<LoadState>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -31,13 +32,15 @@ impl Server {
         let listeners = bind(&settings).await.unwrap();
         let address = listeners[0].address().trim_start_matches("http://").to_owned();
         let (load, loading) = watch::channel(LoadState::Loading { progress: 0.5 });
-        let state = AppState::new(settings, Keys::default(), vec!["tiny".to_owned()], 1, loading);
+        let served = ServedModel::new(vec!["tiny".to_owned()], loading);
+        let models = Models::new(vec![served.clone()]);
+        let state = AppState::new(settings, Keys::default(), models, 1);
         let (stop, stopped) = oneshot::channel();
         let task =
             tokio::spawn(serve(listeners, state.http().clone(), router(state.clone()), async {
                 let _ = stopped.await;
             }));
-        Self { address, state, load, stop: Some(stop), task }
+        Self { address, state, served, load, stop: Some(stop), task }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -46,10 +49,10 @@ impl Server {
 
     /// A connection whose request is held until the model is loaded.
     async fn connect_held(&self) -> TcpStream {
-        let before = self.state.served().held();
+        let before = self.served.held();
         let mut client = self.connect().await;
         client.write_all(&tokenize()).await.unwrap();
-        self.until(|s| s.served().held() == before + 1).await;
+        self.until(|_| self.served.held() == before + 1).await;
         client
     }
 
@@ -120,7 +123,7 @@ async fn a_client_that_leaves_drops_its_request_though_nothing_is_streamed() {
     let server = Server::start(|_| ()).await;
     let client = server.connect_held().await;
     drop(client);
-    server.until(|s| s.served().held() == 0).await;
+    server.until(|_| server.served.held() == 0).await;
 }
 
 #[tokio::test]

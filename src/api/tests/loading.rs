@@ -13,12 +13,13 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use crate::api::{AppState, LoadState, router};
+use crate::api::{AppState, LoadState, Models, ServedModel, router};
 use crate::config::Settings;
 use crate::http::load_keys;
 
 struct Loading {
     state: AppState,
+    served: ServedModel,
     load: watch::Sender<LoadState>,
 }
 
@@ -27,7 +28,9 @@ fn loading(change: impl FnOnce(&mut Settings)) -> Loading {
     change(&mut settings);
     let (load, seen) = watch::channel(LoadState::Loading { progress: 0.5 });
     let keys = load_keys(&settings).unwrap();
-    Loading { state: AppState::new(settings, keys, vec!["tiny".to_owned()], 0, seen), load }
+    let served = ServedModel::new(vec!["tiny".to_owned()], seen);
+    let models = Models::new(vec![served.clone()]);
+    Loading { state: AppState::new(settings, keys, models, 0), served, load }
 }
 
 impl Loading {
@@ -64,12 +67,36 @@ async fn faults_that_need_no_model_are_told_while_it_loads() {
 }
 
 #[tokio::test]
+async fn every_endpoint_that_needs_a_model_refuses_another_one_under_strict_names() {
+    let server = loading(|s| s.server.strict_model_names = true);
+    for (path, mut body) in [
+        ("/v1/chat/completions", chat(json!({}))),
+        ("/v1/completions", json!({"prompt": "a"})),
+        ("/apply-template", chat(json!({}))),
+        ("/tokenize", json!({"content": "a"})),
+        ("/detokenize", json!({"tokens": [1]})),
+    ] {
+        body["model"] = json!("gpt-4");
+        let response = server.post(path, body.clone()).await;
+        assert_eq!(response.status(), 404, "{path}");
+        assert_eq!(json_of(response).await["error"]["code"], "model_not_found", "{path}");
+    }
+    for path in ["/props", "/slots"] {
+        for (query, status) in [("", 200), ("?model=tiny", 200), ("?model=gpt%2D4", 404)] {
+            let request = Request::get(format!("{path}{query}")).body(Body::empty()).unwrap();
+            let response = router(server.state.clone()).oneshot(request).await.unwrap();
+            assert_eq!(response.status(), status, "{path}{query}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn held_requests_are_told_when_the_model_cannot_be_loaded() {
     let server = loading(|_| ());
     let held = server.post("/v1/chat/completions", chat(json!({})));
     let (response, ()) = tokio::join!(held, async {
         tokio::task::yield_now().await;
-        assert_eq!(server.state.served().held(), 1);
+        assert_eq!(server.served.held(), 1);
         server.fail();
     });
     assert_eq!(response.status(), 503);
@@ -100,5 +127,5 @@ async fn a_held_request_whose_client_leaves_is_forgotten() {
     let server = loading(|_| ());
     let held = server.post("/v1/chat/completions", chat(json!({})));
     assert!(tokio::time::timeout(Duration::from_millis(20), held).await.is_err());
-    assert_eq!(server.state.served().held(), 0);
+    assert_eq!(server.served.held(), 0);
 }

@@ -30,6 +30,8 @@ pub enum Call {
     Json { prefix: &'static str, until: &'static str, index: bool },
     /// The name, then each argument between tags.
     Tagged(Tagged),
+    /// None: the model thinks, and calls no tools that we know of.
+    None,
 }
 
 /// Tags around a name and its arguments.
@@ -49,7 +51,52 @@ pub struct Tagged {
     pub broken: bool,
 }
 
+impl Format {
+    /// Its tags, which may be control tokens: the parser needs their text, so the engine has to
+    /// spell them out. Each once; parts of one where a tag is put together of several.
+    pub fn tags(&self) -> Vec<&'static str> {
+        let mut all = vec![self.think.0, self.think.1, self.open, self.close];
+        all.extend(self.section.into_iter().flat_map(|(open, close)| [open, close]));
+        all.extend(self.open_short);
+        match &self.call {
+            Call::Object { .. } | Call::None => {}
+            Call::Json { prefix, until, .. } => all.extend([prefix, until]),
+            Call::Tagged(tagged) => {
+                let (key, value) = (tagged.key, tagged.value);
+                all.extend([tagged.head, tagged.end, key.0, key.1, value.0, value.1]);
+            }
+        }
+        let mut tags: Vec<&str> = all.into_iter().flat_map(brackets).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        tags
+    }
+}
+
+/// The parts of a text that are in angle or square brackets, as names of control tokens are.
+fn brackets(text: &'static str) -> impl Iterator<Item = &'static str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let begin = rest.find(['<', '['])?;
+        let end = begin + rest[begin..].find(['>', ']'])? + 1;
+        let tag = &rest[begin..end];
+        rest = &rest[end..];
+        Some(tag)
+    })
+}
+
 const THINK: (&str, &str) = ("<think>", "</think>");
+
+/// Of a model that thinks between these tags, and in whose template no calls were found.
+pub(super) static PLAIN: Format = Format {
+    id: "plain",
+    think: THINK,
+    section: None,
+    open: "",
+    open_short: None,
+    call: Call::None,
+    close: "",
+};
 
 /// All formats, one row each.
 pub static FORMATS: &[Format] = &[

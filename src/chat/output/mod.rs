@@ -1,8 +1,22 @@
 //! What a model says, as reasoning, text and tool calls.
 
+mod buffer;
+mod call;
+mod detect;
 mod format;
+mod json;
+mod named;
+mod object;
+mod parser;
+mod schema;
+mod tagged;
+#[cfg(test)]
+mod trace;
 
+pub use detect::detect;
 pub use format::{Call, FORMATS, Format, Tagged};
+pub use parser::Parser;
+pub use schema::Kinds;
 
 /// Where an output begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +25,16 @@ pub enum Opening {
     Text,
     /// In a thinking block that the prompt has opened.
     Thinking,
+}
+
+impl Opening {
+    /// Where the output begins that a model of `format` writes behind `prompt`.
+    pub fn of(format: &Format, prompt: &str) -> Self {
+        match prompt.trim_end().ends_with(format.think.0.trim_end()) {
+            true => Self::Thinking,
+            false => Self::Text,
+        }
+    }
 }
 
 /// How an output ended.
@@ -55,3 +79,6 @@ pub enum Event {
         index: usize,
     },
 }
+
+#[cfg(test)]
+mod tests;

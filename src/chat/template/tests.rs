@@ -49,6 +49,7 @@ fn prompts_are_the_same_as_those_of_jinja2() {
         }
         let tools = case["tools"].as_array().cloned().unwrap_or_default();
         let rendered = template.render(&Conversation {
+            tool_use: Default::default(),
             messages,
             tools,
             add_generation_prompt: case["add_generation_prompt"] == true,
@@ -65,6 +66,14 @@ fn prompts_are_the_same_as_those_of_jinja2() {
         }
     }
     assert!(different.is_empty(), "{} differ:\n{}", different.len(), different.join("\n"));
+}
+
+#[test]
+fn the_format_is_that_of_a_call_in_the_history() {
+    let format = |name: &str| template(name).format().map(|format| format.id);
+    assert_eq!(format("chatml"), Some("hermes"));
+    assert_eq!(format("thinking"), Some("qwen-xml"));
+    assert_eq!(format("xml"), Some("qwen-xml"));
 }
 
 #[test]

@@ -8,17 +8,19 @@ use llama_cpp_2::token::data_array::LlamaTokenDataArray;
 
 use super::dry::look_back;
 use super::logits;
+use super::matcher::Mask;
 use crate::config::SamplerKind;
 use crate::engine::{SamplingParams, Token};
 
-/// Chooses the tokens of one sequence.
-pub(crate) struct Sampler {
+/// The samplers of one sequence.
+pub(super) struct Chain {
     bias: Vec<(Token, f32)>,
     first: First,
     /// Samplers whose state follows the tokens (penalties, DRY) sit in `chain` as well; whether
     /// there are any decides if the prompt must be told to it.
     follows_tokens: bool,
     chain: Option<LlamaSampler>,
+    mirostat: bool,
     seed: u32,
 }
 
@@ -57,10 +59,10 @@ impl Candidates {
     }
 }
 
-impl Sampler {
+impl Chain {
     /// `dry`: the DRY sampler, if these parameters use one; `n_ctx` bounds how far samplers look
     /// back; `end_tokens` are forbidden by `ignore_eos`.
-    pub(crate) fn new(
+    pub(super) fn new(
         params: &SamplingParams,
         mut dry: Option<LlamaSampler>,
         model: &LlamaModel,
@@ -122,16 +124,23 @@ impl Sampler {
             });
             LlamaSampler::chain(samplers, true)
         });
-        Self { bias, first, follows_tokens, chain, seed }
+        let mirostat = params.mirostat != 0;
+        Self { bias, first, follows_tokens, chain, mirostat, seed }
     }
 
     /// The seed in use: the request's, or the one drawn for it.
-    pub(crate) fn seed(&self) -> u32 {
+    pub(super) fn seed(&self) -> u32 {
         self.seed
     }
 
+    /// Whether what is drawn changes what is drawn later, so that nothing may be drawn that is
+    /// refused then.
+    pub(super) fn learns(&self) -> bool {
+        self.mirostat
+    }
+
     /// Tells the prompt to the samplers that penalize repetition.
-    pub(crate) fn read_prompt(&mut self, prompt: &[Token]) {
+    pub(super) fn read_prompt(&mut self, prompt: &[Token]) {
         if self.follows_tokens
             && let Some(chain) = &mut self.chain
         {
@@ -139,10 +148,25 @@ impl Sampler {
         }
     }
 
-    /// Chooses the next token from a row of logits.
-    pub(crate) fn sample(&mut self, row: &[f32], candidates: &mut Candidates) -> Token {
+    /// Tells of the token that comes next: what was drawn may be refused.
+    pub(super) fn accept(&mut self, token: Token) {
+        // Mirostat learns in `apply`; only penalties and DRY need to hear of the choice.
+        if self.follows_tokens
+            && let Some(chain) = &mut self.chain
+        {
+            chain.accept(LlamaToken(token));
+        }
+    }
+
+    /// Chooses from a row of logits, among the tokens of `mask`; `None`: all are forbidden.
+    pub(super) fn draw(
+        &mut self,
+        row: &[f32],
+        mask: Option<&Mask>,
+        candidates: &mut Candidates,
+    ) -> Option<Token> {
         let Candidates { array, top, row: copy } = candidates;
-        let row = if self.bias.is_empty() {
+        let row = if self.bias.is_empty() && mask.is_none() {
             row
         } else {
             copy.clear();
@@ -152,39 +176,42 @@ impl Sampler {
                     *logit += bias;
                 }
             }
+            if let Some(mask) = mask {
+                mask.apply(copy);
+            }
             copy
         };
-        let Some(chain) = &mut self.chain else {
-            return logits::argmax(row);
+        let best = || {
+            let token = logits::argmax(row);
+            row.get(token as usize).is_some_and(|&x| x > f32::NEG_INFINITY).then_some(token)
         };
+        let Some(chain) = &mut self.chain else { return best() };
         array.data.clear();
         array.selected = None;
         let candidate = |token, logit| LlamaTokenData::new(LlamaToken(token), logit, 0.0);
-        // What is no number must not reach a sort; `top_k` leaves it out as well.
-        let is_number = |(_, x): &(Token, &f32)| !x.is_nan();
+        // What is no number must not reach a sort; `top_k` leaves it out as well. What is forbidden
+        // could be chosen, if seldom, by samplers that compare sums of probabilities.
+        let counts =
+            |&(_, x): &(Token, f32)| !x.is_nan() && (mask.is_none() || x > f32::NEG_INFINITY);
         match self.first {
             First::TopK(k) => {
                 logits::top_k(row, k, top);
-                array.data.extend(top.iter().map(|&(t, x)| candidate(t, x)));
+                let top = top.iter().copied().filter(counts);
+                array.data.extend(top.map(|(t, x)| candidate(t, x)));
                 array.sorted = true;
             }
             First::All | First::Argmax => {
-                let row = (0..).zip(row).filter(is_number);
-                array.data.extend(row.map(|(t, &x)| candidate(t, x)));
+                let row = (0..).zip(row.iter().copied()).filter(counts);
+                array.data.extend(row.map(|(t, x)| candidate(t, x)));
                 array.sorted = false;
             }
         }
         // Where all is forbidden there are no probabilities.
         if !array.data.iter().any(|c| c.logit() > f32::NEG_INFINITY) {
-            return logits::argmax(row);
+            return None;
         }
         chain.apply(array);
-        let token = array.selected_token().map_or_else(|| logits::argmax(row), |t| t.0);
-        // Mirostat learns in `apply`; only these two need to hear of the choice.
-        if self.follows_tokens {
-            chain.accept(LlamaToken(token));
-        }
-        token
+        array.selected_token().map(|t| t.0).or_else(best)
     }
 }
 

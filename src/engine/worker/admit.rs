@@ -9,6 +9,7 @@ use crate::engine::handle::{Job, add};
 use crate::engine::sample::Sampler;
 use crate::engine::schedule;
 use crate::engine::text::TextAssembler;
+use crate::engine::thinking::Thinking;
 use crate::engine::{GenerationEvent, SlotSnapshot};
 
 impl Worker<'_> {
@@ -53,14 +54,13 @@ impl Worker<'_> {
             0
         };
         let cached = self.truncate(slot, reusable);
-        let mut sampler = Sampler::new(
-            &request.sampling,
+        let sampler = Sampler::new(
+            &request,
             dry.map(Arc::unwrap_or_clone),
             self.model,
             self.limits.n_ctx_slot as u32,
-            &self.end_tokens,
+            self.end_tokens.clone(),
         );
-        sampler.read_prompt(&request.prompt);
         let counters = &self.shared.counters;
         add(&counters.prompt_tokens_cached, cached);
         events.send(GenerationEvent::Started { slot: slot as u32, cached_tokens: cached as u32 });
@@ -89,6 +89,7 @@ impl Worker<'_> {
             events,
             sampler,
             arrival: self.arrivals,
+            thinking: request.thinking.clone().map(Thinking::new),
             prompt_logprobs: Vec::new(),
             cached,
             queued_for: submitted.elapsed(),

@@ -10,7 +10,8 @@ use super::plan::Part;
 use super::slot::Phase;
 use crate::engine::handle::add;
 use crate::engine::sample::logprobs;
-use crate::engine::{FinishReason, GenerationEvent, OutputToken};
+use crate::engine::thinking::Thinking;
+use crate::engine::{FinishReason, GenerationError, GenerationEvent, OutputToken};
 
 impl Worker<'_> {
     /// After a good decode: the sequences hold the new tokens; then sample and emit.
@@ -78,7 +79,19 @@ impl Worker<'_> {
         let held = self.slots[slot].tokens.len();
         let Some(work) = &mut self.slots[slot].work else { return };
         let row = self.context.get_logits_ith(row);
-        let token = work.sampler.sample(row, &mut self.candidates);
+        let forced = work.thinking.as_mut().and_then(Thinking::next_forced);
+        let chosen = match forced {
+            Some(token) => work.sampler.take(token).map(|()| token),
+            None => work.sampler.sample(row, &mut self.candidates),
+        };
+        let token = match chosen {
+            Ok(token) => token,
+            Err(error) => {
+                tracing::error!(%error, slot, id = work.request.id, "a grammar could not be kept to");
+                work.events.fail(GenerationError::Grammar);
+                return self.release(slot);
+            }
+        };
         work.generated += 1;
         work.last_token = Some(Instant::now());
         add(&self.shared.counters.predicted_tokens, 1);
@@ -87,8 +100,12 @@ impl Worker<'_> {
             return self.finish(slot, FinishReason::EndOfGeneration);
         }
         let logprobs = work.request.top_logprobs.map(|n| logprobs(row, token, n as usize));
-        let piece = vocab.token_to_piece(LlamaToken(token), false, None);
+        let visible = work.request.visible.contains(&token);
+        let piece = vocab.token_to_piece(LlamaToken(token), visible, None);
         work.has_new_line |= piece.contains(&b'\n');
+        if let Some(thinking) = &mut work.thinking {
+            thinking.push(&piece);
+        }
         let mut out = work.text.push(OutputToken { id: token, logprobs }, &piece);
         let stop = out.stop.take();
         work.emit(out);
@@ -99,6 +116,8 @@ impl Worker<'_> {
                 .is_some_and(|ms| work.timings().predicted_time >= Duration::from_millis(ms));
         let finish = if let Some(stop) = stop {
             Some(FinishReason::StopString(stop))
+        } else if work.sampler.is_complete() {
+            Some(FinishReason::EndOfGeneration)
         } else if work.request.max_tokens.is_some_and(|max| work.generated >= max) || out_of_time {
             Some(FinishReason::Length)
         } else if held + 1 >= self.limits.n_ctx_slot {

@@ -6,6 +6,7 @@ use crate::engine::sample::Sampler;
 use crate::engine::schedule::{SlotView, Want};
 use crate::engine::stream::EventSender;
 use crate::engine::text::{Assembled, TextAssembler};
+use crate::engine::thinking::Thinking;
 use crate::engine::{
     FinishReason, GenerationEvent, GenerationRequest, OutputToken, PromptProgress, Summary,
     Timings, Token, TokenLogprobs,
@@ -38,6 +39,8 @@ pub(crate) struct Work {
     pub(crate) arrival: u64,
     pub(crate) phase: Phase,
     pub(crate) text: TextAssembler<OutputToken>,
+    /// Of a request with a budget.
+    pub(crate) thinking: Option<Thinking>,
     pub(crate) prompt_logprobs: Vec<(Token, Option<TokenLogprobs>)>,
     pub(crate) cached: usize,
     pub(crate) queued_for: Duration,

@@ -24,6 +24,7 @@ fn model(layers: usize, kv_heads: u32, head: u32, trained: u32) -> GgufFacts {
         has_learned_positions: false,
         shares_key_and_value: false,
         chat_template: None,
+        sampling: Vec::new(),
     }
 }
 

@@ -8,6 +8,8 @@ use crate::protocol::body::{BodyError, FromJson, parse};
 /// Body of `/tokenize`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct TokenizeRequest {
+    /// The model asked for.
+    pub model: Option<String>,
     /// What is tokenized.
     pub content: TokenizeContent,
     /// Add the tokens that the model wants at the start or end of a text.
@@ -44,6 +46,8 @@ pub enum TextOrToken {
 /// Body of `/detokenize`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct DetokenizeRequest {
+    /// The model asked for.
+    pub model: Option<String>,
     /// Token ids of the model's vocabulary.
     pub tokens: Vec<Token>,
 }

@@ -45,9 +45,9 @@ pub const FINGERPRINT: &str = concat!("strixhalo-", env!("CARGO_PKG_VERSION"));
 /// A choice of a whole chat answer.
 #[derive(Debug, Serialize)]
 #[allow(missing_docs)]
-pub struct ChatChoice {
+pub struct ChatChoice<'a> {
     pub index: u32,
-    pub message: AnswerMessage,
+    pub message: AnswerMessage<'a>,
     pub logprobs: Option<ChatLogprobs>,
     pub finish_reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,9 +57,35 @@ pub struct ChatChoice {
 /// The message of a whole chat answer.
 #[derive(Debug, Serialize)]
 #[allow(missing_docs)]
-pub struct AnswerMessage {
+pub struct AnswerMessage<'a> {
     pub role: &'static str,
-    pub content: String,
+    /// `null` in a message that only calls tools.
+    pub content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<AnswerCall<'a>>,
+    /// OpenAI's old form of one call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function_call: Option<AnswerFunction<'a>>,
+}
+
+/// A call of a tool in a whole answer.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct AnswerCall<'a> {
+    pub id: String,
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub function: AnswerFunction<'a>,
+}
+
+/// What a call calls.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct AnswerFunction<'a> {
+    pub name: &'a str,
+    pub arguments: &'a str,
 }
 
 /// A choice of a chat chunk.
@@ -83,6 +109,34 @@ pub struct Delta<'a> {
     pub role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<CallDelta>,
+    /// OpenAI's old form of one call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function_call: Option<FunctionDelta>,
+}
+
+/// What a chat chunk adds to one call; the first has the id and the name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct CallDelta {
+    pub index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
+    pub function: FunctionDelta,
+}
+
+/// What a chunk adds to a call's function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct FunctionDelta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    pub arguments: String,
 }
 
 /// A choice of a text completion, whole or in a chunk.
@@ -158,6 +212,7 @@ pub struct Usage {
     pub completion_tokens: u64,
     pub total_tokens: u64,
     pub prompt_tokens_details: PromptTokensDetails,
+    pub completion_tokens_details: CompletionTokensDetails,
 }
 
 /// The part of the prompt tokens that a slot held already.
@@ -167,15 +222,29 @@ pub struct PromptTokensDetails {
     pub cached_tokens: u64,
 }
 
+/// The part of the generated tokens that are thoughts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct CompletionTokensDetails {
+    pub reasoning_tokens: u64,
+}
+
 impl Usage {
-    /// Sums up.
+    /// Sums up; without thoughts.
     pub fn new(prompt_tokens: u64, cached_tokens: u64, completion_tokens: u64) -> Self {
         Self {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens + completion_tokens,
             prompt_tokens_details: PromptTokensDetails { cached_tokens },
+            completion_tokens_details: CompletionTokensDetails::default(),
         }
+    }
+
+    /// With so many tokens of thoughts among those generated.
+    pub fn with_reasoning(mut self, reasoning_tokens: u64) -> Self {
+        self.completion_tokens_details = CompletionTokensDetails { reasoning_tokens };
+        self
     }
 }
 
@@ -187,10 +256,11 @@ mod tests {
     #[test]
     fn usage_has_openais_names() {
         assert_eq!(
-            serde_json::to_value(Usage::new(5, 2, 7)).unwrap(),
+            serde_json::to_value(Usage::new(5, 2, 7).with_reasoning(3)).unwrap(),
             serde_json::json!({
                 "prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12,
-                "prompt_tokens_details": {"cached_tokens": 2}
+                "prompt_tokens_details": {"cached_tokens": 2},
+                "completion_tokens_details": {"reasoning_tokens": 3}
             })
         );
     }

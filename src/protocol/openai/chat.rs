@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::options::RawOptions;
-use crate::chat::{Content, ContentPart, Conversation, Message, Role};
+use super::tools::{ToolChoiceField, ToolFields};
+use crate::chat::{Content, ContentPart, Conversation, Message, ResponseFormat, Role, ToolChoice};
 use crate::config::Settings;
 use crate::protocol::body::{BodyError, FromJson, Integer, Object, fields};
 use crate::protocol::sampling::count;
@@ -21,6 +22,8 @@ pub struct ChatCall {
     pub top_logprobs: Option<u32>,
     /// Text that the answer begins with: the continued message, if the client wants it back.
     pub echo: Option<String>,
+    /// Tools were sent as OpenAI's old `functions`, so calls are answered in its old form.
+    pub legacy_functions: bool,
 }
 
 /// A chat body as sent: well-formed JSON with the right types, not checked beyond that.
@@ -34,8 +37,10 @@ pub struct ChatBody {
 struct ChatFields {
     messages: Option<Vec<Message>>,
     tools: Option<Vec<Value>>,
-    tool_choice: Option<ToolChoice>,
+    tool_choice: Option<ToolChoiceField>,
+    parallel_tool_calls: Option<bool>,
     functions: Option<Vec<Value>>,
+    function_call: Option<ToolChoiceField>,
     modalities: Option<Vec<String>>,
     add_generation_prompt: Option<bool>,
     continue_final_message: Option<Continue>,
@@ -44,14 +49,6 @@ struct ChatFields {
     reasoning_effort: Option<String>,
     logprobs: Option<bool>,
     top_logprobs: Option<Integer>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected \"auto\", \"none\", \"required\" or an object")]
-enum ToolChoice {
-    Mode(String),
-    // What it names is of no use while tools are refused; only its type is checked.
-    Named(#[allow(dead_code)] Map<String, Value>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,50 +67,41 @@ impl FromJson for ChatBody {
 }
 
 impl ChatBody {
+    /// The model asked for.
+    pub fn model(&self) -> Option<&str> {
+        self.options.model()
+    }
+
     /// Checks all that needs no model.
     pub fn check(self, settings: &Settings) -> Result<ChatCall, BodyError> {
         let options = self.options.check(settings)?;
         let top_logprobs = self.fields.top_logprobs(&options)?;
         let echo = self.fields.echo.unwrap_or(false);
         self.fields.refuse_what_is_missing_here()?;
-        let conversation = self.fields.conversation(settings)?;
+        let (conversation, legacy_functions) = self.fields.conversation(settings)?;
+        let has_grammar = matches!(options.format, ResponseFormat::Grammar(_));
+        if has_grammar && conversation.tool_use.choice == ToolChoice::Required {
+            return Err(BodyError::value(
+                "grammar",
+                "`grammar` excludes a `tool_choice` that forces a call",
+            ));
+        }
         let echo = match conversation.messages.last() {
             Some(last) if echo && conversation.continue_final_message => Some(last.text()),
             _ => None,
         };
-        Ok(ChatCall { conversation, options, top_logprobs, echo })
+        Ok(ChatCall { conversation, options, top_logprobs, echo, legacy_functions })
     }
 
     /// Checks what rendering alone needs: tools are allowed.
     pub fn check_conversation(self, settings: &Settings) -> Result<Conversation, BodyError> {
-        self.fields.conversation(settings)
+        self.fields.conversation(settings).map(|(conversation, _)| conversation)
     }
 }
 
 impl ChatFields {
-    fn no_tools(&self) -> bool {
-        matches!(&self.tool_choice, Some(ToolChoice::Mode(mode)) if mode == "none")
-    }
-
+    /// Answers that ignored these would be wrong in a way the client cannot see.
     fn refuse_what_is_missing_here(&self) -> Result<(), BodyError> {
-        let given = |list: &Option<Vec<Value>>| list.as_ref().is_some_and(|l| !l.is_empty());
-        let not_yet = |field: &str| {
-            Err(BodyError::unsupported(
-                field,
-                format!(
-                    "tool calls are not a part of this server yet; leave out `{field}`, or send \
-                     `\"tool_choice\": \"none\"`"
-                ),
-            ))
-        };
-        if !self.no_tools() {
-            if given(&self.tools) {
-                return not_yet("tools");
-            }
-            if given(&self.functions) {
-                return not_yet("functions");
-            }
-        }
         match self.modalities.as_ref().and_then(|all| all.iter().find(|m| *m != "text")) {
             Some(_) => {
                 Err(BodyError::unsupported("modalities", "this server answers in text only"))
@@ -134,17 +122,15 @@ impl ChatFields {
         }
     }
 
-    fn conversation(self, settings: &Settings) -> Result<Conversation, BodyError> {
-        let no_tools = self.no_tools();
-        let modes = ["auto", "none", "required"];
-        if let Some(ToolChoice::Mode(mode)) = &self.tool_choice
-            && !modes.contains(&mode.as_str())
-        {
-            return Err(BodyError::value(
-                "tool_choice",
-                "`tool_choice` must be \"auto\", \"none\", \"required\" or an object",
-            ));
+    fn conversation(self, settings: &Settings) -> Result<(Conversation, bool), BodyError> {
+        let checked = ToolFields {
+            tools: self.tools,
+            tool_choice: self.tool_choice,
+            parallel_tool_calls: self.parallel_tool_calls,
+            functions: self.functions,
+            function_call: self.function_call,
         }
+        .check()?;
         let messages = self.messages.ok_or_else(|| BodyError::missing("messages"))?;
         if messages.is_empty() {
             return Err(BodyError::value("messages", "`messages` must have at least one message"));
@@ -188,13 +174,15 @@ impl ChatFields {
         }
         kwargs.extend(self.chat_template_kwargs.unwrap_or_default());
 
-        Ok(Conversation {
+        let conversation = Conversation {
             messages,
-            tools: if no_tools { Vec::new() } else { self.tools.unwrap_or_default() },
+            tools: checked.definitions,
+            tool_use: checked.tools,
             add_generation_prompt: !continued && self.add_generation_prompt.unwrap_or(true),
             continue_final_message: continued,
             kwargs,
-        })
+        };
+        Ok((conversation, checked.legacy))
     }
 }
 
@@ -314,23 +302,20 @@ mod tests {
     }
 
     #[test]
-    fn tools_are_refused_unless_they_may_not_be_called() {
+    fn tools_are_a_part_of_the_conversation_unless_they_may_not_be_called() {
         let tool = r#""tools":[{"type":"function","function":{"name":"f"}}]"#;
-        assert_eq!(refused(with(tool)), ("tools".to_owned(), "unsupported_value"));
-        assert_eq!(
-            refused(with(&format!(r#"{tool},"tool_choice":{{"type":"function"}}"#))).0,
-            "tools"
-        );
+        let call = with(tool).unwrap();
+        assert_eq!(call.conversation.tools.len(), 1);
+        assert_eq!(call.conversation.tool_use.offered[0].name, "f");
         let call = with(&format!(r#"{tool},"tool_choice":"none""#)).unwrap();
         assert!(call.conversation.tools.is_empty());
+        assert!(with(r#""functions":[{"name":"f"}]"#).unwrap().legacy_functions);
         assert_eq!(refused(with(r#""tools":{}"#)), ("tools".to_owned(), "invalid_type"));
         assert_eq!(refused(with(r#""tool_choice":"some""#)).0, "tool_choice");
         assert_eq!(refused(with(r#""tool_choice":5"#)).1, "invalid_type");
         assert_eq!(refused(with(r#""modalities":["audio"]"#)).0, "modalities");
-
-        let body = format!(r#"{{"messages":[{{"role":"user","content":"hi"}}],{tool}}}"#);
-        let body = ChatBody::from_json(body.as_bytes()).unwrap();
-        assert_eq!(body.check_conversation(&Settings::default()).unwrap().tools.len(), 1);
+        let both = format!(r#"{tool},"tool_choice":"required","grammar":"root ::= \"a\"""#);
+        assert_eq!(refused(with(&both)).0, "grammar");
     }
 
     #[test]

@@ -10,22 +10,10 @@ use super::options::RawOptions;
 use crate::config::Settings;
 use crate::protocol::body::{BodyError, FromJson, Integer, Object, fields};
 use crate::protocol::sampling::count;
-use crate::protocol::{MAX_ALTERNATIVES, Options};
+use crate::protocol::{MAX_ALTERNATIVES, Options, Prompt, PromptPiece};
 
 /// Most sequences that one request may ask for: prompts times `n`.
 pub const MAX_SEQUENCES: usize = 2048;
-
-/// One prompt: text, token ids, or both in turn. Ids are checked against the model later.
-pub type Prompt = Vec<PromptPiece>;
-
-/// A part of a prompt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PromptPiece {
-    /// Text to be tokenized.
-    Text(String),
-    /// A token id.
-    Token(i128),
-}
 
 /// A checked completion request.
 #[derive(Debug, Clone)]

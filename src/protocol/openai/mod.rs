@@ -4,7 +4,8 @@ mod answer;
 mod chat;
 mod completion;
 mod options;
+mod tools;
 
 pub use answer::*;
 pub use chat::{ChatBody, ChatCall};
-pub use completion::{CompletionBody, CompletionCall, MAX_SEQUENCES, Prompt, PromptPiece};
+pub use completion::{CompletionBody, CompletionCall, MAX_SEQUENCES};

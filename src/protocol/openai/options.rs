@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::config::Settings;
 use crate::protocol::body::{BodyError, Integer, Object, fields};
 use crate::protocol::logit_bias::BiasField;
+use crate::protocol::response_format::{self, ResponseFormatField};
 use crate::protocol::sampling::{SamplingFields, count, integer};
 use crate::protocol::stop::StopField;
 use crate::protocol::{MAX_ALTERNATIVES, MAX_CHOICES, Options, Sampling};
@@ -37,7 +38,7 @@ struct OptionFields {
     logprobs: Option<Value>,
     post_sampling_probs: Option<bool>,
     n_indent: Option<Integer>,
-    response_format: Option<ResponseFormat>,
+    response_format: Option<ResponseFormatField>,
     grammar: Option<String>,
     json_schema: Option<Value>,
     reasoning_format: Option<String>,
@@ -49,12 +50,6 @@ struct OptionFields {
 #[derive(Debug, Deserialize)]
 struct StreamOptions {
     include_usage: Option<bool>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ResponseFormat {
-    #[serde(rename = "type")]
-    kind: String,
 }
 
 /// The shared fields as sent, with the right types.
@@ -74,6 +69,11 @@ impl RawOptions {
     /// errors.
     pub(super) fn parse(object: &Object) -> Result<Self, BodyError> {
         Ok(Self { sampling: object.parse()?, fields: object.parse()? })
+    }
+
+    /// The model asked for.
+    pub(super) fn model(&self) -> Option<&str> {
+        self.fields.model.as_deref()
     }
 
     /// Checks ranges, and refuses what cannot be done.
@@ -113,8 +113,11 @@ impl OptionFields {
         let mut ping = i64::try_from(settings.limits.sse_ping_interval).unwrap_or(i64::MAX);
         integer(&mut ping, self.sse_ping_interval, "sse_ping_interval", -1, most)?;
 
+        let (format, format_path) =
+            response_format::check(self.response_format, self.json_schema, self.grammar)?;
+
         Ok(Options {
-            model: self.model.filter(|model| !model.is_empty()),
+            model: self.model,
             stream: self.stream.unwrap_or(false),
             include_usage: self.stream_options.and_then(|o| o.include_usage).unwrap_or(false),
             n,
@@ -132,6 +135,8 @@ impl OptionFields {
                 .ok()
                 .filter(|&seconds| seconds > 0)
                 .map(Duration::from_secs),
+            format,
+            format_path,
             n_probs: count(self.n_probs, "n_probs", MAX_ALTERNATIVES)?.filter(|&n| n > 0),
         })
     }
@@ -141,22 +146,6 @@ impl OptionFields {
         const NOT_YET: &str = "is not a part of this server yet; leave it out";
         let not_yet =
             |field: &str| Err(BodyError::unsupported(field, format!("`{field}` {NOT_YET}")));
-        match &self.response_format {
-            Some(format) if format.kind != "text" => {
-                return Err(BodyError::unsupported(
-                    "response_format",
-                    "structured output is not a part of this server yet; `response_format` must \
-                     be absent or {\"type\":\"text\"}",
-                ));
-            }
-            _ => {}
-        }
-        if self.grammar.as_ref().is_some_and(|grammar| !grammar.is_empty()) {
-            return not_yet("grammar");
-        }
-        if self.json_schema.as_ref().is_some_and(|schema| !schema.is_null()) {
-            return not_yet("json_schema");
-        }
         if self.reasoning_format.as_ref().is_some_and(|format| format != "none") {
             return Err(BodyError::unsupported(
                 "reasoning_format",
@@ -258,9 +247,7 @@ mod tests {
     #[test]
     fn what_is_not_there_yet_is_refused_and_its_neutral_values_are_not() {
         for (json, field) in [
-            (r#"{"response_format":{"type":"json_object"}}"#, "response_format"),
-            (r#"{"grammar":"root ::= \"a\""}"#, "grammar"),
-            (r#"{"json_schema":{}}"#, "json_schema"),
+            (r#"{"response_format":{"type":"xml"}}"#, "response_format.type"),
             (r#"{"reasoning_format":"deepseek"}"#, "reasoning_format"),
             (r#"{"reasoning_budget_tokens":0}"#, "reasoning_budget_tokens"),
             (r#"{"thinking_budget_tokens":10}"#, "thinking_budget_tokens"),

@@ -1,6 +1,6 @@
 //! Log probabilities of tokens, in the chat API's shape and in the legacy one.
 
-use crate::engine::{OutputToken, Token, TokenLogprobs, Vocabulary};
+use crate::engine::{OutputToken, TextAssembler, Token, TokenLogprobs, Vocabulary};
 use crate::protocol::openai::{
     Alternatives, ChatLogprobs, ChatTokenLogprob, TextLogprobs, TokenLogprob,
 };
@@ -39,11 +39,13 @@ pub(in crate::api) struct TextColumns {
     alternatives: bool,
     /// Characters of the choice's text so far.
     offset: u64,
+    /// Makes the text of generated tokens as the engine does, to count its characters.
+    output: TextAssembler<()>,
 }
 
 impl TextColumns {
     pub(super) fn new(alternatives: bool) -> Self {
-        Self { alternatives, offset: 0 }
+        Self { alternatives, offset: 0, output: TextAssembler::new(Vec::new()) }
     }
 
     /// The columns of generated tokens.
@@ -56,7 +58,9 @@ impl TextColumns {
         for token in tokens {
             let piece = vocabulary.piece(token.id, true);
             self.push(&mut columns, vocabulary, &piece, token.logprobs.as_ref());
-            self.offset += characters(&piece);
+            // Control tokens are not in the text.
+            let visible = vocabulary.piece(token.id, false);
+            self.offset += characters(&self.output.push((), &visible).text);
         }
         columns
     }
@@ -72,6 +76,7 @@ impl TextColumns {
     ) -> TextLogprobs {
         let mut columns = TextLogprobs::default();
         let mut rest = text.as_bytes();
+        let mut decoder = TextAssembler::new(Vec::new());
         for (i, (id, logprobs)) in tokens.iter().enumerate() {
             let piece = vocabulary.piece(*id, true);
             self.push(&mut columns, vocabulary, &piece, logprobs.as_ref());
@@ -81,10 +86,12 @@ impl TextColumns {
                     Some(bare) if !rest.starts_with(&piece) && rest.starts_with(bare) => bare,
                     _ => piece.as_slice(),
                 };
-                self.offset += characters(seen);
-                rest = rest.get(seen.len()..).unwrap_or_default();
+                let decoded = decoder.push((), seen).text;
+                self.offset += characters(&decoded);
+                rest = rest.get(decoded.len()..).unwrap_or_default();
             }
         }
+        self.offset += characters(&decoder.finish().text);
         columns
     }
 
@@ -128,9 +135,8 @@ fn finite(logprob: f32) -> f32 {
     if logprob.is_nan() { MIN_LOGPROB } else { logprob.clamp(MIN_LOGPROB, 0.0) }
 }
 
-/// Characters that begin in `piece`.
-fn characters(piece: &[u8]) -> u64 {
-    piece.iter().filter(|&&byte| byte & 0xC0 != 0x80).count() as u64
+fn characters(text: &str) -> u64 {
+    text.chars().count() as u64
 }
 
 /// A token's text as OpenAI's legacy API writes it where it is not whole characters.
@@ -149,11 +155,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn split_characters_are_spelt_as_bytes_and_counted_once() {
+    fn split_characters_are_spelt_as_bytes() {
         assert_eq!(legacy_text("é".as_bytes()), "é");
         assert_eq!(legacy_text(&[0xe2, 0x82]), "bytes:\\xe2\\x82");
-        assert_eq!(characters("aé€".as_bytes()), 3);
-        assert_eq!(characters(&[0x82, 0xac]), 0);
     }
 
     #[test]

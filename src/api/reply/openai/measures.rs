@@ -1,6 +1,7 @@
 //! What the engine measured, in the words of the APIs.
 
-use crate::engine::{self, FinishReason, Summary};
+use crate::api::generation::Ending;
+use crate::engine::{self, FinishReason};
 use crate::protocol::llama_server::{Progress, Timings};
 use crate::protocol::openai::Usage;
 
@@ -38,29 +39,33 @@ impl From<engine::PromptProgress> for Progress {
     }
 }
 
-/// OpenAI's word for the end of a generation.
-pub(super) fn finish_reason(reason: &FinishReason) -> &'static str {
-    match reason {
+/// OpenAI's word for the end of a choice; `legacy`: calls are functions.
+pub(super) fn finish_reason(ending: &Ending, legacy: bool) -> &'static str {
+    match &ending.summary.finish {
+        FinishReason::EndOfGeneration | FinishReason::StopString(_) if ending.called => {
+            if legacy { "function_call" } else { "tool_calls" }
+        }
         FinishReason::EndOfGeneration | FinishReason::StopString(_) => "stop",
         FinishReason::Length | FinishReason::ContextFull | FinishReason::Shutdown => "length",
     }
 }
 
 /// Each prompt counts once, all choices count.
-pub(super) fn usage(prompt_tokens: &[usize], summaries: &[Summary]) -> Usage {
-    let per_prompt = (summaries.len() / prompt_tokens.len().max(1)).max(1);
-    let cached = |s: &Summary| u64::from(s.timings.cached_tokens);
+pub(super) fn usage(prompt_tokens: &[usize], endings: &[Ending]) -> Usage {
+    let per_prompt = (endings.len() / prompt_tokens.len().max(1)).max(1);
+    let cached = |e: &Ending| u64::from(e.summary.timings.cached_tokens);
     Usage::new(
         prompt_tokens.iter().map(|&n| n as u64).sum(),
-        summaries.iter().step_by(per_prompt).map(cached).sum(),
-        summaries.iter().map(|s| u64::from(s.timings.predicted_tokens)).sum(),
+        endings.iter().step_by(per_prompt).map(cached).sum(),
+        endings.iter().map(|e| u64::from(e.summary.timings.predicted_tokens)).sum(),
     )
+    .with_reasoning(endings.iter().map(|e| u64::from(e.reasoning_tokens)).sum())
 }
 
 /// The sum over all sequences, so that the rates are those of one sequence on average.
-pub(super) fn total_timings(summaries: &[Summary]) -> Timings {
+pub(super) fn total_timings(endings: &[Ending]) -> Timings {
     let mut total = engine::Timings::default();
-    for Summary { timings, .. } in summaries {
+    for Ending { summary: engine::Summary { timings, .. }, .. } in endings {
         total.cached_tokens = total.cached_tokens.saturating_add(timings.cached_tokens);
         total.prompt_tokens = total.prompt_tokens.saturating_add(timings.prompt_tokens);
         total.prompt_time = total.prompt_time.saturating_add(timings.prompt_time);
@@ -99,15 +104,25 @@ mod tests {
 
     #[test]
     fn cut_answers_end_with_length() {
-        assert_eq!(finish_reason(&FinishReason::EndOfGeneration), "stop");
-        assert_eq!(finish_reason(&FinishReason::StopString("x".to_owned())), "stop");
-        assert_eq!(finish_reason(&FinishReason::Length), "length");
-        assert_eq!(finish_reason(&FinishReason::ContextFull), "length");
-        assert_eq!(finish_reason(&FinishReason::Shutdown), "length");
+        let word = |finish: FinishReason, called| {
+            let mut ending = ending(0, 0);
+            (ending.summary.finish, ending.called) = (finish, called);
+            finish_reason(&ending, false)
+        };
+        let stop_string = || FinishReason::StopString("x".to_owned());
+        assert_eq!(word(FinishReason::EndOfGeneration, false), "stop");
+        assert_eq!(word(stop_string(), false), "stop");
+        assert_eq!(word(FinishReason::EndOfGeneration, true), "tool_calls");
+        assert_eq!(word(stop_string(), true), "tool_calls");
+        for called in [false, true] {
+            assert_eq!(word(FinishReason::Length, called), "length");
+            assert_eq!(word(FinishReason::ContextFull, called), "length");
+            assert_eq!(word(FinishReason::Shutdown, called), "length");
+        }
     }
 
-    fn summary(cached: u32, predicted: u32) -> Summary {
-        Summary {
+    fn ending(cached: u32, predicted: u32) -> Ending {
+        let summary = engine::Summary {
             finish: FinishReason::Length,
             timings: engine::Timings {
                 cached_tokens: cached,
@@ -117,19 +132,20 @@ mod tests {
             },
             slot: 0,
             seed: 0,
-        }
+        };
+        Ending { summary, called: false, reasoning_tokens: predicted / 2 }
     }
 
     #[test]
     fn usage_counts_each_prompt_once_and_every_choice() {
-        let summaries = [summary(2, 5), summary(7, 6), summary(3, 1), summary(9, 1)];
-        assert_eq!(usage(&[10, 20], &summaries), Usage::new(30, 5, 13));
-        assert_eq!(usage(&[10], &summaries[..1]), Usage::new(10, 2, 5));
+        let endings = [ending(2, 5), ending(7, 6), ending(3, 1), ending(9, 1)];
+        assert_eq!(usage(&[10, 20], &endings), Usage::new(30, 5, 13).with_reasoning(5));
+        assert_eq!(usage(&[10], &endings[..1]), Usage::new(10, 2, 5).with_reasoning(2));
     }
 
     #[test]
     fn timings_of_several_choices_are_summed() {
-        let timings = total_timings(&[summary(0, 5), summary(0, 15)]);
+        let timings = total_timings(&[ending(0, 5), ending(0, 15)]);
         assert_eq!((timings.predicted_n, timings.predicted_ms), (20, 20.0));
         assert_eq!(timings.predicted_per_second, 1000.0);
     }

@@ -16,11 +16,14 @@ use self::logprobs::TextColumns;
 use self::measures::{finish_reason, total_timings, usage};
 use super::sse::write_event;
 use super::{Collected, Dialect, ReplyOptions};
-use crate::api::generation::{Choice, Started};
-use crate::engine::{GenerationEvent, OutputToken, Summary, Token, TokenLogprobs, Vocabulary};
+use crate::api::generation::{AnswerEvent, Choice, Ending, Started};
+use crate::chat::output::Event;
+use crate::engine::{OutputToken, Token, TokenLogprobs, Vocabulary};
 use crate::http::Problem;
 use crate::protocol::llama_server::{Progress, Timings};
-use crate::protocol::openai::{Answer, Chunk, FINGERPRINT, TextLogprobs, Usage};
+use crate::protocol::openai::{
+    Answer, CallDelta, Chunk, FINGERPRINT, FunctionDelta, TextLogprobs, Usage,
+};
 
 /// Chat completions.
 pub(in crate::api) type Chat = OpenAi<chat::ChatForm>;
@@ -39,11 +42,11 @@ pub(in crate::api) trait Form: Send + 'static {
     fn delta(part: Part<'_>, vocabulary: &Vocabulary, columns: &mut TextColumns) -> impl Serialize;
 
     /// A choice of a whole answer.
-    fn whole(
+    fn whole<'c>(
         options: &ReplyOptions,
         vocabulary: &Vocabulary,
         choice: &Choice,
-        collected: &Collected,
+        collected: &'c Collected,
     ) -> impl Serialize;
 }
 
@@ -77,6 +80,9 @@ pub(in crate::api) struct Part<'a> {
     index: u32,
     role: bool,
     text: Option<&'a str>,
+    reasoning: Option<&'a str>,
+    calls: Vec<CallDelta>,
+    legacy_functions: bool,
     tokens: &'a [OutputToken],
     /// The ids of `tokens`, if the chunk shows them.
     ids: Option<Vec<Token>>,
@@ -142,6 +148,7 @@ impl<F: Form> OpenAi<F> {
         let any = !part.tokens.is_empty();
         let part = Part {
             index: c.index,
+            legacy_functions: self.options.legacy_functions,
             shows_logprobs: self.options.logprobs.is_some() && any,
             ids: (self.options.return_tokens && any).then(|| ids(part.tokens)),
             ..part
@@ -190,12 +197,12 @@ impl<F: Form> Dialect for OpenAi<F> {
         &mut self,
         started: &Started,
         index: usize,
-        event: GenerationEvent,
+        event: AnswerEvent,
         out: &mut Vec<u8>,
     ) {
         match event {
-            GenerationEvent::Started { .. } | GenerationEvent::Failed(_) => {}
-            GenerationEvent::Progress(progress) => {
+            AnswerEvent::Failed(_) => {}
+            AnswerEvent::Progress(progress) => {
                 // The echoed prompt waits for the end of reading, the role does not.
                 let echoes = started.choices.get(index).is_some_and(|c| c.preface.is_some());
                 let opens = !echoes
@@ -208,23 +215,30 @@ impl<F: Form> Dialect for OpenAi<F> {
                 let extra = Extra { progress: Some(progress.into()), ..Default::default() };
                 self.write(started, index, part, extra, out);
             }
-            GenerationEvent::PromptLogprobs(prompt) => {
+            AnswerEvent::PromptLogprobs(prompt) => {
                 if let Some(c) = self.choices.get_mut(index) {
                     c.prompt = prompt;
                 }
             }
-            GenerationEvent::PromptDone => self.open(started, index, out),
-            GenerationEvent::Output { text, tokens, timings } => {
+            AnswerEvent::PromptDone => self.open(started, index, out),
+            AnswerEvent::Output { parts, tokens, timings } => {
                 self.open(started, index, out);
-                if !text.is_empty() || (self.options.shows_tokens() && !tokens.is_empty()) {
-                    let part = Part { text: Some(&text), tokens: &tokens, ..Default::default() };
+                let mut deltas = deltas(&parts);
+                if deltas.is_empty() && self.options.shows_tokens() && !tokens.is_empty() {
+                    deltas.push(Part { text: Some(""), ..Default::default() });
+                }
+                for (i, part) in deltas.into_iter().enumerate() {
+                    // The tokens come with the first of their texts.
+                    let tokens = if i == 0 { tokens.as_slice() } else { &[] };
                     let timings = self.options.timings_per_token.then(|| timings.into());
-                    self.write(started, index, part, Extra { timings, ..Default::default() }, out);
+                    let extra = Extra { timings, ..Default::default() };
+                    self.write(started, index, Part { tokens, ..part }, extra, out);
                 }
             }
-            GenerationEvent::Done(summary) => {
+            AnswerEvent::Done(ending) => {
                 self.open(started, index, out);
-                let finish = Some(finish_reason(&summary.finish));
+                let summary = &ending.summary;
+                let finish = Some(finish_reason(&ending, self.options.legacy_functions));
                 // With a usage chunk to come, that is the last one, which carries the timings.
                 let last = self.choices.len() > 1 || !self.options.include_usage;
                 let timings = last.then(|| summary.timings.into());
@@ -234,11 +248,11 @@ impl<F: Form> Dialect for OpenAi<F> {
         }
     }
 
-    fn finish(&mut self, started: &Started, summaries: &[Summary], out: &mut Vec<u8>) {
+    fn finish(&mut self, started: &Started, endings: &[Ending], out: &mut Vec<u8>) {
         if self.options.include_usage {
             let extra = Extra {
-                usage: Some(usage(&started.prompt_tokens, summaries)),
-                timings: Some(total_timings(summaries)),
+                usage: Some(usage(&started.prompt_tokens, endings)),
+                timings: Some(total_timings(endings)),
                 ..Default::default()
             };
             self.head.chunk(F::CHUNK_OBJECT, &[(); 0], extra, out);
@@ -251,7 +265,7 @@ impl<F: Form> Dialect for OpenAi<F> {
     }
 
     fn whole(&self, started: &Started, choices: &[Collected]) -> Vec<u8> {
-        let summaries: Vec<Summary> = choices.iter().map(|c| c.summary.clone()).collect();
+        let endings: Vec<Ending> = choices.iter().map(|c| c.ending.clone()).collect();
         let choices = started.choices.iter().zip(choices);
         let answer = Answer {
             id: &self.head.id,
@@ -262,12 +276,54 @@ impl<F: Form> Dialect for OpenAi<F> {
             choices: choices
                 .map(|(choice, c)| F::whole(&self.options, &started.vocabulary, choice, c))
                 .collect(),
-            usage: usage(&started.prompt_tokens, &summaries),
-            timings: total_timings(&summaries),
+            usage: usage(&started.prompt_tokens, &endings),
+            timings: total_timings(&endings),
         };
         // Our types have string keys and a Vec takes every write: there is no way to fail.
         serde_json::to_vec(&answer).unwrap_or_default()
     }
+}
+
+/// The chunks of an output's parts, in order. Each has one kind of them, as clients read a chunk's
+/// fields in an order of their own; pieces of one call are joined.
+fn deltas(parts: &[Event]) -> Vec<Part<'_>> {
+    let mut deltas: Vec<Part<'_>> = Vec::new();
+    for part in parts {
+        match part {
+            Event::Text(text) => deltas.push(Part { text: Some(text), ..Default::default() }),
+            Event::Reasoning(text) => {
+                deltas.push(Part { reasoning: Some(text), ..Default::default() });
+            }
+            Event::Call { index, name } => {
+                let function = FunctionDelta { name: Some(name.clone()), arguments: String::new() };
+                let call = CallDelta {
+                    index: *index,
+                    id: Some(call_id()),
+                    kind: Some("function"),
+                    function,
+                };
+                deltas.push(Part { calls: vec![call], ..Default::default() });
+            }
+            Event::Arguments { index, fragment } => {
+                let last = deltas.last_mut().and_then(|delta| delta.calls.last_mut());
+                match last.filter(|call| call.index == *index) {
+                    Some(call) => call.function.arguments.push_str(fragment),
+                    None => {
+                        let function = FunctionDelta { name: None, arguments: fragment.clone() };
+                        let call = CallDelta { index: *index, id: None, kind: None, function };
+                        deltas.push(Part { calls: vec![call], ..Default::default() });
+                    }
+                }
+            }
+            Event::CallEnd { .. } | Event::CallCut { .. } => {}
+        }
+    }
+    deltas
+}
+
+/// A call's id, which the tool's result names.
+fn call_id() -> String {
+    "call_".chars().chain((0..24).map(|_| fastrand::alphanumeric())).collect()
 }
 
 fn ids(tokens: &[OutputToken]) -> Vec<Token> {
@@ -319,7 +375,8 @@ mod tests {
 
     #[test]
     fn a_chunk_is_one_line_of_json() {
-        let delta = Delta { role: Some("assistant"), content: Some("\n") };
+        let delta =
+            Delta { role: Some("assistant"), content: Some("\n"), ..Default::default() };
         let extra = || Extra { usage: Some(Usage::new(1, 0, 2)), ..Default::default() };
         for ((text, json), object) in [
             (chunk::<chat::ChatForm>(&[delta], extra()), "chat.completion.chunk"),

@@ -30,11 +30,11 @@ impl Form for TextForm {
         }
     }
 
-    fn whole(
+    fn whole<'c>(
         options: &ReplyOptions,
         vocabulary: &Vocabulary,
         choice: &Choice,
-        collected: &Collected,
+        collected: &'c Collected,
     ) -> impl Serialize {
         let logprobs = options.logprobs.map(|alternatives| {
             let mut columns = TextColumns::new(alternatives > 0);
@@ -47,7 +47,7 @@ impl Form for TextForm {
             index: choice.index,
             text: &collected.text,
             logprobs,
-            finish_reason: Some(finish_reason(&collected.summary.finish)),
+            finish_reason: Some(finish_reason(&collected.ending, false)),
             tokens: options.return_tokens.then(|| ids(&collected.tokens)),
         }
     }

@@ -1,0 +1,138 @@
+//! How a request's output is held to its form and read: the format of the model's calls, the
+//! grammar, the thinking budget.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::answer::Reader;
+use super::prompt::Tokenized;
+use super::task::Task;
+use crate::api::error::ApiError;
+use crate::api::metrics::Counts;
+use crate::api::model::LoadedModel;
+use crate::chat::constraint::{self, ConstraintError, Loosened, Plan};
+use crate::chat::output::{Format, Opening, Parser};
+use crate::chat::{Tool, Tools};
+use crate::engine::{GenerationRequest, Grammar, GrammarError, ThinkingBudget, Token};
+
+/// How the outputs of one prompt are made and read.
+pub(super) struct OutputPlan {
+    /// `None`: all text is the answer's.
+    format: Option<&'static Format>,
+    tools: Arc<[Tool]>,
+    opening: Opening,
+    grammar: Option<Grammar>,
+    visible: Arc<[Token]>,
+    thinking: Option<ThinkingBudget>,
+}
+
+impl OutputPlan {
+    /// Compiles the grammar, if there is one. Blocking: milliseconds for ordinary schemas, a second
+    /// for one that is then refused.
+    pub(super) fn new(
+        model: &LoadedModel,
+        task: &Task,
+        prompt: &Tokenized,
+        counts: &Counts,
+    ) -> Result<Self, ApiError> {
+        let chat = task.chat.as_ref();
+        let template = chat.and(model.template.as_ref().ok());
+        let format = template.and_then(|template| template.format());
+        let none = Tools::default();
+        let tools = chat.map_or(&none, |chat| &chat.tools);
+        let vocabulary = model.engine.vocabulary();
+        let special = |text: &str| vocabulary.special(text);
+        let response = &task.options.format;
+        let plan = constraint::plan(format, tools, response, prompt.opening, &special);
+        let plan = plan.map_err(|error| refused(&error))?;
+        let grammar = plan.map(|plan| compile(model, task, &plan, tools, counts)).transpose()?;
+        let tags = format.map(Format::tags).unwrap_or_default();
+        let budget = chat.and_then(|chat| chat.reasoning.budget);
+        let thinking = format.zip(budget).map(|(format, tokens)| ThinkingBudget {
+            tokens,
+            close: vocabulary.tokenize(&format!("\n{}\n\n", format.think.1), false, true).into(),
+            begins: format.think.0.to_owned(),
+            ends: format.think.1.to_owned(),
+            open: prompt.opening == Opening::Thinking,
+        });
+        Ok(Self {
+            format,
+            tools: tools.offered.clone().into(),
+            opening: prompt.opening,
+            grammar,
+            visible: tags.into_iter().filter_map(special).collect(),
+            thinking,
+        })
+    }
+
+    /// Gives the sequence what the engine must know.
+    pub(super) fn apply(&self, sequence: &mut GenerationRequest) {
+        sequence.grammar.clone_from(&self.grammar);
+        sequence.visible = self.visible.clone();
+        sequence.thinking.clone_from(&self.thinking);
+    }
+
+    /// Reads one output.
+    pub(super) fn reader(&self) -> Reader {
+        let parser =
+            self.format.map(|format| Parser::new(format, self.tools.clone(), self.opening));
+        Reader::new(parser)
+    }
+}
+
+/// The grammar of `plan`. A tool whose schema does not compile takes any object instead, unless it
+/// is strict: clients cannot mend the schemas of their tools.
+fn compile(
+    model: &LoadedModel,
+    task: &Task,
+    plan: &Plan,
+    tools: &Tools,
+    counts: &Counts,
+) -> Result<Grammar, ApiError> {
+    let warn = |tool: usize, why: &str| {
+        counts.loosened();
+        let name = tools.offered.get(tool).map(|tool| tool.name.as_str()).unwrap_or_default();
+        tracing::warn!(request = task.log.id(), tool = name, "a tool's schema is loosened: {why}");
+    };
+    for Loosened { tool, keyword, path } in &plan.notes {
+        warn(*tool, &format!("{path}: `{keyword}` is not enforced"));
+    }
+    let mut loosened = BTreeSet::new();
+    let first = match model.engine.compile(&plan.grammar(&loosened)) {
+        Ok(grammar) => return Ok(grammar),
+        Err(error) => error,
+    };
+    for i in plan.tools() {
+        let compiled = plan.tool_grammar(i).map(|grammar| model.engine.compile(&grammar));
+        if let Some(Err(error)) = compiled {
+            if tools.offered.get(i).is_some_and(|tool| tool.strict) {
+                return Err(uncompiled(&error, &format!("tools[{i}].function.parameters")));
+            }
+            warn(i, &error.to_string());
+            loosened.insert(i);
+        }
+    }
+    if loosened.is_empty() {
+        return Err(uncompiled(&first, task.options.format_path));
+    }
+    model
+        .engine
+        .compile(&plan.grammar(&loosened))
+        .map_err(|error| uncompiled(&error, task.options.format_path))
+}
+
+fn uncompiled(error: &GrammarError, path: &str) -> ApiError {
+    ApiError::InvalidRequest {
+        message: format!("`{path}` cannot be enforced: {error}"),
+        param: Some(path.to_owned()),
+        code: "unsupported_value",
+    }
+}
+
+fn refused(error: &ConstraintError) -> ApiError {
+    ApiError::InvalidRequest {
+        message: error.to_string(),
+        param: Some(error.parameter().to_owned()),
+        code: "unsupported_value",
+    }
+}

@@ -1,0 +1,204 @@
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::engine::{Engine, Tags};
+use crate::chat::constraint::plan;
+use crate::chat::output::{FORMATS, Format, Opening};
+use crate::chat::tools::{ResponseFormat, Tool, ToolChoice, Tools};
+
+pub(super) fn tool(name: &str, parameters: Value) -> Tool {
+    Tool { name: name.to_owned(), parameters, strict: false }
+}
+
+pub(super) fn tools() -> Vec<Tool> {
+    vec![
+        tool(
+            "get_weather",
+            json!({"type": "object", "properties": {
+                "city": {"type": "string"}, "days": {"type": "integer", "minimum": 1, "maximum": 14},
+                "units": {"type": "string", "enum": ["celsius", "fahrenheit"]}, "detailed": {"type": "boolean"}},
+                "required": ["city", "units"]}),
+        ),
+        tool(
+            "edit_file",
+            json!({"type": "object", "properties": {
+                "path": {"type": "string", "minLength": 1, "maxLength": 200}, "old": {"type": "string"},
+                "new": {"type": "string"}, "mode": {"type": "string", "pattern": "^0[0-7]{3}$"},
+                "note": {"type": ["string", "null"]}},
+                "required": ["path", "old", "new"]}),
+        ),
+        tool(
+            "plan",
+            json!({"type": "object", "properties": {
+                "todos": {"type": "array", "minItems": 1, "maxItems": 20, "items": {"$ref": "#/$defs/todo"}},
+                "level": {"type": "number", "exclusiveMinimum": 0}},
+                "required": ["todos"],
+                "$defs": {"todo": {"type": "object", "properties": {"text": {"type": "string"},
+                    "state": {"enum": ["open", "done"]}, "parts": {"type": "array", "items": {"$ref": "#/$defs/todo"}}},
+                    "required": ["text", "state"], "additionalProperties": false}}}),
+        ),
+        tool("ping", json!({"properties": {}, "type": "object"})),
+    ]
+}
+
+pub(super) fn format(id: &str) -> &'static Format {
+    FORMATS.iter().find(|f| f.id == id).unwrap()
+}
+
+pub(super) fn grammar(
+    engine: &Engine,
+    format: Option<&'static Format>,
+    tools: &Tools,
+    response: &ResponseFormat,
+    opening: Opening,
+) -> String {
+    let special = |tag: &str| engine.special(tag);
+    plan(format, tools, response, opening, &special).unwrap().unwrap().grammar(&BTreeSet::new())
+}
+
+#[test]
+fn every_format_compiles_in_every_way() {
+    for tags in [Tags::Spelled, Tags::Text, Tags::Control] {
+        let engine = Engine::new(tags);
+        for format in FORMATS.iter().map(Some).chain([None]) {
+            for choice in [ToolChoice::Auto, ToolChoice::Required] {
+                for single in [false, true] {
+                    for opening in [Opening::Text, Opening::Thinking] {
+                        for response in [
+                            ResponseFormat::Text,
+                            ResponseFormat::JsonSchema(json!({"type": "integer"})),
+                        ] {
+                            let tools = Tools { offered: tools(), choice, allowed: None, single };
+                            let special = |tag: &str| engine.special(tag);
+                            let Some(plan) =
+                                plan(format, &tools, &response, opening, &special).unwrap()
+                            else {
+                                continue;
+                            };
+                            let all: BTreeSet<usize> = plan.tools().collect();
+                            for loosened in [&BTreeSet::new(), &all] {
+                                let grammar = plan.grammar(loosened);
+                                if let Err(error) = engine.matcher(&grammar) {
+                                    panic!(
+                                        "{tags:?} {:?} {choice:?} {single}: {error}\n{grammar}",
+                                        format.map(|f| f.id)
+                                    );
+                                }
+                            }
+                            for i in plan.tools() {
+                                engine.matcher(&plan.tool_grammar(i).unwrap()).unwrap();
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn under_auto_what_models_say_is_taken() {
+    for tags in [Tags::Spelled, Tags::Text] {
+        let engine = Engine::new(tags);
+        for (id, opening, text) in [
+            ("hermes", Opening::Text, "Hello."),
+            ("hermes", Opening::Text, ""),
+            ("hermes", Opening::Text, "The tag `<tool_call>` opens a call."),
+            (
+                "hermes",
+                Opening::Text,
+                "A.\n<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"P\", \"units\": \"celsius\"}}\n</tool_call>\nB",
+            ),
+            (
+                "hermes",
+                Opening::Text,
+                "<tool_call>{\"name\":\"get_weather\",\"parameters\":{\"city\":\"P\",\"units\":\"celsius\"}}</tool_call><tool_call>{\"name\":\"ping\"}</tool_call>",
+            ),
+            (
+                "hermes",
+                Opening::Text,
+                "<think>\nhm <tool_call>{\n</think>\n\n<tool_call>\n\n  { \"name\" : \"ping\" ,\n \"arguments\" : { } }  \n\n</tool_call>",
+            ),
+            ("hermes", Opening::Thinking, "hm\n</think>\n\nYes."),
+            ("qwen-xml", Opening::Text, "Write <function=main> in your file."),
+            (
+                "qwen-xml",
+                Opening::Text,
+                "I look around.\n\n<function=ping>\n</function>\n</tool_call>",
+            ),
+            (
+                "qwen-xml",
+                Opening::Text,
+                "A\n<tool_call>\n<function=ping>\n</function>\n</tool_call>\n<tool_call>\n<function=get_weather>\n<parameter=units>\ncelsius\n</parameter>\n<parameter=city>\n  <b>\n\n</parameter>\n<parameter=detailed>\nTrue\n</parameter>\n</function>\n</tool_call>\nB",
+            ),
+            (
+                "qwen-xml",
+                Opening::Text,
+                "<tool_call>\n<function=edit_file>\n<parameter=path>\na\n</parameter>\n<parameter=old>\nEND = \"</parameter>\"\n</parameter>\n<parameter=new>\n</parameter>\n<parameter=note>\nnull\n</parameter>\n</function>\n</tool_call>",
+            ),
+            (
+                "qwen-xml",
+                Opening::Text,
+                "<tool_call>\n<function=plan>\n<parameter=todos>\n[{\"text\": \"</parameter>\\n</function>\", \"state\": \"open\"}]\n</parameter>\n</function>\n</tool_call>",
+            ),
+            (
+                "qwen-xml",
+                Opening::Text,
+                "<tool_call>\n<function=get_weather>\n<parameter=city>Paris</parameter><parameter=units>celsius</parameter></function></tool_call>",
+            ),
+            (
+                "glm",
+                Opening::Text,
+                "<think>Paris it is.</think>\nLooking.\n<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Paris</arg_value>\n<arg_key>units</arg_key>\n<arg_value>celsius</arg_value>\n<arg_key>days</arg_key>\n<arg_value>3</arg_value>\n</tool_call>",
+            ),
+            (
+                "minimax",
+                Opening::Text,
+                "Ok.\n<minimax:tool_call>\n<invoke name=\"get_weather\">\n<parameter name=\"city\">Paris</parameter>\n<parameter name=\"units\">celsius</parameter>\n</invoke>\n<invoke name=\"ping\">\n</invoke>\n</minimax:tool_call>",
+            ),
+            (
+                "kimi",
+                Opening::Text,
+                "<think>hm</think>Ok.<|tool_calls_section_begin|><|tool_call_begin|>functions.ping:0<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
+            ),
+            (
+                "deepseek31",
+                Opening::Thinking,
+                "hm</think>Ok.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>ping<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+            ),
+        ] {
+            let tools = Tools { offered: tools(), ..Tools::default() };
+            let grammar =
+                grammar(&engine, Some(format(id)), &tools, &ResponseFormat::Text, opening);
+            if let Err(error) = engine.takes(&grammar, text) {
+                panic!("{tags:?} {id} {text:?}: {error}\n{grammar}");
+            }
+        }
+    }
+}
+
+#[test]
+fn under_auto_what_would_be_no_valid_call_is_refused() {
+    let engine = Engine::new(Tags::Text);
+    for (id, text) in [
+        ("hermes", "<tool_call>\n{\"name\": \"other\"}\n</tool_call>"),
+        (
+            "hermes",
+            "A <tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": 1}}</tool_call>",
+        ),
+        ("hermes", "A <tool_call>{\"name\": \"get_weather\"}</tool_call>"),
+        ("qwen-xml", "<tool_call>\n<function=other>\n</function>\n</tool_call>"),
+        ("qwen-xml", "<function=get_weather>\n</function>\n</tool_call>"),
+        ("qwen-xml", "<function=ping>\n<parameter=x>\n1\n</parameter>\n</function>"),
+        (
+            "qwen-xml",
+            "<think>\n</think>\n<function=get_weather>\n<parameter=days>\n99\n</parameter>",
+        ),
+    ] {
+        let tools = Tools { offered: tools(), ..Tools::default() };
+        let grammar =
+            grammar(&engine, Some(format(id)), &tools, &ResponseFormat::Text, Opening::Text);
+        assert!(engine.takes(&grammar, text).is_err(), "{id} {text:?}");
+    }
+}

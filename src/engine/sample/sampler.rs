@@ -1,0 +1,91 @@
+//! How one sequence's next token is chosen where a grammar may refuse it.
+
+use std::sync::Arc;
+
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::sampling::LlamaSampler;
+
+use super::chain::{Candidates, Chain};
+use super::matcher::{Constraint, MatchError};
+use crate::engine::{GenerationRequest, Token};
+
+/// Chooses the tokens of one sequence.
+pub(crate) struct Sampler {
+    chain: Chain,
+    constraint: Option<Constraint>,
+    end_tokens: Arc<[Token]>,
+}
+
+impl Sampler {
+    /// `dry`: the DRY sampler, if these parameters use one; `n_ctx` bounds how far samplers look
+    /// back.
+    pub(crate) fn new(
+        request: &GenerationRequest,
+        dry: Option<LlamaSampler>,
+        model: &LlamaModel,
+        n_ctx: u32,
+        end_tokens: Arc<[Token]>,
+    ) -> Self {
+        let mut chain = Chain::new(&request.sampling, dry, model, n_ctx, &end_tokens);
+        chain.read_prompt(&request.prompt);
+        let constraint = request.grammar.as_ref().map(|grammar| grammar.start.copy());
+        Self { chain, constraint, end_tokens }
+    }
+
+    /// The seed in use: the request's, or the one drawn for it.
+    pub(crate) fn seed(&self) -> u32 {
+        self.chain.seed()
+    }
+
+    /// Chooses the next token from a row of logits. After an error there is nothing to go on with.
+    pub(crate) fn sample(
+        &mut self,
+        row: &[f32],
+        candidates: &mut Candidates,
+    ) -> Result<Token, MatchError> {
+        let token = self.choose(row, candidates)?;
+        self.take(token)?;
+        Ok(token)
+    }
+
+    /// Goes on past a token that was not sampled.
+    pub(crate) fn take(&mut self, token: Token) -> Result<(), MatchError> {
+        self.chain.accept(token);
+        match &mut self.constraint {
+            Some(constraint) if !self.end_tokens.contains(&token) => constraint.take(token),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the grammar lets nothing follow.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.constraint.as_ref().is_some_and(Constraint::is_complete)
+    }
+
+    /// A mask takes a hundred times as long as the question about one token, and a model that was
+    /// told of a format mostly keeps to it: so the mask is made once a choice is refused. What is
+    /// chosen from the masked row then falls to the tokens as if it had been masked at first: of
+    /// tokens that are allowed with probability Z in all, one of probability p gets
+    /// p + (1 - Z) p / Z = p / Z.
+    fn choose(&mut self, row: &[f32], candidates: &mut Candidates) -> Result<Token, MatchError> {
+        let Some(constraint) = &mut self.constraint else {
+            // Where all is forbidden none is better than another.
+            return Ok(self.chain.draw(row, None, candidates).unwrap_or(0));
+        };
+        if !self.chain.learns()
+            && let Some(token) = self.chain.draw(row, None, candidates)
+            && constraint.allows(token)?
+        {
+            return Ok(token);
+        }
+        let mask = constraint.mask()?;
+        if let Some(token) = self.chain.draw(row, Some(&mask), candidates) {
+            return Ok(token);
+        }
+        // The request forbids what the grammar allows.
+        match self.end_tokens.first() {
+            Some(&end) if constraint.may_end()? => Ok(end),
+            _ => Err(MatchError::new(&"all tokens that the grammar allows are forbidden")),
+        }
+    }
+}
