@@ -81,4 +81,4 @@ def wait(server, url, log):
         if server.poll() is not None:
             break
         time.sleep(1)
-    raise RuntimeError(f"Open WebUI does not start: {pathlib.Path(log).read_text()[-2000:]}")
+    raise RuntimeError(f"Open WebUI does not start: {pathlib.Path(log).read_text()[-250:]}")

@@ -42,7 +42,7 @@ def wait(server, log):
 
 
 def tail(log):
-    return pathlib.Path(log).read_text()[-2000:]
+    return pathlib.Path(log).read_text()[-250:]
 
 
 @contextlib.contextmanager
