@@ -20,4 +20,25 @@ pub struct Conversation {
     pub continue_final_message: bool,
     /// Further variables for the template, such as `enable_thinking`.
     pub kwargs: Map<String, Value>,
+    /// How the answer's thoughts are told apart and bounded.
+    pub reasoning: Reasoning,
+}
+
+/// What becomes of the model's thoughts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reasoning {
+    /// Where they stand in the answer.
+    pub format: ReasoningFormat,
+    /// Most tokens of the thinking block, which is closed then; `None`: no limit.
+    pub budget: Option<u32>,
+}
+
+/// Where the model's thoughts stand in the answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReasoningFormat {
+    /// Apart from the content, in `reasoning_content`.
+    #[default]
+    Auto,
+    /// In the content, with their tags.
+    None,
 }

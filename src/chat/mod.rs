@@ -7,7 +7,7 @@ pub mod output;
 mod template;
 mod tools;
 
-pub use conversation::Conversation;
+pub use conversation::{Conversation, Reasoning, ReasoningFormat};
 pub use message::{Content, ContentPart, FunctionCall, Message, Role, ToolCall};
 pub use template::{CHATML, RenderError, Rendered, Template, TemplateError};
 pub use tools::{ResponseFormat, Tool, ToolChoice, Tools};

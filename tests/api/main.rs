@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 #![allow(unreachable_pub)] // the harness is the modules' interface
 
+mod answers;
 mod cancel;
 mod chat;
 mod chat_cases;
@@ -23,3 +24,4 @@ mod refusals;
 mod scripted;
 mod streams;
 mod tiny;
+mod tools;

@@ -46,13 +46,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(parser: Option<Parser>) -> Self {
-        Self {
-            parser,
-            called: false,
-            cut: false,
-            reasoning_tokens: 0,
-            timings: Timings::default(),
-        }
+        Self { parser, called: false, cut: false, reasoning_tokens: 0, timings: Timings::default() }
     }
 
     /// What an event of the engine is to the client, in order.

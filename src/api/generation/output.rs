@@ -41,7 +41,7 @@ impl OutputPlan {
         let none = Tools::default();
         let tools = chat.map_or(&none, |chat| &chat.tools);
         let vocabulary = model.engine.vocabulary();
-        let special = |text: &str| vocabulary.special(text);
+        let special = |text: &str| u32::try_from(vocabulary.special(text)?).ok();
         let response = &task.options.format;
         let plan = constraint::plan(format, tools, response, prompt.opening, &special);
         let plan = plan.map_err(|error| refused(&error))?;
@@ -60,7 +60,7 @@ impl OutputPlan {
             tools: tools.offered.clone().into(),
             opening: prompt.opening,
             grammar,
-            visible: tags.into_iter().filter_map(special).collect(),
+            visible: tags.into_iter().filter_map(|tag| vocabulary.special(tag)).collect(),
             thinking,
         })
     }

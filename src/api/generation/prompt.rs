@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::task::Task;
 use crate::api::error::ApiError;
 use crate::api::model::LoadedModel;
-use crate::chat::{Conversation, Rendered};
+use crate::chat::output::Opening;
+use crate::chat::{Conversation, Rendered, Template};
 use crate::engine::{GenerationRequest, SamplingParams, Token, Vocabulary};
 use crate::protocol::{Bias, BiasTarget, Prompt, PromptPiece, Sampling};
 
@@ -19,6 +20,8 @@ pub(in crate::api) struct Tokenized {
     pub(super) preface: Option<String>,
     /// Tokens at the start that are not in the prompt's text.
     pub(super) added: usize,
+    /// Where the output begins.
+    pub(super) opening: Opening,
 }
 
 /// Renders a conversation with the model's template. Many templates write the BOS token
@@ -64,8 +67,23 @@ pub(in crate::api) fn chat_prompt(
     let added_bytes = vocabulary.detokenize(&tokens[..added]).len();
     let starts = rendered.message_starts.iter().map(|&start| start + added_bytes);
     let message_starts = vocabulary.tokens_at_bytes(&tokens, starts);
-    let prompt = Tokenized { tokens, message_starts, preface, added };
+    let opening = opening(model, conversation, &rendered.prompt);
+    let prompt = Tokenized { tokens, message_starts, preface, added, opening };
     check(model, prompt, "messages")
+}
+
+/// Where the output begins behind the prompt of a conversation.
+fn opening(model: &LoadedModel, conversation: &Conversation, prompt: &str) -> Opening {
+    let continues_thoughts = conversation.continue_final_message
+        && conversation.messages.last().is_some_and(|last| {
+            last.text().is_empty() && last.reasoning_content.as_ref().is_some_and(|t| !t.is_empty())
+        });
+    let format = model.template.as_ref().ok().and_then(Template::format);
+    match format {
+        Some(_) if continues_thoughts => Opening::Thinking,
+        Some(format) => Opening::of(format, prompt),
+        None => Opening::Text,
+    }
 }
 
 /// Text and token ids as tokens. `path` is the prompt's in the request.
@@ -105,7 +123,8 @@ pub(in crate::api) fn text_prompt(
         [PromptPiece::Text(text)] => text.clone(),
         _ => String::from_utf8_lossy(&vocabulary.detokenize(&tokens[added..])).into_owned(),
     });
-    let prompt = Tokenized { tokens, message_starts: Vec::new(), preface, added };
+    let prompt =
+        Tokenized { tokens, message_starts: Vec::new(), preface, added, opening: Opening::Text };
     check(model, prompt, "prompt")
 }
 

@@ -40,7 +40,7 @@ pub(super) fn any_object() -> Value {
 /// What opens a call for certain, behind the opening tag: the beginning of an object, or the tag of a name.
 pub(super) fn mark(format: Option<&Format>) -> &'static str {
     match format.map(|f| &f.call) {
-        None | Some(Call::Object { .. }) => "{",
+        None | Some(Call::Object { .. } | Call::None) => "{",
         Some(Call::Tagged(tagged)) => tagged.head,
         Some(Call::Json { .. }) => "",
     }
@@ -60,7 +60,7 @@ pub(super) fn rules(
     let schema = if loosened { &any } else { &tool.schema };
     let name = &tool.name;
     match format.map(|f| (&f.call, f)) {
-        None => object(g, i, name, schema, "name", &["arguments"]),
+        None | Some((Call::None, _)) => object(g, i, name, schema, "name", &["arguments"]),
         Some((Call::Object { name: key, arguments }, _)) => {
             object(g, i, name, schema, key, arguments)
         }

@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::output::{Format, Opening};
+use super::output::{Call, Format, Opening};
 use super::tools::{ResponseFormat, Tool, ToolChoice, Tools};
 use schema::{Mode, Refusal};
 
@@ -156,7 +156,7 @@ pub fn plan(
     let may_call = match tools.choice {
         ToolChoice::None => false,
         // Calls of no known form are text.
-        ToolChoice::Auto => format.is_some(),
+        ToolChoice::Auto => format.is_some_and(|f| !matches!(f.call, Call::None)),
         ToolChoice::Required => true,
     };
     let mut nodes = 0;
@@ -198,7 +198,7 @@ fn tokens(
     if let Some(format) = format {
         tags.extend([format.open, format.close]);
         tags.extend(format.section.into_iter().flat_map(|(open, close)| [open, close]));
-        if let super::output::Call::Json { until, .. } = &format.call {
+        if let Call::Json { until, .. } = &format.call {
             tags.push(until);
         }
     }

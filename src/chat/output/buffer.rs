@@ -57,27 +57,6 @@ pub(super) fn starts_with(text: &str, tag: &str) -> Match {
     }
 }
 
-/// Looks at each byte once, however often some of the tags occur.
-pub(super) fn search(text: &str, tags: &[&str]) -> Search {
-    let bytes = text.as_bytes();
-    for (at, &byte) in bytes.iter().enumerate() {
-        for (which, tag) in tags.iter().enumerate() {
-            let tag = tag.as_bytes();
-            if tag.first() != Some(&byte) {
-                continue;
-            }
-            let rest = &bytes[at..];
-            if rest.starts_with(tag) {
-                return Search::Found { at, which };
-            }
-            if tag.starts_with(rest) {
-                return Search::None { keep: rest.len() };
-            }
-        }
-    }
-    Search::None { keep: 0 }
-}
-
 impl Buffer {
     pub(super) fn new(tools: Arc<[Tool]>) -> Self {
         Self {
@@ -122,6 +101,20 @@ impl Buffer {
     /// Text that is not accounted for, looked at or not.
     pub(super) fn unsettled(&self) -> &str {
         &self.held[self.mark..]
+    }
+
+    /// The first of `tags` in the text that was not looked at. Looks at each byte once, however
+    /// often some of the tags occur.
+    pub(super) fn search(&mut self, tags: &[&str]) -> Search {
+        let found = search(self.rest(), tags);
+        #[cfg(test)]
+        {
+            self.trace.steps += match found {
+                Search::Found { at, .. } => at,
+                Search::None { .. } => self.rest().len(),
+            };
+        }
+        found
     }
 
     /// Looks `bytes` further.
@@ -275,4 +268,24 @@ impl Buffer {
     pub(super) fn cut(&mut self) {
         self.events.push(Event::CallCut { index: self.calls.saturating_sub(1) });
     }
+}
+
+fn search(text: &str, tags: &[&str]) -> Search {
+    let bytes = text.as_bytes();
+    for (at, &byte) in bytes.iter().enumerate() {
+        for (which, tag) in tags.iter().enumerate() {
+            let tag = tag.as_bytes();
+            if tag.first() != Some(&byte) {
+                continue;
+            }
+            let rest = &bytes[at..];
+            if rest.starts_with(tag) {
+                return Search::Found { at, which };
+            }
+            if tag.starts_with(rest) {
+                return Search::None { keep: rest.len() };
+            }
+        }
+    }
+    Search::None { keep: 0 }
 }

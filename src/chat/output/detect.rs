@@ -36,10 +36,12 @@ pub fn detect(render: impl Fn(&Conversation) -> Option<String>) -> Option<&'stat
     // Without what comes before the answer: descriptions of tools, with examples of calls.
     let plain = conversation(vec![user(), message(Role::Assistant, VALUE)], false);
     let plain = render(&plain).unwrap_or_default();
-    let said = &called[common(&called, &plain)..];
+    let begin = common(&called, &plain);
+    // The two may share the beginning of a tag.
+    let tag = called[..begin].rfind('<').unwrap_or(begin);
     FORMATS
         .iter()
-        .find(|format| reads(format, said))
+        .find(|format| reads(format, &called[begin..]) || reads(format, &called[tag..]))
         .or_else(|| thinks(&render, &opened).then_some(&PLAIN))
 }
 

@@ -30,6 +30,8 @@ pub enum Call {
     Json { prefix: &'static str, until: &'static str, index: bool },
     /// The name, then each argument between tags.
     Tagged(Tagged),
+    /// Messages with headers, of which calls are some.
+    Harmony,
     /// None: the model thinks, and calls no tools that we know of.
     None,
 }
@@ -60,6 +62,7 @@ impl Format {
         all.extend(self.open_short);
         match &self.call {
             Call::Object { .. } | Call::None => {}
+            Call::Harmony => all.extend(super::harmony::TAGS),
             Call::Json { prefix, until, .. } => all.extend([prefix, until]),
             Call::Tagged(tagged) => {
                 let (key, value) = (tagged.key, tagged.value);
@@ -100,6 +103,7 @@ pub(super) static PLAIN: Format = Format {
 
 /// All formats, one row each.
 pub static FORMATS: &[Format] = &[
+    super::harmony::FORMAT,
     Format {
         id: "hermes",
         think: THINK,

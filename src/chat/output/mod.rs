@@ -4,6 +4,7 @@ mod buffer;
 mod call;
 mod detect;
 mod format;
+mod harmony;
 mod json;
 mod named;
 mod object;

@@ -162,6 +162,11 @@ impl Find {
             } else if value_next && !is_blank(byte) {
                 let part = self.part(buffer, keys);
                 self.value = Some((part, at - 1));
+                self.others |= match part {
+                    Part::Name => byte != b'"',
+                    Part::Arguments => !matches!(byte, b'{' | b'"' | b'n'),
+                    Part::Other => true,
+                };
                 if part == Part::Arguments && byte == b'{' && self.name.is_some() {
                     result = Ok(());
                     break;
@@ -228,7 +233,7 @@ impl Find {
                 self.arguments = text.filter(|text| is_object(text)).map(Arguments::Text);
                 self.others |= self.arguments.is_none();
             }
-            Part::Other => self.others = true,
+            Part::Other => {}
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::buffer::{Buffer, Match, Search, search, starts_with};
+use super::buffer::{Buffer, Match, Search, starts_with};
 use super::call::{CallReader, Names, Progress, skip_tag};
 use super::format::{Call, Format};
+use super::harmony::Harmony;
 use super::named::{Form, Named};
 use super::object::{Keys, Object};
 use super::tagged::Tagged;
@@ -51,6 +52,8 @@ enum State {
     Close,
     /// Behind a call's closing tag.
     AfterCall,
+    /// In a format of messages.
+    Harmony(Harmony),
 }
 
 /// Where text goes that turns out to be no call.
@@ -67,11 +70,12 @@ impl Parser {
     /// Tools that are not offered to the model must not be in `tools`.
     pub fn new(format: &'static Format, tools: Arc<[Tool]>, opening: Opening) -> Self {
         let state = match opening {
+            _ if matches!(format.call, Call::Harmony) => State::Harmony(Harmony::new(opening)),
             Opening::Thinking => State::Reasoning { is_fresh: true },
             Opening::Text => State::Text { is_fresh: true },
         };
         let mut openings = Vec::new();
-        if !tools.is_empty() && !matches!(format.call, Call::None) {
+        if !tools.is_empty() && !matches!(format.call, Call::None | Call::Harmony) {
             openings.extend(format.section.map(|(open, _)| open));
             openings.push(format.open);
             openings.extend(format.open_short);
@@ -88,6 +92,10 @@ impl Parser {
 
     /// The output ended. What was held back comes out.
     pub fn finish(&mut self, end: End) -> Vec<Event> {
+        if let State::Harmony(harmony) = &mut self.state {
+            harmony.finish(&mut self.buffer, end);
+            return self.buffer.take();
+        }
         // What is no call after all may hold one.
         while let State::Call { reader, origin } = &mut self.state {
             let origin = *origin;
@@ -126,6 +134,7 @@ impl Parser {
     pub fn in_reasoning(&self) -> bool {
         match &self.state {
             State::Reasoning { .. } => true,
+            State::Harmony(harmony) => harmony.in_reasoning(),
             State::Call { origin, .. } | State::Section { origin } => origin.in_thought,
             _ => false,
         }
@@ -196,6 +205,7 @@ impl Parser {
                 true
             }
             State::AfterCall => self.after_call(),
+            State::Harmony(harmony) => harmony.step(&mut self.buffer),
         }
     }
 
@@ -217,13 +227,12 @@ impl Parser {
 
     /// Where `think` or a tag that opens a call is in the text, or the first byte that may begin
     /// one.
-    fn find_tag(&self, think: &'static str) -> (usize, Option<&'static str>) {
-        let rest = self.buffer.rest();
+    fn find_tag(&mut self, think: &'static str) -> (usize, Option<&'static str>) {
         let tags: Vec<&str> = [think].into_iter().chain(self.openings.iter().copied()).collect();
-        match search(rest, &tags) {
+        match self.buffer.search(&tags) {
             Search::Found { at, which: 0 } => (at, Some(think)),
             Search::Found { at, which } => (at, Some(self.openings[which - 1])),
-            Search::None { keep } => (rest.len() - keep, None),
+            Search::None { keep } => (self.buffer.rest().len() - keep, None),
         }
     }
 
@@ -308,7 +317,7 @@ impl Parser {
                 Box::new(Named::new(Form { prefix, until, index: *index }, names))
             }
             Call::Tagged(tagged) => Box::new(Tagged::new(format, tagged, names, is_short)),
-            Call::None => return,
+            Call::None | Call::Harmony => return,
         };
         self.state = State::Call { reader, origin };
     }

@@ -1,7 +1,7 @@
 //! Calls as a name and each argument between tags, as Qwen3-Coder, GLM and MiniMax write them.
 
 use super::End;
-use super::buffer::{Buffer, Match, Search, search, starts_with};
+use super::buffer::{Buffer, Match, Search, starts_with};
 use super::call::{CallReader, Name, Names, Progress, skip_tag};
 use super::format::{Format, Tagged as Form};
 use super::json::{Json, Step, quoted};
@@ -127,7 +127,7 @@ impl Tagged {
     fn key(&mut self, buffer: &mut Buffer) -> Option<Progress> {
         let close = self.form.key.1;
         // A key is short, and its text is looked at again with each piece.
-        match search(buffer.rest(), &[close]) {
+        match buffer.search(&[close]) {
             Search::Found { at, .. } if at <= MAX_KEY => {
                 let key = buffer.rest()[..at].trim().to_owned();
                 buffer.skip(at + close.len());
@@ -256,7 +256,15 @@ impl CallReader for Tagged {
                 self.begin(buffer);
             }
             State::Key | State::ValueBegin => {}
-            State::Value(value) => value.finish(buffer, &self.keys),
+            State::Value(value) => {
+                let is_whole =
+                    end == End::Model && value.closing.is_some() && buffer.rest().is_empty();
+                value.finish(buffer, &self.keys);
+                if is_whole {
+                    self.end(buffer);
+                    return Progress::Ended { closed: false };
+                }
+            }
         }
         buffer.skip_all();
         buffer.framing();
@@ -299,7 +307,7 @@ impl Value {
     /// Looks for a closing tag. Sends what is certain of a string.
     fn read_text(&mut self, buffer: &mut Buffer, form: &Form, keys: &[String]) -> bool {
         let tag = form.value.1;
-        let (end, found) = match search(buffer.rest(), &[tag]) {
+        let (end, found) = match buffer.search(&[tag]) {
             Search::Found { at, .. } => (at, true),
             Search::None { keep } => (buffer.rest().len() - keep, false),
         };

@@ -181,6 +181,7 @@ impl ChatFields {
             add_generation_prompt: !continued && self.add_generation_prompt.unwrap_or(true),
             continue_final_message: continued,
             kwargs,
+            reasoning: Default::default(),
         };
         Ok((conversation, checked.legacy))
     }

@@ -63,7 +63,11 @@ impl Form for ChatForm {
             tool_calls: calls
                 .iter()
                 .filter(|_| !legacy)
-                .map(|call| AnswerCall { id: call_id(), kind: "function", function: function(call) })
+                .map(|call| AnswerCall {
+                    id: call_id(),
+                    kind: "function",
+                    function: function(call),
+                })
                 .collect(),
             function_call: calls.first().filter(|_| legacy).map(function),
         };

@@ -43,7 +43,11 @@ impl From<engine::PromptProgress> for Progress {
 pub(super) fn finish_reason(ending: &Ending, legacy: bool) -> &'static str {
     match &ending.summary.finish {
         FinishReason::EndOfGeneration | FinishReason::StopString(_) if ending.called => {
-            if legacy { "function_call" } else { "tool_calls" }
+            if legacy {
+                "function_call"
+            } else {
+                "tool_calls"
+            }
         }
         FinishReason::EndOfGeneration | FinishReason::StopString(_) => "stop",
         FinishReason::Length | FinishReason::ContextFull | FinishReason::Shutdown => "length",

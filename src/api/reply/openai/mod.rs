@@ -193,13 +193,7 @@ impl<F: Form> Dialect for OpenAi<F> {
         self.choices = choices.collect();
     }
 
-    fn event(
-        &mut self,
-        started: &Started,
-        index: usize,
-        event: AnswerEvent,
-        out: &mut Vec<u8>,
-    ) {
+    fn event(&mut self, started: &Started, index: usize, event: AnswerEvent, out: &mut Vec<u8>) {
         match event {
             AnswerEvent::Failed(_) => {}
             AnswerEvent::Progress(progress) => {
@@ -375,8 +369,7 @@ mod tests {
 
     #[test]
     fn a_chunk_is_one_line_of_json() {
-        let delta =
-            Delta { role: Some("assistant"), content: Some("\n"), ..Default::default() };
+        let delta = Delta { role: Some("assistant"), content: Some("\n"), ..Default::default() };
         let extra = || Extra { usage: Some(Usage::new(1, 0, 2)), ..Default::default() };
         for ((text, json), object) in [
             (chunk::<chat::ChatForm>(&[delta], extra()), "chat.completion.chunk"),
