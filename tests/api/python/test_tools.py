@@ -116,4 +116,4 @@ class Tools(unittest.TestCase):
         with self.assertRaises(openai.BadRequestError) as raised:
             self.chat(QUESTION, response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
         self.assertIn("not", raised.exception.message)
-        self.assertEqual(raised.exception.param, "response_format")
+        self.assertEqual(raised.exception.param, "response_format.json_schema.schema.properties.a.not")
