@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::ToolSchema;
 use super::lark::{escaped, quoted, slashed};
-use super::typing::{self, Text};
+use super::typing::Text;
 use crate::chat::output::{Call, Format, Tagged};
 
 /// Parameters whose presence is counted: a bit each.
@@ -38,11 +38,22 @@ pub(super) fn any_object() -> Value {
 }
 
 /// What opens a call for certain, behind the opening tag: the beginning of an object, or the tag of a name.
-pub(super) fn mark(format: Option<&Format>) -> &'static str {
-    match format.map(|f| &f.call) {
-        None | Some(Call::Object { .. } | Call::None) => "{",
-        Some(Call::Tagged(tagged)) => tagged.head,
-        Some(Call::Json { .. }) => "",
+pub(super) fn mark(format: &Format) -> &'static str {
+    match &format.call {
+        Call::Object { .. } => "{",
+        Call::Tagged(tagged) => tagged.head,
+        Call::Json { .. } | Call::None => "",
+    }
+}
+
+/// Whether the parser reads the name as one.
+pub(super) fn can_call(format: &Format, name: &str) -> bool {
+    match &format.call {
+        Call::Object { .. } => !name.is_empty(),
+        _ => {
+            (1..=256).contains(&name.len())
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:/".contains(&b))
+        }
     }
 }
 
@@ -53,18 +64,15 @@ pub(super) fn rules(
     i: usize,
     tool: &ToolSchema,
     loosened: bool,
-    format: Option<&Format>,
+    format: &Format,
     tag: &dyn Fn(&str) -> String,
 ) {
     let any = any_object();
     let schema = if loosened { &any } else { &tool.schema };
     let name = &tool.name;
-    match format.map(|f| (&f.call, f)) {
-        None | Some((Call::None, _)) => object(g, i, name, schema, "name", &["arguments"]),
-        Some((Call::Object { name: key, arguments }, _)) => {
-            object(g, i, name, schema, key, arguments)
-        }
-        Some((Call::Json { prefix, until, index }, _)) => {
+    match &format.call {
+        Call::Object { name: key, arguments } => object(g, i, name, schema, key, arguments),
+        Call::Json { prefix, until, index } => {
             let number = if *index { " /:[0-9]{1,3}/" } else { "" };
             let name = quoted(&format!("{prefix}{name}"));
             let _ = writeln!(
@@ -74,8 +82,38 @@ pub(super) fn rules(
                 json_value(schema)
             );
         }
-        Some((Call::Tagged(tagged), format)) => tags(g, i, tool, loosened, tagged, format),
+        Call::Tagged(tagged) => tags(g, i, tool, loosened, tagged, format),
+        Call::None => {}
     }
+}
+
+/// The rule `other`: what may follow a mark that then is none of a call, as it names no offered tool.
+pub(super) fn other_rule<'a>(
+    g: &mut String,
+    names: impl Iterator<Item = &'a str>,
+    format: &Format,
+) {
+    let blank = "[ \\t\\r\\n]{0,16}";
+    let _ = match &format.call {
+        Call::Object { name: key, .. } => {
+            let names: Vec<String> = names.map(|name| escaped(&json_string(name))).collect();
+            let member = format!("{blank}\"{}\"{blank}:{blank}", escaped(key));
+            writeln!(
+                g,
+                "other: OTHER\nOTHER: /{blank}[^\" \\t\\r\\n<]/ | /{member}\"[^\"\\\\\\n<]*\"/ & ~/{member}({})/",
+                names.join("|")
+            )
+        }
+        _ => {
+            let names: Vec<String> = names.map(escaped).collect();
+            let of_name = "A-Za-z0-9_.:\\/\\-";
+            writeln!(
+                g,
+                "other: OTHER\nOTHER: /{blank}[^{of_name} \\t\\r\\n<]/ | /{blank}[{of_name}]{{1,64}}/ & ~/{blank}({})/",
+                names.join("|")
+            )
+        }
+    };
 }
 
 /// `"name": "...", "arguments": {...}}`
@@ -126,7 +164,7 @@ fn tags(
         .iter()
         .filter(|(name, schema)| writable(name) && **schema != Value::Bool(false))
         .map(|(name, schema)| {
-            let text = typing::text(&tool.original, name, schema, &tool.schema, loosened);
+            let text = Text::of(&tool.original, name, schema, &tool.schema, loosened);
             Parameter { name, text, required: !loosened && required(name) }
         })
         .collect();
@@ -155,17 +193,23 @@ fn tags(
         all_counted: counted.len() == parameters.len() && !others,
     };
 
-    let head = format!("blank? {} {}", quoted(&tool.name), quoted(tagged.head_end));
+    // White space at the end of a name need not be what is usual.
+    let head_end = if tagged.head_end.trim().is_empty() {
+        "blank?".to_owned()
+    } else {
+        format!("blank? {}", quoted(tagged.head_end))
+    };
+    let head = format!("blank? {} {head_end}", quoted(&tool.name));
     if parameters.is_empty() && !others {
         let _ = writeln!(g, "call_{i}: {head} arguments_{i}\narguments_{i}: blank? {}", tail.end());
         return;
     }
     let _ = writeln!(g, "call_{i}: {head} arguments_{i}\narguments_{i}: blank? seq_{i}::0x0");
     let _ = write!(g, "seq_{i}::_ : {} {}", tail.end(), tail.if_complete());
+    let _ = write!(g, " | {} key_{i}::_ {}", quoted(tagged.key.0), tail.if_more());
+    let _ = write!(g, "\nkey_{i}::_ : ");
+    let mut first = true;
     {
-        let _ = write!(g, " | {} key_{i}::_ {}", quoted(tagged.key.0), tail.if_more());
-        let _ = write!(g, "\nkey_{i}::_ : ");
-        let mut first = true;
         for (p, parameter) in parameters.iter().enumerate() {
             let (set, clear) = match bit(p) {
                 Some(b) => (format!("set_bit({b})"), format!(" %if bit_clear({b})")),
@@ -185,15 +229,15 @@ fn tags(
             };
             let _ = writeln!(
                 g,
-                "{bar}other_{i} {} {}text_{i}::_",
+                "{bar}name_{i} {} {}text_{i}::_",
                 quoted(tagged.key.1),
                 value_open(tagged)
             );
             let _ = writeln!(
                 g,
-                "other_{i}: OTHER_{i}\nOTHER_{i}: /[A-Za-z_][A-Za-z0-9_.\\-]{{0,63}}/{taken}"
+                "name_{i}: NAME_{i}\nNAME_{i}: /[A-Za-z_][A-Za-z0-9_.\\-]{{0,63}}/{taken}"
             );
-            let _ = write!(g, "text_{i}::_ : {}", tail.free());
+            value(g, &format!("text_{i}"), &format!("{i}_other"), &Text::anything(), &tail);
         }
     }
     g.push('\n');
@@ -237,10 +281,11 @@ impl Tail<'_> {
         }
     }
 
-    /// Text that goes on as the parser has it: a closing tag ends it only with another tag behind.
-    fn free(&self) -> String {
+    /// Text that goes on as the parser has it: a closing tag ends it only with another tag behind. `kind` is of
+    /// the shared rules.
+    fn free(&self, kind: &str) -> String {
         let i = self.i;
-        format!("next key_{i}::_ {} | last {}", self.if_more(), self.if_complete())
+        format!("next_{kind} key_{i}::_ {} | last_{kind} {}", self.if_more(), self.if_complete())
     }
 }
 
@@ -248,45 +293,48 @@ fn value(g: &mut String, rule: &str, id: &str, text: &Text, tail: &Tail) {
     let tagged = tail.tagged;
     let i = tail.i;
     let stop = escaped(tagged.value.1);
-    let close = format!("/[ \\t\\r\\n]{{0,16}}{stop}/ blank? seq_{i}::_");
     let one_break = if tagged.broken { "\"\\n\"? " } else { "" };
-    let _ = match text {
-        Text::Free => writeln!(g, "{rule}::_ : {}", tail.free()),
-        Text::Words(words) => {
-            let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
-            writeln!(
-                g,
-                "{rule}::_ : {one_break}({}) {one_break}{} blank? seq_{i}::_",
-                words.join(" | "),
-                quoted(tagged.value.1)
-            )
-        }
-        Text::Body(bodies) => {
-            // Without `<` in it the first closing tag ends it, and no state is spent on tags. A line break at its
-            // end would be the tag's.
-            let (edge, line_break, begin) = if tagged.broken {
-                ("/([^<]*[^<\\n])?/", "\\n?", "\"\\n\" ")
-            } else {
-                ("/[^<]*/", "", "")
-            };
-            let bodies: Vec<String> = bodies
-                .iter()
-                .map(|conjuncts| {
-                    let all: Vec<String> =
-                        conjuncts.iter().map(|regex| format!("/{}/", slashed(regex))).collect();
-                    format!("({} & {edge})", all.join(" & "))
-                })
-                .collect();
-            writeln!(g, "{rule}::_ : {begin}BODY_{id} blank? seq_{i}::_").and_then(|()| {
-                writeln!(g, "BODY_{id}: ({}) /{line_break}{stop}/", bodies.join(" | "))
-            })
-        }
-        Text::Json { schema, words } => {
-            let words: String = words.iter().map(|word| format!(" | {}", quoted(word))).collect();
-            writeln!(g, "{rule}::_ : blank? ({}{words}) {close}", json_value(schema))
-        }
-    };
+    let mut choices: Vec<String> = Vec::new();
+    if let Some(schema) = &text.json {
+        let words: String =
+            text.json_words.iter().map(|word| format!(" | {}", quoted(word))).collect();
+        choices.push(format!(
+            "blank? ({}{words}) /{BLANKS}{stop}/ blank? seq_{i}::_",
+            json_value(schema)
+        ));
+    }
+    if text.free {
+        choices.push(tail.free(if text.json_first { "plain" } else { "any" }));
+    }
+    // Without `<` in it the first closing tag ends it, and no state is spent on tags. A line break at its end would
+    // be the tag's.
+    let (edge, line_break, begin) =
+        if tagged.broken { ("/([^<]*[^<\\n])?/", "\\n?", "\"\\n\" ") } else { ("/[^<]*/", "", "") };
+    let first = if text.json_first { " & ~/\\s*[{\\[\"](?s:.*)/" } else { "" };
+    if text.bodies.is_empty() && !text.words.is_empty() {
+        let words: Vec<String> = text.words.iter().map(|word| quoted(word)).collect();
+        choices.push(format!(
+            "{one_break}({}) {one_break}{} blank? seq_{i}::_",
+            words.join(" | "),
+            quoted(tagged.value.1)
+        ));
+    }
+    if !text.bodies.is_empty() {
+        let words = text.words.iter().map(|word| format!("/{}/", escaped(word)));
+        let bodies = text.bodies.iter().map(|all| {
+            let all: Vec<String> =
+                all.iter().map(|regex| format!("/{}/", slashed(regex))).collect();
+            format!("({} & {edge}{first})", all.join(" & "))
+        });
+        let bodies: Vec<String> = words.chain(bodies).collect();
+        choices.push(format!("{begin}BODY_{id} blank? seq_{i}::_"));
+        let _ = writeln!(g, "BODY_{id}: ({}) /{line_break}{stop}/", bodies.join(" | "));
+    }
+    let _ = writeln!(g, "{rule}::_ : {}", choices.join(" | "));
 }
+
+/// White space that the parser skips, in an expression.
+const BLANKS: &str = "[ \\t\\r\\n]*";
 
 /// Rules that all calls in tags share.
 pub(super) fn shared_rules(g: &mut String, format: &Format) {
@@ -296,10 +344,15 @@ pub(super) fn shared_rules(g: &mut String, format: &Format) {
     let other =
         if tagged.end.is_empty() { String::new() } else { format!("|{}", escaped(format.close)) };
     let any = "(?s:.*)";
-    let _ = writeln!(
-        g,
-        "next[lazy]: NEXT\nlast[lazy]: LAST\n\
-         NEXT: /{any}{close}\\s*{next}/ & ~/{any}{close}\\s*({stop}{other}){any}/\n\
-         LAST: /{any}{close}\\s*{stop}/ & ~/{any}{close}\\s*({next}{other}){any}/"
-    );
+    // What the parser tries as JSON first must not begin like it.
+    for (kind, begin) in [("any", any.to_owned()), ("plain", format!("\\s*([^\\s{{\\[\"]{any})?"))]
+    {
+        let upper = kind.to_uppercase();
+        let _ = writeln!(
+            g,
+            "next_{kind}[lazy]: NEXT_{upper}\nlast_{kind}[lazy]: LAST_{upper}\n\
+             NEXT_{upper}: /{begin}{close}{BLANKS}{next}/ & ~/{any}{close}{BLANKS}({stop}{other}){any}/\n\
+             LAST_{upper}: /{begin}{close}{BLANKS}{stop}/ & ~/{any}{close}{BLANKS}({next}{other}){any}/"
+        );
+    }
 }

@@ -29,19 +29,18 @@ impl Plan {
         }
     }
 
-    /// Text up to a tag, and through the tag and `behind`, which is an expression.
-    fn text_to(&self, g: &mut String, rule: &str, tag: &str, behind: &str) {
-        let _ = writeln!(g, "{rule}[lazy]: /(?s:.*){}{behind}/", escaped(tag));
+    /// A further alternative: the tag as its control token, behind `before`.
+    fn or_token(&self, before: &str, tag: &str) -> String {
+        self.token(tag).map_or(String::new(), |id| format!(" | {before} <[{id}]>"))
     }
 }
 
 /// The grammar of one call, from behind its mark.
 pub(super) fn one_call(plan: &Plan, i: usize, tool: &ToolSchema) -> String {
     let mut g = format!("%llguidance {{}}\nstart: call_{i}\n{COMMON}");
-    calls::rules(&mut g, i, tool, false, plan.format, &|tag| plan.tag(tag));
-    if let Some(format) = plan.format {
-        calls::shared_rules(&mut g, format);
-    }
+    let format = plan.format.unwrap_or(&FORMATS[0]);
+    calls::rules(&mut g, i, tool, false, format, &|tag| plan.tag(tag));
+    calls::shared_rules(&mut g, format);
     g
 }
 
@@ -57,24 +56,6 @@ pub(super) fn response_alone(response: &Response) -> Option<String> {
 
 pub(super) fn whole(plan: &Plan, loosened: &BTreeSet<usize>) -> String {
     let mut g = format!("%llguidance {{}}\n{COMMON}");
-    let (think_open, think_close) = think(plan.format);
-    // The thought may come from the model or be begun by the template.
-    let _ = match plan.opening {
-        Opening::Thinking => writeln!(g, "start: thought answer"),
-        Opening::Text => writeln!(g, "start: (think thought)? answer"),
-    };
-    plan.text_to(&mut g, "thought_text", think_close, "");
-    match plan.token(think_close) {
-        Some(id) => g.push_str(&format!("thought: thought_text | prose? <[{id}]>\n")),
-        None => g.push_str("thought: thought_text\n"),
-    }
-    if plan.opening == Opening::Text {
-        let _ = writeln!(g, "think_text[lazy]: /[ \\t\\r\\n]{{0,16}}{}/", escaped(think_open));
-        match plan.token(think_open) {
-            Some(id) => g.push_str(&format!("think: think_text | blank? <[{id}]>\n")),
-            None => g.push_str("think: think_text\n"),
-        }
-    }
     let calls = (!plan.tools.is_empty()).then(|| call_rules(plan, loosened, &mut g));
     let text = match &plan.response {
         Response::Any => None,
@@ -87,107 +68,173 @@ pub(super) fn whole(plan: &Plan, loosened: &BTreeSet<usize>) -> String {
             Some("response")
         }
     };
-    let _ = match (calls, text) {
+    let (answer, after) = match (&calls, text) {
         (Some(calls), None) if plan.choice == ToolChoice::Auto => {
-            write!(g, "answer: {}\n{}", calls.in_text, calls.leads)
+            (calls.in_text.clone(), calls.in_text_after.clone())
         }
-        (Some(calls), None) => writeln!(g, "answer: {}", calls.alone),
-        (Some(calls), Some(_)) if plan.choice == ToolChoice::Required => {
-            writeln!(g, "answer: {}", calls.alone)
+        (Some(calls), Some(text)) if plan.choice == ToolChoice::Auto => {
+            (format!("{} | {text}", calls.alone), calls.alone_after.clone())
         }
-        (Some(calls), Some(text)) => writeln!(g, "answer: {} | {text}", calls.alone),
-        (None, Some(text)) => writeln!(g, "answer: {text}"),
-        (None, None) => writeln!(g, "answer: prose?"),
+        (Some(calls), _) => (calls.alone.clone(), calls.alone_after.clone()),
+        (None, text) => (text.unwrap_or("prose?").to_owned(), String::new()),
+    };
+    let _ = writeln!(g, "answer: {answer}");
+    // The thought may come from the model or be begun by the template.
+    let (think_open, think_close) = think(plan.format);
+    let _ = match plan.opening {
+        Opening::Thinking => writeln!(g, "start: thought"),
+        Opening::Text => writeln!(
+            g,
+            "start: think thought | answer\nthink: think_text{}\nthink_text[lazy]: /{BLANKS}{}/",
+            plan.or_token("blank?", think_open),
+            escaped(think_open)
+        ),
+    };
+    let _ = writeln!(
+        g,
+        "thought_end: thought_text{}\nthought_text[lazy]: /(?s:.*){}/",
+        plan.or_token("prose?", think_close),
+        escaped(think_close)
+    );
+    let _ = match calls {
+        None => writeln!(g, "thought: thought_end answer"),
+        Some(calls) => writeln!(
+            g,
+            "thought: {0}thought_end answer | {0}thought_call{1}\n{2}",
+            if calls.other { "(thought_lead other)* " } else { "" },
+            if after.is_empty() { String::new() } else { format!(" {after}") },
+            calls.thought
+        ),
     };
     g
 }
 
 /// Calls, and where they stand.
 struct Calls {
-    /// One or more and no text.
+    /// One or more and no text, and what may follow a first one.
     alone: String,
-    /// Text and calls.
+    alone_after: String,
+    /// Text and calls, and what may follow a first one.
     in_text: String,
-    /// Rules that only `in_text` needs.
-    leads: String,
+    in_text_after: String,
+    /// Rules of calls that end a thought.
+    thought: String,
+    /// What begins like a call may turn out to be none.
+    other: bool,
 }
 
+/// White space that the parser skips, in an expression.
+const BLANKS: &str = "[ \\t\\r\\n]*";
+
+/// The rules of all calls. The parser reads these as calls, of which those of tools that are not offered must
+/// not be said: what has its opening tag at the beginning of a line of text, or in a form with sections. What
+/// has it within a line, or in a thought at the beginning of a line, is a call if it names an offered tool.
 fn call_rules(plan: &Plan, loosened: &BTreeSet<usize>, g: &mut String) -> Calls {
+    // Only a plan with a format has tools.
+    let format = plan.format.unwrap_or(&FORMATS[0]);
     for (i, tool) in &plan.tools {
-        calls::rules(g, *i, tool, loosened.contains(i), plan.format, &|tag| plan.tag(tag));
+        calls::rules(g, *i, tool, loosened.contains(i), format, &|tag| plan.tag(tag));
     }
-    let names: Vec<String> = plan.tools.iter().map(|(i, _)| format!("call_{i}")).collect();
-    let _ = writeln!(g, "call: {}", names.join(" | "));
-    let mark = calls::mark(plan.format);
-    let Some(format) = plan.format else {
-        // Of no known form: one object with the name and the arguments.
-        return Calls {
-            alone: format!("blank? {} call blank?", quoted(mark)),
-            in_text: String::new(),
-            leads: String::new(),
-        };
-    };
     calls::shared_rules(g, format);
+    let names: Vec<String> = plan.tools.iter().map(|(i, _)| format!("call_{i}")).collect();
+    let mark = calls::mark(format);
     let marked = if mark.is_empty() { String::new() } else { format!("blank? {} ", quoted(mark)) };
     // Some calls end with their closing tag.
     let closes = !matches!(&format.call, Call::Tagged(tagged) if tagged.end.is_empty());
     let close = if closes { format!(" blank? {}", plan.tag(format.close)) } else { String::new() };
+    let _ = writeln!(g, "call: ({}){close}", names.join(" | "));
     let open = plan.tag(format.open);
-    let mut leads = String::new();
-    let one;
-    let rest;
+    let opened = format!("{}{BLANKS}{}", escaped(format.open), escaped(mark));
+    let tokens =
+        |begin: &str| match (plan.token(format.open), format.section.and_then(|s| plan.token(s.0)))
+        {
+            (Some(open), Some(section)) => {
+                format!(" | {begin} (<[{section}]> blank?)? <[{open}]> {marked}")
+            }
+            (Some(open), None) => format!(" | {begin} <[{open}]> {marked}"),
+            (None, _) => String::new(),
+        };
+    // Any text up to a call: `begin` is an expression.
+    let lead = |rule: &str, begin: &str| {
+        format!("{rule}: {rule}_text{}\n{rule}_text[lazy]: /{begin}{opened}/\n", tokens("prose?"))
+    };
+    let mut thought = String::new();
+    let mut pieces;
+    let other;
     match format.section {
         Some((begin, end)) => {
-            let more = if plan.single {
-                String::new()
-            } else {
-                format!(" (blank? {open} {marked}call{close})*")
-            };
+            other = false;
+            let more =
+                if plan.single { String::new() } else { format!(" (blank? {open} {marked}call)*") };
             let _ = writeln!(
                 g,
-                "section: blank? {open} {marked}call{close}{more} blank? {}",
+                "one: {} blank? {open} {marked}call{more} blank? {}",
+                plan.tag(begin),
                 plan.tag(end)
             );
-            one = format!("{} section", plan.tag(begin));
-            rest = "lead section".to_owned();
-            plan.text_to(&mut leads, "lead_text", begin, "");
-            leads.push_str(&match plan.token(begin) {
-                Some(id) => format!("lead: lead_text | prose? <[{id}]>\n"),
-                None => "lead: lead_text\n".to_owned(),
-            });
+            g.push_str(&lead("lead", "(?s:.*)"));
+            let ended = match plan.token(end) {
+                Some(id) => format!(" (blank? <[{id}]>)?"),
+                None => String::new(),
+            };
+            pieces = vec![format!("lead call{ended}")];
+            let section = format!("((?s:.*)\\n)?({}{BLANKS})?", escaped(begin));
+            thought.push_str(&lead("thought_lead", &section));
+            let _ = writeln!(thought, "thought_call: thought_lead call{ended}");
         }
         None => {
-            one = format!("{open} {marked}call{close}");
-            let behind =
-                if mark.is_empty() { String::new() } else { format!("\\s*{}", escaped(mark)) };
-            plan.text_to(&mut leads, "lead_text", format.open, &behind);
-            leads.push_str(&match plan.token(format.open) {
-                Some(id) => format!("lead: lead_text | prose? <[{id}]> {marked}\n"),
-                None => "lead: lead_text\n".to_owned(),
-            });
-            let mut called = format!("lead call{close}");
-            if let (Some(short), Call::Tagged(_)) = (format.open_short, &format.call) {
-                // Only an offered name makes it one.
-                let bare = plan.tools.iter().map(|(i, tool)| {
-                    let _ = writeln!(
-                        leads,
-                        "bare_{i}[lazy]: /(?s:.*){}\\s*{}\\s*>/",
-                        escaped(short),
-                        escaped(&tool.name)
-                    );
-                    format!("bare_{i} arguments_{i}")
-                });
-                let bare: Vec<String> = bare.collect();
-                let _ = writeln!(leads, "bare: {}", bare.join(" | "));
-                let _ = write!(called, " | bare (blank? {})?", plan.tag(format.close));
+            other = true;
+            let _ = writeln!(g, "one: {open} {marked}call");
+            g.push_str(&lead("lead", &format!("({BLANKS}|(?s:.*)\\n)")));
+            let _ = writeln!(g, "inline[lazy]: /(?s:.*)[^ \\t\\r\\n]((?s:.*)[^\\n])?{opened}/");
+            calls::other_rule(g, plan.tools.iter().map(|(_, tool)| tool.name.as_str()), format);
+            pieces = vec!["(lead | inline) call".to_owned()];
+            thought.push_str(&lead("thought_lead", "((?s:.*)\\n)?"));
+            thought.push_str("thought_call: thought_lead call");
+            if let (Some(short), Call::Tagged(tagged)) = (format.open_short, &format.call) {
+                let closed = format!("(blank? {})?", plan.tag(format.close));
+                let mut bare = |rule: &str, begin: &str| {
+                    let each = plan.tools.iter().map(|(i, tool)| {
+                        let _ = writeln!(
+                            g,
+                            "{rule}_{i}[lazy]: /{begin}{}{}{BLANKS}{}/",
+                            escaped(short),
+                            escaped(&tool.name),
+                            escaped(tagged.head_end)
+                        );
+                        format!("{rule}_{i} arguments_{i}")
+                    });
+                    format!("({}) {closed}", each.collect::<Vec<_>>().join(" | "))
+                };
+                pieces.push(bare("bare", "(?s:.*)"));
+                thought.push_str(&format!(" | {}", bare("thought_bare", "((?s:.*)\\n)?")));
             }
-            rest = called;
+            thought.push('\n');
         }
     }
-    let (alone, in_text) = if plan.single {
-        (format!("blank? {one} blank?"), format!("prose? | ({rest}) blank?"))
+    let called = pieces.join(" | ");
+    if plan.single {
+        let others = if other { "(inline other)* " } else { "" };
+        Calls {
+            alone: "blank? one blank?".to_owned(),
+            alone_after: "blank?".to_owned(),
+            in_text: format!("{others}prose? | {others}({called}) blank?"),
+            in_text_after: "blank?".to_owned(),
+            thought,
+            other,
+        }
     } else {
-        (format!("blank? {one} (blank? {one})* blank?"), format!("({rest})* prose?"))
-    };
-    Calls { alone, in_text, leads }
+        if other {
+            pieces.push("inline other".to_owned());
+        }
+        let _ = writeln!(g, "in_text: ({})* prose?", pieces.join(" | "));
+        Calls {
+            alone: "blank? one (blank? one)* blank?".to_owned(),
+            alone_after: "(blank? one)* blank?".to_owned(),
+            in_text: "in_text".to_owned(),
+            in_text_after: "in_text".to_owned(),
+            thought,
+            other,
+        }
+    }
 }

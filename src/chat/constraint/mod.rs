@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::output::{Call, Format, Opening};
+use super::output::{Call, FORMATS, Format, Opening};
 use super::tools::{ResponseFormat, Tool, ToolChoice, Tools};
 use schema::{Mode, Refusal};
 
@@ -81,7 +81,7 @@ pub struct Loosened {
     /// Its index among the offered tools.
     pub tool: usize,
     /// The keyword that was left out; `schema` for a schema that is none, `nesting` for one too deep, `size`
-    /// for one too large.
+    /// for one too large, `name` for a tool whose name is none in the model's format.
     pub keyword: String,
     /// Where it stands in the request.
     pub path: String,
@@ -151,19 +151,32 @@ pub fn plan(
             })?)
         }
     };
+    // A call that is required of a model without a form of its own is said in the plainest one.
+    let calls = format.filter(|format| !matches!(format.call, Call::None));
+    let format = match tools.choice {
+        ToolChoice::Required => Some(calls.unwrap_or(&FORMATS[0])),
+        _ => format,
+    };
     let mut notes = Vec::new();
     let mut callable = Vec::new();
-    let may_call = match tools.choice {
-        ToolChoice::None => false,
+    let form = match tools.choice {
+        ToolChoice::None => None,
         // Calls of no known form are text.
-        ToolChoice::Auto => format.is_some_and(|f| !matches!(f.call, Call::None)),
-        ToolChoice::Required => true,
+        ToolChoice::Auto => calls,
+        ToolChoice::Required => format,
     };
     let mut nodes = 0;
     for (i, tool) in tools.offered.iter().enumerate() {
         let allowed = tools.allowed.as_ref().is_none_or(|allowed| allowed.contains(&i));
-        if may_call && allowed {
+        let Some(form) = form.filter(|_| allowed) else { continue };
+        if calls::can_call(form, &tool.name) {
             callable.push((i, tool_schema(i, tool, &mut nodes, &mut notes)?));
+        } else {
+            notes.push(Loosened {
+                tool: i,
+                keyword: "name".into(),
+                path: format!("tools[{i}].function.name"),
+            });
         }
     }
     if callable.is_empty() {
@@ -195,13 +208,9 @@ fn tokens(
 ) -> Vec<(&'static str, u32)> {
     let think = grammar::think(format);
     let mut tags = vec![think.0, think.1];
-    if let Some(format) = format {
-        tags.extend([format.open, format.close]);
-        tags.extend(format.section.into_iter().flat_map(|(open, close)| [open, close]));
-        if let Call::Json { until, .. } = &format.call {
-            tags.push(until);
-        }
-    }
+    tags.extend(format.map(Format::tags).unwrap_or_default());
+    tags.sort_unstable();
+    tags.dedup();
     tags.into_iter().filter_map(|tag| Some((tag, special(tag)?))).collect()
 }
 
@@ -321,6 +330,12 @@ impl Plan {
     #[must_use]
     pub fn response_grammar(&self) -> Option<String> {
         grammar::response_alone(&self.response)
+    }
+
+    /// The form in which calls are said: for the parser.
+    #[must_use]
+    pub fn format(&self) -> Option<&'static Format> {
+        self.format
     }
 
     /// The indices among the offered tools of those that may be called.
