@@ -12,7 +12,7 @@ use crate::api::metrics::Counts;
 use crate::api::model::LoadedModel;
 use crate::chat::constraint::{self, ConstraintError, Loosened, Plan};
 use crate::chat::output::{Format, Opening, Parser};
-use crate::chat::{Tool, Tools};
+use crate::chat::{ReasoningFormat, Tool, Tools};
 use crate::engine::{GenerationRequest, Grammar, GrammarError, ThinkingBudget, Token};
 
 /// How the outputs of one prompt are made and read.
@@ -20,6 +20,7 @@ pub(super) struct OutputPlan {
     /// `None`: all text is the answer's.
     format: Option<&'static Format>,
     tools: Arc<[Tool]>,
+    thoughts_in_text: bool,
     opening: Opening,
     grammar: Option<Grammar>,
     visible: Arc<[Token]>,
@@ -37,9 +38,10 @@ impl OutputPlan {
     ) -> Result<Self, ApiError> {
         let chat = task.chat.as_ref();
         let template = chat.and(model.template.as_ref().ok());
-        let format = template.and_then(|template| template.format());
         let none = Tools::default();
         let tools = chat.map_or(&none, |chat| &chat.tools);
+        let format = template.and_then(|template| template.format());
+        let format = constraint::format_of_calls(format, tools.choice);
         let vocabulary = model.engine.vocabulary();
         let special = |text: &str| u32::try_from(vocabulary.special(text)?).ok();
         let response = &task.options.format;
@@ -58,6 +60,8 @@ impl OutputPlan {
         Ok(Self {
             format,
             tools: tools.offered.clone().into(),
+            thoughts_in_text: chat
+                .is_some_and(|chat| chat.reasoning.format == ReasoningFormat::None),
             opening: prompt.opening,
             grammar,
             visible: tags.into_iter().filter_map(|tag| vocabulary.special(tag)).collect(),
@@ -74,9 +78,10 @@ impl OutputPlan {
 
     /// Reads one output.
     pub(super) fn reader(&self) -> Reader {
-        let parser =
-            self.format.map(|format| Parser::new(format, self.tools.clone(), self.opening));
-        Reader::new(parser)
+        Reader::new(self.format.map(|format| {
+            let parser = Parser::new(format, self.tools.clone(), self.opening);
+            if self.thoughts_in_text { parser.with_thoughts_in_text() } else { parser }
+        }))
     }
 }
 

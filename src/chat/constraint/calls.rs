@@ -42,7 +42,7 @@ pub(super) fn mark(format: &Format) -> &'static str {
     match &format.call {
         Call::Object { .. } => "{",
         Call::Tagged(tagged) => tagged.head,
-        Call::Json { .. } | Call::None => "",
+        Call::Json { .. } | Call::Harmony | Call::None => "",
     }
 }
 
@@ -83,7 +83,7 @@ pub(super) fn rules(
             );
         }
         Call::Tagged(tagged) => tags(g, i, tool, loosened, tagged, format),
-        Call::None => {}
+        Call::Harmony | Call::None => {}
     }
 }
 

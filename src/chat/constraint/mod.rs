@@ -124,6 +124,21 @@ enum Response {
     Lark(String),
 }
 
+/// The format in which a model writes its output: its own, but a call that is required of a model
+/// without a form of its own is said in the plainest one.
+pub fn format_of_calls(
+    format: Option<&'static Format>,
+    choice: ToolChoice,
+) -> Option<&'static Format> {
+    match choice {
+        ToolChoice::Required => {
+            let calls = format.filter(|format| !matches!(format.call, Call::Harmony | Call::None));
+            Some(calls.unwrap_or(&FORMATS[0]))
+        }
+        ToolChoice::None | ToolChoice::Auto => format,
+    }
+}
+
 /// The constraint that the request asks for, if any. `special` is the id of a tag that is a control
 /// token of the model's vocabulary, whose text the engine does not see. A tag that is a token of ordinary text
 /// (Qwen's `<tool_call>`) needs none: it is taken as a token and in pieces.
@@ -151,12 +166,8 @@ pub fn plan(
             })?)
         }
     };
-    // A call that is required of a model without a form of its own is said in the plainest one.
-    let calls = format.filter(|format| !matches!(format.call, Call::None));
-    let format = match tools.choice {
-        ToolChoice::Required => Some(calls.unwrap_or(&FORMATS[0])),
-        _ => format,
-    };
+    let format = format_of_calls(format, tools.choice);
+    let calls = format.filter(|format| !matches!(format.call, Call::Harmony | Call::None));
     let mut notes = Vec::new();
     let mut callable = Vec::new();
     let form = match tools.choice {

@@ -83,6 +83,13 @@ impl Parser {
         Self { format, openings, buffer: Buffer::new(tools), state, spoke: false }
     }
 
+    /// Thoughts are text, and so are their tags (`reasoning_format` `none`). Before any text.
+    pub fn with_thoughts_in_text(mut self) -> Self {
+        self.state = State::Text { is_fresh: true };
+        self.spoke = true;
+        self
+    }
+
     /// More of the output. The events are those that are certain now.
     pub fn push(&mut self, text: &str) -> Vec<Event> {
         self.buffer.push(text);
