@@ -304,34 +304,21 @@ fn a_tool_result_without_its_call_is_kept() {
     }
 }
 
-/// What writes noise unless it is told what to write.
-fn noise() -> Server {
-    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/tiny-qwen3moe.gguf");
-    Server::start(&["--model", model])
-}
-
 #[test]
 fn a_named_tool_is_called_once_with_valid_arguments() {
-    let mut rating = tool(
-        "Rating",
-        json!({"score": {"type": "integer", "minimum": 1, "maximum": 5}}),
-        &["score"],
-    );
+    // The model would rather call the other, and twice.
+    let call =
+        "<tool_call>\n{\"name\": \"read_file\", \"arguments\": {\"path\": \"a\"}}\n</tool_call>";
+    let model = model(HERMES, &format!("{call}\n{call}"));
+    let score = json!({"score": {"type": "integer", "minimum": 1, "maximum": 5}});
+    let mut rating = tool("Rating", score, &["score"]);
     rating["function"]["strict"] = json!(true);
-    let body = chat_body(
-        "Rate it.",
-        json!({
-            "tools": [rating, read_file()],
-            "tool_choice": {"type": "function", "function": {"name": "Rating"}},
-            "parallel_tool_calls": false,
-            "max_tokens": 128,
-            // Noise would never end its thoughts.
-            "chat_template_kwargs": {"enable_thinking": false},
-        }),
-    );
-    let server = noise();
-    let answer = whole(&server, &body);
-    assert_eq!(streamed(&server, &body), answer);
+    let fields = json!({
+        "tools": [rating, read_file()],
+        "tool_choice": {"type": "function", "function": {"name": "Rating"}},
+        "parallel_tool_calls": false,
+    });
+    let answer = answer(&model, fields);
     let calls = answer.parsed();
     assert_eq!(calls.len(), 1, "{answer:?}");
     assert_eq!(calls[0].0, "Rating");
