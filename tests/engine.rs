@@ -3,6 +3,11 @@
 #![cfg(feature = "engine")]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)] // a failed expectation is a failed test
 
+#[path = "engine/grammar.rs"]
+mod grammar;
+#[path = "engine/tokens.rs"]
+mod tokens;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -580,26 +585,4 @@ fn each_choice_gets_a_dry_sampler_that_has_seen_no_other_text() {
     assert_ne!(expected, plain_text, "DRY changes this text");
     let all = texts(vec![dry.clone(), dry.clone(), plain, dry]);
     assert_eq!(all, [expected.clone(), expected.clone(), plain_text, expected]);
-}
-
-/// Lark of JSON that follows a schema, without endless white space.
-fn json(schema: &str) -> String {
-    let open = schema.strip_prefix('{').expect("an object");
-    format!(
-        "%llguidance {{}}\nstart: value\nvalue: %json {{\"x-guidance\": {{\"whitespace_pattern\": \"[ \\\\n]{{1,3}}\"}}, {open}\n"
-    )
-}
-
-#[test]
-fn output_keeps_to_a_grammar() {
-    let engine = load(params(1, 1024));
-    let schema = r#"{"type": "object", "properties": {"name": {"type": "string", "maxLength": 12}, "n": {"type": "integer", "maximum": 99, "minimum": 0}}, "required": ["name", "n"], "additionalProperties": false}"#;
-    let grammar = engine.compile(&json(schema)).unwrap();
-    let mut asked = chat(&engine, "Hello!");
-    (asked.grammar, asked.max_tokens) = (Some(grammar), Some(200));
-    let answer = collect(submit(&engine, asked));
-    println!("{}", answer.text);
-    let value: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
-    assert!(jsonschema::is_valid(&serde_json::from_str(schema).unwrap(), &value), "{value}");
-    assert_eq!(answer.end.finish, FinishReason::EndOfGeneration);
 }

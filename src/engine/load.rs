@@ -22,6 +22,9 @@ use super::worker::{Limits, Slot, Worker, memory};
 use super::{SlotSnapshot, Vocabulary};
 use crate::config::CacheType;
 
+/// Stack of the engine thread. Grammars recurse, if less than where they are compiled.
+const STACK: usize = 64 << 20;
+
 /// What is loaded and how; all decisions are made.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)] // the meanings stand at the settings of the same names
@@ -111,6 +114,7 @@ pub fn load(
     };
     let thread = thread::Builder::new()
         .name("engine".to_owned())
+        .stack_size(STACK)
         .spawn(body)
         .map_err(|error| LoadError::Start(error.to_string()))?;
     let (vocabulary, facts) =

@@ -32,7 +32,7 @@ const WAITING: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Longest grammar, bytes.
-const MAX_TEXT: usize = 2 << 20;
+const MAX_TEXT: usize = 1 << 20;
 
 /// Compiles grammars for one loaded model and keeps those used last.
 pub(crate) struct Constraints(Arc<Compiler>);
@@ -163,6 +163,9 @@ fn factory(vocabulary: &Vocabulary) -> Result<ParserFactory, GrammarError> {
         .map_err(|error| GrammarError::Internal(one_line(&error)))?;
     factory.quiet();
     let limits = factory.limits_mut();
+    // Seven milliseconds of the engine thread for one token, and 100 MB for one sequence.
+    limits.step_lexer_fuel = 100_000;
+    limits.max_lexer_states = 50_000;
     // They would show a text cut inside a character, which is a panic.
     limits.verbose_errors = false;
     tracing::debug!(ms = started.elapsed().as_millis(), "the vocabulary is ready for grammars");

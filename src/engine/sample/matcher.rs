@@ -5,8 +5,19 @@ use llguidance::toktrie::{SimpleVob, TokenId};
 
 use crate::engine::Token;
 
+/// Longest error, characters: some name all special tokens or the whole expression.
+const MAX_MESSAGE: usize = 300;
+
+/// Most tokens between two masks. llguidance bounds the work that it does for a token, but what is
+/// left of it is filled up by a mask only: a sequence that is never refused would use it up.
+const MOST_UNMASKED: u32 = 8;
+
 /// Which tokens may come next in one sequence.
-pub(crate) struct Constraint(Matcher);
+pub(crate) struct Constraint {
+    matcher: Matcher,
+    /// Tokens since the last mask.
+    unmasked: u32,
+}
 
 /// The tokens that may come next.
 pub(super) struct Mask(SimpleVob);
@@ -18,38 +29,46 @@ pub(crate) struct MatchError(String);
 
 impl Constraint {
     pub(super) fn new(matcher: Matcher) -> Self {
-        Self(matcher)
+        Self { matcher, unmasked: 0 }
     }
 
     /// The same place in the same grammar, sharing nothing: what fails in one stays in one.
     pub(crate) fn copy(&self) -> Self {
-        Self(self.0.deep_clone())
+        Self { matcher: self.matcher.deep_clone(), unmasked: self.unmasked }
     }
 
     /// Whether `token` may come next. That an end token may is said where the text may end.
     pub(super) fn allows(&mut self, token: Token) -> Result<bool, MatchError> {
-        let allowed = self.0.validate_tokens(&[id(token)]).map_err(|e| MatchError::new(&e))?;
+        let allowed =
+            self.matcher.validate_tokens(&[id(token)]).map_err(|e| MatchError::new(&e))?;
         Ok(allowed == 1)
+    }
+
+    /// Whether it is time for a mask.
+    pub(super) fn wants_mask(&self) -> bool {
+        self.unmasked >= MOST_UNMASKED
     }
 
     /// All tokens that may come next; at least one.
     pub(super) fn mask(&mut self) -> Result<Mask, MatchError> {
-        self.0.compute_mask().map(Mask).map_err(|error| MatchError::new(&error))
+        self.unmasked = 0;
+        self.matcher.compute_mask().map(Mask).map_err(|error| MatchError::new(&error))
     }
 
     /// Goes on past `token`, which must be allowed and must not be an end token.
     pub(super) fn take(&mut self, token: Token) -> Result<(), MatchError> {
-        self.0.consume_token(id(token)).map_err(|error| MatchError::new(&error))
+        self.unmasked += 1;
+        self.matcher.consume_token(id(token)).map_err(|error| MatchError::new(&error))
     }
 
     /// Whether nothing can follow.
     pub(super) fn is_complete(&self) -> bool {
-        self.0.is_stopped() && !self.0.is_error()
+        self.matcher.is_stopped() && !self.matcher.is_error()
     }
 
     /// Whether the text may end here.
     pub(super) fn may_end(&mut self) -> Result<bool, MatchError> {
-        self.0.is_accepting().map_err(|error| MatchError::new(&error))
+        self.matcher.is_accepting().map_err(|error| MatchError::new(&error))
     }
 }
 
@@ -75,7 +94,57 @@ impl MatchError {
     }
 }
 
-/// The first line of an error of llguidance: it adds its state or a backtrace in further ones.
+/// An error of llguidance in one line: it adds its state or a backtrace in further ones. What a regular
+/// expression's parser says stands behind the expression.
 pub(super) fn one_line(error: &impl ToString) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
+    let text = error.to_string();
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let reason = lines.find(|line| line.starts_with("error: ")).filter(|_| first.ends_with(':'));
+    let line = [first, " ", reason.unwrap_or_default()].concat();
+    line.trim_end().chars().take(MAX_MESSAGE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use llguidance::ParserFactory;
+    use llguidance::api::TopLevelGrammar;
+    use llguidance::toktrie::ApproximateTokEnv;
+
+    use super::*;
+
+    #[test]
+    fn output_that_is_never_refused_may_be_long() {
+        let mut factory = ParserFactory::new_simple(&ApproximateTokEnv::single_byte_env()).unwrap();
+        factory.quiet().limits_mut().step_lexer_fuel = 10_000;
+        let lark = "start: /[a-z]{1,30000}/".to_owned();
+        let parser = factory.create_parser(TopLevelGrammar::from_lark(lark));
+        let start = Constraint::new(Matcher::new(parser));
+        let run = |masks: bool| -> Result<(), MatchError> {
+            let mut constraint = start.copy();
+            constraint.mask()?;
+            for _ in 0..20_000 {
+                if masks && constraint.wants_mask() {
+                    constraint.mask()?;
+                }
+                if !constraint.allows(i32::from(b'a'))? {
+                    constraint.mask()?;
+                    return Err(MatchError::new(&"refused"));
+                }
+                constraint.take(i32::from(b'a'))?;
+            }
+            Ok(())
+        };
+        run(false).expect_err("the bounds are spent");
+        run(true).expect("they are renewed");
+    }
+
+    #[test]
+    fn an_error_is_one_line() {
+        assert_eq!(one_line(&"too large\n<state>\nerror: x"), "too large");
+        let regex = "invalid regex: regex parse error:\n    (?=a)\n    ^^^\nerror: look-around";
+        assert_eq!(one_line(&regex), "invalid regex: regex parse error: error: look-around");
+        assert_eq!(one_line(&""), "");
+        assert_eq!(one_line(&"é".repeat(2000)).chars().count(), MAX_MESSAGE);
+    }
 }

@@ -73,6 +73,7 @@ impl Sampler {
             return Ok(self.chain.draw(row, None, candidates).unwrap_or(0));
         };
         if !self.chain.learns()
+            && !constraint.wants_mask()
             && let Some(token) = self.chain.draw(row, None, candidates)
             && constraint.allows(token)?
         {
