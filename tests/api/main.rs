@@ -6,6 +6,7 @@
 mod answers;
 mod cancel;
 mod chat;
+mod chat_cases;
 mod completions;
 mod connections;
 mod demo;
@@ -20,6 +21,7 @@ mod listening;
 mod log;
 mod metrics;
 mod refusals;
+mod scripted;
 mod streams;
 mod tiny;
 mod tools;

@@ -1,5 +1,5 @@
-//! Tiny models of other kinds than the built-in one, with random weights, written by the test
-//! that serves them.
+//! Tiny models of other kinds than the built-in one, with random weights unless told otherwise,
+//! written by the test that serves them.
 
 use std::io::Write;
 
@@ -15,15 +15,17 @@ const BOOL: u32 = 7;
 const TEXT: u32 = 8;
 const ARRAY: u32 = 9;
 /// GGUF's types of tokens.
-const NORMAL: i32 = 1;
+pub const NORMAL: i32 = 1;
 const UNKNOWN: i32 = 2;
-const CONTROL: i32 = 3;
+pub const CONTROL: i32 = 3;
+pub const USER_DEFINED: i32 = 4;
 const BYTE: i32 = 6;
 
 /// A GGUF file in the making.
 pub struct Tiny {
     keys: Vec<(String, Vec<u8>)>,
-    tensors: Vec<(String, Vec<u64>)>,
+    /// Name, dimensions, and what is in it if not something random.
+    tensors: Vec<(String, Vec<u64>, Option<Vec<f32>>)>,
 }
 
 impl Tiny {
@@ -37,7 +39,7 @@ impl Tiny {
         tokens.extend(('!'..='~').chain(['\u{2581}']).map(|c| (c.to_string(), NORMAL)));
         let scores: Vec<u8> =
             (0..tokens.len()).flat_map(|rank| (-(rank as f32)).to_le_bytes()).collect();
-        Self::new("llama", 2048, &tokens)
+        Self::new("llama", 2048, WIDTH, &tokens)
             .text("tokenizer.ggml.model", "llama")
             .array("tokenizer.ggml.scores", F32, tokens.len(), &scores)
             .u32("tokenizer.ggml.bos_token_id", 1)
@@ -64,7 +66,7 @@ impl Tiny {
         let mut tokens: Vec<_> = ('!'..='~').map(|c| (c.to_string(), NORMAL)).collect();
         tokens.push(("\u{120}".to_owned(), NORMAL));
         tokens.push(("<|endoftext|>".to_owned(), CONTROL));
-        Self::new("gpt2", positions, &tokens)
+        Self::new("gpt2", positions, WIDTH, &tokens)
             .text("tokenizer.ggml.model", "gpt2")
             .text("tokenizer.ggml.pre", "gpt-2")
             .texts("tokenizer.ggml.merges", &["a b"])
@@ -87,21 +89,22 @@ impl Tiny {
             .tensor("blk.0.ffn_down.bias", &[WIDTH])
     }
 
-    fn new(architecture: &str, n_ctx: u32, tokens: &[(String, i32)]) -> Self {
+    /// What every architecture has; one layer of `width` with one head.
+    pub fn new(architecture: &str, n_ctx: u32, width: u64, tokens: &[(String, i32)]) -> Self {
         let kinds: Vec<u8> = tokens.iter().flat_map(|token| token.1.to_le_bytes()).collect();
         let texts: Vec<&str> = tokens.iter().map(|token| token.0.as_str()).collect();
         let new = Self { keys: Vec::new(), tensors: Vec::new() };
         let key = |suffix: &str| format!("{architecture}.{suffix}");
         new.text("general.architecture", architecture)
             .u32(&key("context_length"), n_ctx)
-            .u32(&key("embedding_length"), WIDTH as u32)
-            .u32(&key("feed_forward_length"), WIDTH as u32)
+            .u32(&key("embedding_length"), width as u32)
+            .u32(&key("feed_forward_length"), width as u32)
             .u32(&key("block_count"), 1)
             .u32(&key("attention.head_count"), 1)
             .texts("tokenizer.ggml.tokens", &texts)
             .array("tokenizer.ggml.token_type", 5, tokens.len(), &kinds)
-            .tensor("token_embd.weight", &[WIDTH, tokens.len() as u64])
-            .tensor("output_norm.weight", &[WIDTH])
+            .tensor("token_embd.weight", &[width, tokens.len() as u64])
+            .tensor("output_norm.weight", &[width])
     }
 
     /// As it is but for one key.
@@ -127,7 +130,7 @@ impl Tiny {
         self.raw(key, TEXT, &text(value))
     }
 
-    fn texts(self, key: &str, values: &[&str]) -> Self {
+    pub fn texts(self, key: &str, values: &[&str]) -> Self {
         let bytes: Vec<u8> = values.iter().flat_map(|value| text(value)).collect();
         self.array(key, TEXT, values.len(), &bytes)
     }
@@ -142,8 +145,16 @@ impl Tiny {
         self.raw(key, ARRAY, &value)
     }
 
-    fn tensor(mut self, name: &str, dims: &[u64]) -> Self {
-        self.tensors.push((name.to_owned(), dims.to_vec()));
+    pub fn tensor(mut self, name: &str, dims: &[u64]) -> Self {
+        self.tensors.push((name.to_owned(), dims.to_vec(), None));
+        self
+    }
+
+    /// Says what is in a tensor.
+    pub fn fill(mut self, name: &str, values: Vec<f32>) -> Self {
+        let tensor = self.tensors.iter_mut().find(|tensor| tensor.0 == name).expect("a tensor");
+        assert_eq!(tensor.1.iter().product::<u64>(), values.len() as u64, "{name}");
+        tensor.2 = Some(values);
         self
     }
 
@@ -171,7 +182,7 @@ impl Tiny {
             out.extend(value);
         }
         let mut offset = 0_u64;
-        for (name, dims) in &self.tensors {
+        for (name, dims, _) in &self.tensors {
             out.extend(text(name));
             out.extend((dims.len() as u32).to_le_bytes());
             dims.iter().for_each(|dim| out.extend(dim.to_le_bytes()));
@@ -181,7 +192,11 @@ impl Tiny {
         }
         out.resize(out.len().next_multiple_of(32), 0);
         let mut seed = 1_u32;
-        for (name, dims) in &self.tensors {
+        for (name, dims, values) in &self.tensors {
+            if let Some(values) = values {
+                values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+                continue;
+            }
             for _ in 0..dims.iter().product() {
                 seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let random = (seed >> 8) as f32 / (1 << 23) as f32 - 1.0;

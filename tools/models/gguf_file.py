@@ -50,6 +50,12 @@ def add_hparams(w, ftype, *, name, n_ctx, n_embd, n_layer, n_head, n_head_kv, he
 def add_tokenizer(w, tok, pad_to=0):
     """The tokenizer and the chat template; returns the token types."""
     tokens, types, merges = tokenizer.token_lists(tok, pad_to)
+    add_vocabulary(w, tokens, types, merges, tokenizer.CHAT_TEMPLATE)
+    return types
+
+
+def add_vocabulary(w, tokens, types, merges, template):
+    """A vocabulary in Qwen's layout and a chat template."""
     w.add_tokenizer_model("gpt2")
     w.add_tokenizer_pre("qwen2")
     w.add_token_list(tokens)
@@ -59,8 +65,7 @@ def add_tokenizer(w, tok, pad_to=0):
     w.add_eos_token_id(tokens.index("<|im_end|>"))
     w.add_pad_token_id(tokens.index("<|endoftext|>"))
     w.add_add_bos_token(False)
-    w.add_chat_template(tokenizer.CHAT_TEMPLATE)
-    return types
+    w.add_chat_template(template)
 
 
 def add_tensor(w, name, data, ftype):

@@ -35,6 +35,17 @@ QWEN2_SPLIT = (
 CHAT_TEMPLATE = (Path(__file__).parent / "chat_template.jinja").read_text(encoding="utf-8")
 
 
+# GPT-2's printable stand-in for each byte.
+_PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+_OTHERS = [b for b in range(256) if b not in _PRINTABLE]
+_STAND_INS = {b: chr(b) for b in _PRINTABLE} | {b: chr(256 + n) for n, b in enumerate(_OTHERS)}
+
+
+def spell(data):
+    """Bytes as the text of a token spells them."""
+    return "".join(_STAND_INS[b] for b in data)
+
+
 def corpus_texts(r, count, template_pieces=("", "")):
     """The texts of `count` samples of the corpus."""
     for _ in range(count):
