@@ -12,7 +12,7 @@ use crate::api::metrics::Counts;
 use crate::api::model::LoadedModel;
 use crate::chat::constraint::{self, ConstraintError, Loosened, Plan};
 use crate::chat::output::{Format, Opening, Parser};
-use crate::chat::{ReasoningFormat, Tool, Tools};
+use crate::chat::{ReasoningFormat, ResponseFormat, Tool, Tools};
 use crate::engine::{GenerationRequest, Grammar, GrammarError, ThinkingBudget, Token};
 use crate::http::Error;
 
@@ -22,6 +22,8 @@ pub(super) struct OutputPlan {
     format: Option<&'static Format>,
     tools: Arc<[Tool]>,
     thoughts_in_text: bool,
+    /// Text has a form of its own, such as a schema's.
+    has_form: bool,
     opening: Opening,
     grammar: Option<Grammar>,
     visible: Arc<[Token]>,
@@ -66,6 +68,7 @@ impl OutputPlan {
             tools: tools.callable().cloned().collect(),
             thoughts_in_text: chat
                 .is_some_and(|chat| chat.reasoning.format == ReasoningFormat::None),
+            has_form: *response != ResponseFormat::Text,
             opening: prompt.opening,
             grammar,
             visible: tags.into_iter().filter_map(control).collect(),
@@ -84,6 +87,7 @@ impl OutputPlan {
     pub(super) fn reader(&self) -> Reader {
         Reader::new(self.format.map(|format| {
             let parser = Parser::new(format, self.tools.clone(), self.opening);
+            let parser = if self.has_form { parser.with_text_or_calls() } else { parser };
             if self.thoughts_in_text { parser.with_thoughts_in_text() } else { parser }
         }))
     }

@@ -33,6 +33,8 @@ pub struct Parser {
     state: State,
     /// There was text of the answer.
     spoke: bool,
+    /// After text there are no calls.
+    text_or_calls: bool,
 }
 
 #[derive(Debug)]
@@ -86,13 +88,30 @@ impl Parser {
             openings.extend(Some(format.open).filter(|_| !format.list));
             openings.extend(format.open_short);
         }
-        Self { format, openings, buffer: Buffer::new(tools), state, spoke: false }
+        Self {
+            format,
+            openings,
+            buffer: Buffer::new(tools),
+            state,
+            spoke: false,
+            text_or_calls: false,
+        }
+    }
+
+    /// The answer is text or calls, not both (`response_format`): JSON may quote a call. Before any
+    /// text.
+    pub fn with_text_or_calls(mut self) -> Self {
+        self.text_or_calls = true;
+        self
     }
 
     /// Thoughts are text, and so are their tags (`reasoning_format` `none`). Before any text.
     pub fn with_thoughts_in_text(mut self) -> Self {
-        self.state = State::Text { is_fresh: true };
-        self.spoke = true;
+        // gpt-oss's thoughts are messages of their own, without tags to show.
+        if !matches!(self.state, State::Harmony(_)) {
+            self.state = State::Text { is_fresh: true };
+            self.spoke = true;
+        }
         self
     }
 
@@ -296,6 +315,10 @@ impl Parser {
             self.buffer.skip(end);
             self.text();
             self.state = State::Text { is_fresh: false };
+            if self.text_or_calls && self.spoke && !self.openings.is_empty() {
+                self.openings.clear();
+                return true;
+            }
         }
         let Some(tag) = found else { return false };
         if tag == self.format.think.0 {
