@@ -32,8 +32,13 @@ impl Thinking {
     }
 
     /// The token that must come next; `None`: the model's own choice. To be asked once for each.
-    pub(super) fn next_forced(&mut self) -> Option<Token> {
+    /// `can_close`: whether the block's end may come next; inside a character, for one, it cannot.
+    pub(super) fn next_forced(
+        &mut self,
+        can_close: impl FnOnce(&[Token]) -> bool,
+    ) -> Option<Token> {
         let next = match self.place {
+            Place::Inside { left: 0 } if !can_close(&self.budget.close) => return None,
             Place::Inside { left: 0 } => 0,
             Place::Closing { next } => next,
             _ => return None,
@@ -96,7 +101,7 @@ mod tests {
     fn forced(mut thinking: Thinking, pieces: &[&str]) -> Vec<Vec<Token>> {
         let forced = |thinking: &mut Thinking| {
             let tokens = std::iter::from_fn(|| {
-                let token = thinking.next_forced();
+                let token = thinking.next_forced(|_| true);
                 token.inspect(|_| thinking.push(b"a closing token"))
             });
             tokens.collect::<Vec<_>>()
@@ -115,6 +120,15 @@ mod tests {
     fn a_spent_budget_closes_the_block_once() {
         assert_eq!(forced(thinking(0, true), &["a", "b"]), [vec![7, 8], NONE, NONE]);
         assert_eq!(forced(thinking(2, true), &["a", "b", "c"]), [NONE, NONE, vec![7, 8], NONE]);
+    }
+
+    #[test]
+    fn a_block_is_not_closed_where_its_end_cannot_come() {
+        let mut thinking = thinking(1, true);
+        thinking.push(b"\xf0");
+        assert_eq!(thinking.next_forced(|_| false), None);
+        thinking.push(b"\x9f\x98\x80");
+        assert_eq!(thinking.next_forced(|close| close == [7, 8]), Some(7));
     }
 
     #[test]

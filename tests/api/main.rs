@@ -23,5 +23,6 @@ mod metrics;
 mod refusals;
 mod scripted;
 mod streams;
+mod structured;
 mod tiny;
 mod tools;

@@ -22,8 +22,13 @@ fn bad_bodies_name_the_field_and_the_server_goes_on() {
         (json!({"messages": user, "max_tokens": -5}), "max_tokens", "invalid_value"),
         (json!({"messages": user, "temperature": 1e9}), "temperature", "invalid_value"),
         (json!({"messages": user, "n": 500}), "n", "invalid_value"),
-        (json!({"messages": user, "tools": [{"type": "function"}]}), "tools", "unsupported_value"),
-        (json!({"messages": user, "grammar": "root ::= \"a\""}), "grammar", "unsupported_value"),
+        (
+            json!({"messages": user, "tools": [{"type": "function"}]}),
+            "tools[0].name",
+            "missing_field",
+        ),
+        (json!({"messages": user, "tool_choice": "required"}), "tool_choice", "invalid_value"),
+        (json!({"messages": user, "grammar": "root ::= \"a"}), "grammar", "invalid_value"),
         (
             json!({"messages": [{"role": "user", "content": [
                 {"type": "image_url", "image_url": {"url": "data:"}}]}]}),

@@ -12,7 +12,7 @@ use crate::api::metrics::Counts;
 use crate::api::model::LoadedModel;
 use crate::chat::constraint::{self, ConstraintError, Loosened, Plan};
 use crate::chat::output::{Format, Opening, Parser};
-use crate::chat::{ReasoningFormat, ResponseFormat, Tool, Tools};
+use crate::chat::{ReasoningFormat, ResponseFormat, Tool, ToolChoice, Tools};
 use crate::engine::{GenerationRequest, Grammar, GrammarError, ThinkingBudget, Token};
 use crate::http::Error;
 
@@ -56,7 +56,8 @@ impl OutputPlan {
         let plan = plan.map_err(|error| refused(&error))?;
         let grammar = plan.map(|plan| compile(model, task, &plan, tools, counts)).transpose()?;
         let tags = format.map(Format::tags).unwrap_or_default();
-        let thinking = format.zip(prompt.thinking_budget).map(|(format, tokens)| ThinkingBudget {
+        let budget = prompt.thinking_budget.or_else(|| forced_budget(model, task, prompt));
+        let thinking = format.zip(budget).map(|(format, tokens)| ThinkingBudget {
             tokens,
             close: vocabulary.tokenize(&format!("\n{}\n\n", format.think.1), false, true).into(),
             begins: format.think.0.to_owned(),
@@ -91,6 +92,18 @@ impl OutputPlan {
             if self.thoughts_in_text { parser.with_thoughts_in_text() } else { parser }
         }))
     }
+}
+
+/// The thinking budget of an answer that must have a form, where the request has none: a quarter of its
+/// tokens, so that thoughts leave room for the answer. `None`: the answer is free.
+fn forced_budget(model: &LoadedModel, task: &Task, prompt: &Tokenized) -> Option<u32> {
+    let calls = task.chat.as_ref().map(|chat| chat.tools.choice) == Some(ToolChoice::Required);
+    if !calls && task.options.format == ResponseFormat::Text {
+        return None;
+    }
+    let prompt = u32::try_from(prompt.tokens.len()).unwrap_or(u32::MAX);
+    let room = model.engine.facts().n_ctx_slot.saturating_sub(prompt);
+    Some(task.options.max_tokens.map_or(room, |most| most.min(room)) / 4)
 }
 
 /// The grammar of `plan`. A tool whose schema does not compile takes any object instead, unless it
@@ -155,6 +168,11 @@ fn refused(error: &ConstraintError) -> ApiError {
     ApiError::InvalidRequest {
         message: error.to_string(),
         param: Some(error.parameter().to_owned()),
-        code: "unsupported_value",
+        code: match error {
+            ConstraintError::Keyword { .. } | ConstraintError::TooLarge { .. } => {
+                "unsupported_value"
+            }
+            ConstraintError::NoTools | ConstraintError::Grammar { .. } => "invalid_value",
+        },
     }
 }

@@ -8,8 +8,8 @@ use super::{Plan, Response, ToolSchema, calls};
 use crate::chat::output::{Call, FORMATS, Format, Opening};
 use crate::chat::tools::ToolChoice;
 
-/// Any text, and white space.
-const COMMON: &str = "prose: /(?s:.+)/\nblank: /[ \\t\\r\\n]{1,16}/\n";
+/// Any text, white space, and the line breaks behind a thought, which the parser takes for framing.
+const COMMON: &str = "prose: /(?s:.+)/\nblank: /[ \\t\\r\\n]{1,16}/\nbreaks: /\\n{1,2}/\n";
 
 /// The tags of a thinking block.
 pub(super) fn think(format: Option<&'static Format>) -> (&'static str, &'static str) {
@@ -61,7 +61,7 @@ pub(super) fn whole(plan: &Plan, loosened: &BTreeSet<usize>) -> String {
         Response::Any => None,
         Response::Json(schema) => {
             let _ = writeln!(g, "response: {}", calls::json_value(schema));
-            Some("blank? response blank?")
+            Some("response")
         }
         Response::Lark(lark) => {
             let _ = writeln!(g, "response: %lark {{\n{lark}}}");
@@ -100,14 +100,14 @@ pub(super) fn whole(plan: &Plan, loosened: &BTreeSet<usize>) -> String {
         escaped(think_close)
     );
     let Some(calls) = calls else {
-        g.push_str("thought: thought_end answer\n");
+        g.push_str("thought: thought_end breaks? answer\n");
         return g;
     };
     let others = if calls.other { "(thought_lead other)* " } else { "" };
     let after = if after.is_empty() { after } else { format!(" {after}") };
     let _ = writeln!(
         g,
-        "thought: {others}thought_end answer | {others}thought_call{after}\nlines: /(?s:.*)\\n/\n{}",
+        "thought: {others}thought_end breaks? answer | {others}thought_call{after}\nlines: /(?s:.*)\\n/\n{}",
         calls.thought
     );
     if plan.opening == Opening::Thinking {

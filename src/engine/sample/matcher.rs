@@ -37,11 +37,11 @@ impl Constraint {
         Self { matcher: self.matcher.deep_clone(), unmasked: self.unmasked }
     }
 
-    /// Whether `token` may come next. That an end token may is said where the text may end.
-    pub(super) fn allows(&mut self, token: Token) -> Result<bool, MatchError> {
-        let allowed =
-            self.matcher.validate_tokens(&[id(token)]).map_err(|e| MatchError::new(&e))?;
-        Ok(allowed == 1)
+    /// Whether all of `tokens` may come next. That an end token may is said where the text may end.
+    pub(super) fn allows(&mut self, tokens: &[Token]) -> Result<bool, MatchError> {
+        let ids: Vec<TokenId> = tokens.iter().copied().map(id).collect();
+        let allowed = self.matcher.validate_tokens(&ids).map_err(|e| MatchError::new(&e))?;
+        Ok(allowed == ids.len())
     }
 
     /// Whether it is time for a mask.

@@ -57,6 +57,13 @@ impl Sampler {
         }
     }
 
+    /// Whether the grammar lets all of `tokens` come next.
+    pub(crate) fn allows(&mut self, tokens: &[Token]) -> bool {
+        // An error comes again with the next choice.
+        let allows = |constraint: &mut Constraint| constraint.allows(tokens).unwrap_or(false);
+        self.constraint.as_mut().is_none_or(allows)
+    }
+
     /// Whether the grammar lets nothing follow.
     pub(crate) fn is_complete(&self) -> bool {
         self.constraint.as_ref().is_some_and(Constraint::is_complete)
@@ -75,7 +82,7 @@ impl Sampler {
         if !self.chain.learns()
             && !constraint.wants_mask()
             && let Some(token) = self.chain.draw(row, None, candidates)
-            && constraint.allows(token)?
+            && constraint.allows(&[token])?
         {
             return Ok(token);
         }

@@ -79,7 +79,10 @@ impl Worker<'_> {
         let held = self.slots[slot].tokens.len();
         let Some(work) = &mut self.slots[slot].work else { return };
         let row = self.context.get_logits_ith(row);
-        let forced = work.thinking.as_mut().and_then(Thinking::next_forced);
+        let sampler = &mut work.sampler;
+        let thinking = work.thinking.as_mut();
+        let forced =
+            thinking.and_then(|thinking| thinking.next_forced(|close| sampler.allows(close)));
         let chosen = match forced {
             Some(token) => work.sampler.take(token).map(|()| token),
             None => work.sampler.sample(row, &mut self.candidates),
