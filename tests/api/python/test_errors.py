@@ -45,10 +45,12 @@ class BadRequests(unittest.TestCase):
         error = self.refused("messages[0].role", messages=[{"content": "Hello"}])
         self.assertIn("role", error.message)
 
-    def test_what_comes_with_a_later_version_is_refused(self):
+    def test_tools_that_cannot_be_called_are_refused(self):
         tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-        self.refused("tools", tools=[tool])
-        self.refused("response_format", response_format={"type": "json_object"})
+        self.refused("tools", tools="f")
+        self.refused("tools[0].function.name", tools=[{"type": "function", "function": {}}])
+        self.refused("tool_choice", tool_choice="required")
+        self.refused("tool_choice", tools=[tool], tool_choice={"type": "function", "function": {"name": "g"}})
 
     def test_a_prompt_beyond_the_context_has_a_code_of_its_own(self):
         for stream in (False, True):
