@@ -78,6 +78,7 @@ fn request(engine: &Engine, prompt: &str) -> GenerationRequest {
         max_tokens: Some(40),
         sampling,
         grammar: None,
+        direct_grammar: None,
         thinking: None,
         visible: Arc::default(),
         stop: Vec::new(),

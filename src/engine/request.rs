@@ -25,6 +25,10 @@ pub struct GenerationRequest {
     pub sampling: SamplingParams,
     /// What the output must follow; the sequence ends where nothing can follow.
     pub grammar: Option<Grammar>,
+    /// The same without a block of thoughts before it. It takes the place of `grammar` unless the
+    /// model's own first token is one that only `grammar` allows: where a mask decides, thoughts
+    /// that the model did not mean to begin would take the place of the answer.
+    pub direct_grammar: Option<Grammar>,
     /// Bounds the tokens that the model thinks for.
     pub thinking: Option<ThinkingBudget>,
     /// Control tokens whose names appear in the text; the others are left out. Those that end a

@@ -25,7 +25,8 @@ pub(super) struct OutputPlan {
     /// Text has a form of its own, such as a schema's.
     has_form: bool,
     opening: Opening,
-    grammar: Option<Grammar>,
+    /// The grammar of the output, and that without thoughts.
+    grammars: Option<(Grammar, Option<Grammar>)>,
     visible: Arc<[Token]>,
     thinking: Option<ThinkingBudget>,
 }
@@ -54,7 +55,7 @@ impl OutputPlan {
         let response = &task.options.format;
         let plan = constraint::plan(format, tools, response, prompt.opening, &special);
         let plan = plan.map_err(|error| refused(&error))?;
-        let grammar = plan.map(|plan| compile(model, task, &plan, tools, counts)).transpose()?;
+        let grammars = plan.map(|plan| compile(model, task, &plan, tools, counts)).transpose()?;
         let tags = format.map(Format::tags).unwrap_or_default();
         let budget = prompt.thinking_budget.or_else(|| forced_budget(model, task, prompt));
         let thinking = format.zip(budget).map(|(format, tokens)| ThinkingBudget {
@@ -71,7 +72,7 @@ impl OutputPlan {
                 .is_some_and(|chat| chat.reasoning.format == ReasoningFormat::None),
             has_form: *response != ResponseFormat::Text,
             opening: prompt.opening,
-            grammar,
+            grammars,
             visible: tags.into_iter().filter_map(control).collect(),
             thinking,
         })
@@ -79,7 +80,10 @@ impl OutputPlan {
 
     /// Gives the sequence what the engine must know.
     pub(super) fn apply(&self, sequence: &mut GenerationRequest) {
-        sequence.grammar.clone_from(&self.grammar);
+        if let Some((grammar, direct)) = &self.grammars {
+            sequence.grammar = Some(grammar.clone());
+            sequence.direct_grammar.clone_from(direct);
+        }
         sequence.visible = self.visible.clone();
         sequence.thinking.clone_from(&self.thinking);
     }
@@ -106,7 +110,7 @@ fn forced_budget(model: &LoadedModel, task: &Task, prompt: &Tokenized) -> Option
     Some(task.options.max_tokens.map_or(room, |most| most.min(room)) / 4)
 }
 
-/// The grammar of `plan`. A tool whose schema does not compile takes any object instead, unless it
+/// The grammar of `plan`, and that without thoughts. A tool whose schema does not compile takes any object instead, unless it
 /// is strict: clients cannot mend the schemas of their tools.
 fn compile(
     model: &LoadedModel,
@@ -114,7 +118,7 @@ fn compile(
     plan: &Plan,
     tools: &Tools,
     counts: &Counts,
-) -> Result<Grammar, ApiError> {
+) -> Result<(Grammar, Option<Grammar>), ApiError> {
     let warn = |tool: usize, why: &str| {
         counts.loosened();
         let name = tools.offered.get(tool).map(|tool| tool.name.as_str()).unwrap_or_default();
@@ -123,9 +127,15 @@ fn compile(
     for Loosened { tool, keyword, path } in &plan.notes {
         warn(*tool, &format!("{path}: `{keyword}` is not enforced"));
     }
+    let compile = |loosened: &BTreeSet<usize>| {
+        let grammar = model.engine.compile(&plan.grammar(loosened))?;
+        let direct = plan.direct_grammar(loosened);
+        let direct = direct.map(|direct| model.engine.compile(&direct)).transpose()?;
+        Ok((grammar, direct))
+    };
     let mut loosened = BTreeSet::new();
-    let first = match model.engine.compile(&plan.grammar(&loosened)) {
-        Ok(grammar) => return Ok(grammar),
+    let first = match compile(&loosened) {
+        Ok(grammars) => return Ok(grammars),
         Err(error @ GrammarError::Invalid(_)) => error,
         Err(error) => return Err(uncompiled(&error, task.options.format_path)),
     };
@@ -142,10 +152,7 @@ fn compile(
     if loosened.is_empty() {
         return Err(uncompiled(&first, task.options.format_path));
     }
-    model
-        .engine
-        .compile(&plan.grammar(&loosened))
-        .map_err(|error| uncompiled(&error, task.options.format_path))
+    compile(&loosened).map_err(|error| uncompiled(&error, task.options.format_path))
 }
 
 fn uncompiled(error: &GrammarError, path: &str) -> ApiError {

@@ -268,6 +268,7 @@ pub(super) fn sequences(
             max_tokens: options.max_tokens,
             sampling,
             grammar: None,
+            direct_grammar: None,
             thinking: None,
             visible: Arc::default(),
             stop: options.stop.clone(),

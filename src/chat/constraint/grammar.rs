@@ -88,8 +88,9 @@ pub(super) fn whole(plan: &Plan, loosened: &BTreeSet<usize>) -> String {
         Opening::Text if !plan.thinks => writeln!(g, "start: answer"),
         Opening::Text => writeln!(
             g,
-            "start: think thought | answer\nthink: think_text{}\nthink_text[lazy]: /{BLANKS}{}/",
-            plan.or_token("blank?", think_open),
+            "start: think thought | answer\nthink: think_text{}\nthink_text[lazy]: /{}{}/",
+            plan.or_token(if plan.lazy { "blank?" } else { "" }, think_open),
+            if plan.lazy { BLANKS } else { "" },
             escaped(think_open)
         ),
     };

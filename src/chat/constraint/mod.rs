@@ -342,6 +342,15 @@ impl Plan {
         grammar::whole(self, loosened)
     }
 
+    /// The same without a block of thoughts, where the model may open one before an answer that must
+    /// have a form.
+    #[must_use]
+    pub fn direct_grammar(&self, loosened: &BTreeSet<usize>) -> Option<String> {
+        let may_think = self.thinks && self.opening == Opening::Text && !self.lazy;
+        let direct = || Self { thinks: false, ..self.clone() };
+        may_think.then(|| grammar::whole(&direct(), loosened))
+    }
+
     /// The grammar of one tool's call alone, to learn whether it compiles; `None` if the tool at
     /// this index among the offered ones may not be called.
     #[must_use]

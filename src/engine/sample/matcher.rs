@@ -127,7 +127,7 @@ mod tests {
                 if masks && constraint.wants_mask() {
                     constraint.mask()?;
                 }
-                if !constraint.allows(i32::from(b'a'))? {
+                if !constraint.allows(&[i32::from(b'a')])? {
                     constraint.mask()?;
                     return Err(MatchError::new(&"refused"));
                 }

@@ -13,6 +13,9 @@ use crate::engine::{GenerationRequest, Token};
 pub(crate) struct Sampler {
     chain: Chain,
     constraint: Option<Constraint>,
+    /// Until the first token: what takes the constraint's place unless the model begins with what only
+    /// that one allows.
+    direct: Option<Constraint>,
     end_tokens: Arc<[Token]>,
 }
 
@@ -29,7 +32,8 @@ impl Sampler {
         let mut chain = Chain::new(&request.sampling, dry, model, n_ctx, &end_tokens);
         chain.read_prompt(&request.prompt);
         let constraint = request.grammar.as_ref().map(|grammar| grammar.start.copy());
-        Self { chain, constraint, end_tokens }
+        let direct = request.direct_grammar.as_ref().map(|grammar| grammar.start.copy());
+        Self { chain, constraint, direct, end_tokens }
     }
 
     /// The seed in use: the request's, or the one drawn for it.
@@ -79,8 +83,22 @@ impl Sampler {
             // Where all is forbidden none is better than another.
             return Ok(self.chain.draw(row, None, candidates).unwrap_or(0));
         };
-        if !self.chain.learns()
-            && !constraint.wants_mask()
+        let mut refused = self.chain.learns() || constraint.wants_mask();
+        if let Some(mut direct) = self.direct.take() {
+            let own = if refused { None } else { self.chain.draw(row, None, candidates) };
+            if let Some(token) = own
+                && !direct.allows(&[token])?
+                && constraint.allows(&[token])?
+            {
+                return Ok(token);
+            }
+            refused |= !own.map_or(Ok(false), |token| direct.allows(&[token]))?;
+            *constraint = direct;
+            if let Some(token) = own.filter(|_| !refused) {
+                return Ok(token);
+            }
+        }
+        if !refused
             && let Some(token) = self.chain.draw(row, None, candidates)
             && constraint.allows(&[token])?
         {

@@ -10,7 +10,6 @@ use super::plan::Part;
 use super::slot::Phase;
 use crate::engine::handle::add;
 use crate::engine::sample::logprobs;
-use crate::engine::thinking::Thinking;
 use crate::engine::{FinishReason, GenerationError, GenerationEvent, OutputToken};
 
 impl Worker<'_> {

@@ -42,13 +42,13 @@ impl Form for ChatForm {
         }
     }
 
-    fn whole<'c>(
+    fn whole(
         options: &ReplyOptions,
         vocabulary: &Vocabulary,
         choice: &Choice,
-        collected: &'c Collected,
+        collected: &Collected,
     ) -> impl Serialize {
-        let function = |call: &'c CollectedCall| AnswerFunction {
+        let function = |call: &CollectedCall| AnswerFunction {
             name: &call.name,
             arguments: &call.arguments,
         };

@@ -42,11 +42,11 @@ pub(in crate::api) trait Form: Send + 'static {
     fn delta(part: Part<'_>, vocabulary: &Vocabulary, columns: &mut TextColumns) -> impl Serialize;
 
     /// A choice of a whole answer.
-    fn whole<'c>(
+    fn whole(
         options: &ReplyOptions,
         vocabulary: &Vocabulary,
         choice: &Choice,
-        collected: &'c Collected,
+        collected: &Collected,
     ) -> impl Serialize;
 }
 

@@ -30,11 +30,11 @@ impl Form for TextForm {
         }
     }
 
-    fn whole<'c>(
+    fn whole(
         options: &ReplyOptions,
         vocabulary: &Vocabulary,
         choice: &Choice,
-        collected: &'c Collected,
+        collected: &Collected,
     ) -> impl Serialize {
         let logprobs = options.logprobs.map(|alternatives| {
             let mut columns = TextColumns::new(alternatives > 0);
