@@ -48,10 +48,6 @@ impl Form for ChatForm {
         choice: &Choice,
         collected: &Collected,
     ) -> impl Serialize {
-        let function = |call: &CollectedCall| AnswerFunction {
-            name: &call.name,
-            arguments: &call.arguments,
-        };
         let calls = &collected.calls;
         let legacy = options.legacy_functions;
         let message = AnswerMessage {
@@ -79,4 +75,8 @@ impl Form for ChatForm {
             tokens: options.return_tokens.then(|| ids(&collected.tokens)),
         }
     }
+}
+
+fn function(call: &CollectedCall) -> AnswerFunction<'_> {
+    AnswerFunction { name: &call.name, arguments: &call.arguments }
 }
