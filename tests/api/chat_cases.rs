@@ -278,6 +278,21 @@ fn thoughts_that_are_cut_are_no_content() {
 }
 
 #[test]
+fn llama_servers_names_of_the_switches_are_understood() {
+    let says = "Let me see what it is.\n</think>\n\nDone: 5!";
+    let model = model(&hermes_thinking(), says);
+    for name in ["thinking_budget_tokens", "reasoning_budget_tokens"] {
+        let cut = answer(&model, json!({name: 3, "max_tokens": 20}));
+        assert_eq!(cut.reasoning, "Let", "{name}");
+    }
+    let apart = |format: &str| answer(&model, json!({"reasoning_format": format}));
+    for format in ["auto", "deepseek"] {
+        assert_eq!(apart(format).content, "Done: 5!", "{format}");
+    }
+    assert_eq!((apart("none").content.as_str(), apart("none").reasoning.as_str()), (says, ""));
+}
+
+#[test]
 fn a_call_inside_thoughts_that_never_end_is_a_call() {
     let says = "I need the files.\n<tool_call>\n<function=list_dir>\n</function>\n</tool_call>";
     let answer = answer(&model(XML_THINKING, says), json!({"tools": [list_dir()]}));

@@ -44,6 +44,8 @@ struct CompletionFields {
     echo: Option<bool>,
     best_of: Option<Integer>,
     logprobs: Option<Integer>,
+    reasoning_budget_tokens: Option<Integer>,
+    thinking_budget_tokens: Option<Integer>,
 }
 
 impl FromJson for CompletionBody {
@@ -70,6 +72,20 @@ impl CompletionBody {
                 "best_of",
                 "this server does not rank choices: `best_of` must be absent or equal to `n`",
             ));
+        }
+        for (name, budget) in [
+            ("reasoning_budget_tokens", fields.reasoning_budget_tokens),
+            ("thinking_budget_tokens", fields.thinking_budget_tokens),
+        ] {
+            if budget.is_some_and(|Integer(tokens)| tokens >= 0) {
+                return Err(BodyError::unsupported(
+                    name,
+                    format!(
+                        "a completion's text has no thoughts of its own: leave out `{name}`, or \
+                         send a chat"
+                    ),
+                ));
+            }
         }
         let logprobs = count(fields.logprobs, "logprobs", MAX_ALTERNATIVES)?.or(options.n_probs);
         let field = fields.prompt.ok_or_else(|| BodyError::missing("prompt"))?;
@@ -284,9 +300,15 @@ mod tests {
         };
         assert_eq!(refused(r#""suffix":"x""#), "suffix");
         assert_eq!(refused(r#""best_of":3"#), "best_of");
+        assert_eq!(refused(r#""thinking_budget_tokens":10"#), "thinking_budget_tokens");
+        assert_eq!(refused(r#""reasoning_budget_tokens":0"#), "reasoning_budget_tokens");
         assert_eq!(refused(r#""logprobs":-1"#), "logprobs");
         assert_eq!(refused(r#""logprobs":true"#), "logprobs");
-        let call = read(r#"{"prompt":"a","suffix":"","best_of":2,"n":2,"logprobs":0}"#).unwrap();
+        let call = read(
+            r#"{"prompt":"a","suffix":"","best_of":2,"n":2,"logprobs":0,
+                "reasoning_budget_tokens":-1,"reasoning_format":"none"}"#,
+        )
+        .unwrap();
         assert_eq!((call.logprobs, call.echo, call.options.n), (Some(0), false, 2));
         assert_eq!(read(r#"{"prompt":"a","n_probs":4}"#).unwrap().logprobs, Some(4));
     }

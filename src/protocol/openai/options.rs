@@ -41,9 +41,6 @@ struct OptionFields {
     response_format: Option<ResponseFormatField>,
     grammar: Option<String>,
     json_schema: Option<Value>,
-    reasoning_format: Option<String>,
-    reasoning_budget_tokens: Option<Integer>,
-    thinking_budget_tokens: Option<Integer>,
     lora: Option<Vec<Value>>,
 }
 
@@ -143,28 +140,14 @@ impl OptionFields {
 
     /// Answers that ignored these would be wrong in a way the client cannot see.
     fn refuse_what_is_missing_here(&self) -> Result<(), BodyError> {
-        const NOT_YET: &str = "is not a part of this server yet; leave it out";
-        let not_yet =
-            |field: &str| Err(BodyError::unsupported(field, format!("`{field}` {NOT_YET}")));
-        if self.reasoning_format.as_ref().is_some_and(|format| format != "none") {
-            return Err(BodyError::unsupported(
-                "reasoning_format",
-                "reasoning is not told apart from content yet; `reasoning_format` must be absent \
-                 or \"none\"",
-            ));
-        }
-        let limited = |budget: Option<Integer>| budget.is_some_and(|Integer(tokens)| tokens >= 0);
-        if limited(self.reasoning_budget_tokens) {
-            return not_yet("reasoning_budget_tokens");
-        }
-        if limited(self.thinking_budget_tokens) {
-            return not_yet("thinking_budget_tokens");
-        }
         if self.lora.as_ref().is_some_and(|adapters| !adapters.is_empty()) {
             return Err(BodyError::unsupported("lora", "no LoRA adapters are loaded"));
         }
         if self.n_indent.is_some_and(|Integer(spaces)| spaces > 0) {
-            return not_yet("n_indent");
+            return Err(BodyError::unsupported(
+                "n_indent",
+                "`n_indent` is not a part of this server yet; leave it out",
+            ));
         }
         let probs = self.n_probs.is_some_and(|n| n.0 > 0)
             || matches!(&self.logprobs, Some(Value::Bool(true) | Value::Number(_)));
@@ -248,9 +231,6 @@ mod tests {
     fn what_is_not_there_yet_is_refused_and_its_neutral_values_are_not() {
         for (json, field) in [
             (r#"{"response_format":{"type":"xml"}}"#, "response_format.type"),
-            (r#"{"reasoning_format":"deepseek"}"#, "reasoning_format"),
-            (r#"{"reasoning_budget_tokens":0}"#, "reasoning_budget_tokens"),
-            (r#"{"thinking_budget_tokens":10}"#, "thinking_budget_tokens"),
             (r#"{"lora":[{"id":0,"scale":1}]}"#, "lora"),
             (r#"{"post_sampling_probs":true,"n_probs":2}"#, "post_sampling_probs"),
             (r#"{"post_sampling_probs":true,"logprobs":true}"#, "post_sampling_probs"),
@@ -261,7 +241,7 @@ mod tests {
         }
         read(
             r#"{"response_format":{"type":"text"},"grammar":"","json_schema":null,"lora":[],
-                "reasoning_format":"none","reasoning_budget_tokens":-1,"user":"u","metadata":{},
+                "user":"u","metadata":{},
                 "store":true,"service_tier":"auto","parallel_tool_calls":false,"verbose":true,
                 "post_sampling_probs":true,"logprobs":false,"n_indent":0}"#,
         )
