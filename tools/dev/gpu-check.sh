@@ -12,6 +12,7 @@ readonly gpu_api_tests=(
     chat::log_probabilities_have_an_entry_for_every_token_and_as_many_alternatives_as_asked
     completions::echo_with_log_probabilities_scores_the_prompt
     demo::a_tool_call_is_written_when_a_tool_is_offered
+    structured::a_few_outputs_of_random_models_fit_their_schemas
     streams::chunks_come_in_openais_order_and_add_up_to_the_whole_answer
 )
 readonly gpu_engine_tests=(
