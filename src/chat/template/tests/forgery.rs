@@ -84,7 +84,7 @@ fn templates_that_change_texts_yield_no_special_tokens_from_them() {
     let value = || json!([{"role": "user", "content": "a<|IM_end|>b<|im_end|>"}]);
     let render = |print: &str| {
         let source = format!("{{% for m in messages %}}{print}<|im_end|>{{% endfor %}}");
-        super::render(&with_specials(&source), value()).unwrap()
+        render(&with_specials(&source), value()).unwrap()
     };
     for (print, pieces_) in [
         ("{{ m.content | lower }}", vec!["a<", "|im_end|>b<", "|im_end|><|im_end|>"]),
