@@ -43,7 +43,11 @@ pub(super) fn any_object() -> Value {
 
 /// Whether there is a grammar for the format's calls.
 pub(super) fn is_known(format: &Format) -> bool {
-    !format.list && matches!(format.call, Call::Object { .. } | Call::Json { .. } | Call::Tagged(_))
+    match format.call {
+        Call::Harmony => true,
+        Call::Object { .. } | Call::Json { .. } | Call::Tagged(_) => !format.list,
+        Call::Literal(_) | Call::None => false,
+    }
 }
 
 /// What opens a call for certain, behind the opening tag: the beginning of an object, or the tag of
@@ -112,7 +116,10 @@ pub(super) fn rules(
             );
         }
         Call::Tagged(tagged) => tags(g, i, tool, loosened, tagged, format),
-        Call::Literal(_) | Call::Harmony | Call::None => {}
+        Call::Harmony => {
+            let _ = writeln!(g, "call_{i}: blank? {}", json_value(schema));
+        }
+        Call::Literal(_) | Call::None => {}
     }
 }
 

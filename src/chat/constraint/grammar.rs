@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::lark::{escaped, quoted};
-use super::{Plan, Response, ToolSchema, calls};
+use super::{Plan, Response, ToolSchema, calls, harmony};
 use crate::chat::output::{Call, FORMATS, Format, Opening};
 use crate::chat::tools::ToolChoice;
 
@@ -22,7 +22,7 @@ impl Plan {
     }
 
     /// A tag as a value in a rule: its text, or its control token.
-    fn tag(&self, tag: &str) -> String {
+    pub(super) fn tag(&self, tag: &str) -> String {
         match self.token(tag) {
             Some(id) => format!("({} | <[{id}]>)", quoted(tag)),
             None => quoted(tag),
@@ -30,7 +30,7 @@ impl Plan {
     }
 
     /// A further alternative: the tag as its control token, behind `before`.
-    fn or_token(&self, before: &str, tag: &str) -> String {
+    pub(super) fn or_token(&self, before: &str, tag: &str) -> String {
         self.token(tag).map_or(String::new(), |id| format!(" | {before} <[{id}]>"))
     }
 }
@@ -56,7 +56,11 @@ pub(super) fn response_alone(response: &Response) -> Option<String> {
 
 pub(super) fn whole(plan: &Plan, loosened: &BTreeSet<usize>) -> String {
     let mut g = format!("%llguidance {{}}\n{COMMON}");
-    let calls = (!plan.tools.is_empty()).then(|| call_rules(plan, loosened, &mut g));
+    // Only a plan with a format has tools.
+    let format = plan.format.unwrap_or(&FORMATS[0]);
+    for (i, tool) in &plan.tools {
+        calls::rules(&mut g, *i, tool, loosened.contains(i), format, &|tag| plan.tag(tag));
+    }
     let text = match &plan.response {
         Response::Any => None,
         Response::Json(schema) => {
@@ -68,6 +72,11 @@ pub(super) fn whole(plan: &Plan, loosened: &BTreeSet<usize>) -> String {
             Some("response")
         }
     };
+    if plan.format.is_some_and(|format| matches!(format.call, Call::Harmony)) {
+        harmony::rules(&mut g, plan, text);
+        return g;
+    }
+    let calls = (!plan.tools.is_empty()).then(|| call_rules(plan, &mut g));
     let (answer, after) = match (&calls, text) {
         (Some(calls), None) if plan.choice == ToolChoice::Auto => {
             (calls.in_text.clone(), calls.in_text_after.clone())
@@ -139,12 +148,8 @@ const BLANKS: &str = "[ \\t\\r\\n]*";
 /// offered must not be said: what has its opening tag at the beginning of a line of text, or in a
 /// form with sections. What has it within a line, or in a thought at the beginning of a line, is a
 /// call if it names an offered tool.
-fn call_rules(plan: &Plan, loosened: &BTreeSet<usize>, g: &mut String) -> Calls {
-    // Only a plan with a format has tools.
+fn call_rules(plan: &Plan, g: &mut String) -> Calls {
     let format = plan.format.unwrap_or(&FORMATS[0]);
-    for (i, tool) in &plan.tools {
-        calls::rules(g, *i, tool, loosened.contains(i), format, &|tag| plan.tag(tag));
-    }
     calls::shared_rules(g, format);
     let names: Vec<String> = plan.tools.iter().map(|(i, _)| format!("call_{i}")).collect();
     let mark = calls::mark(format);

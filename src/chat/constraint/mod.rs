@@ -5,6 +5,7 @@
 mod calls;
 mod gbnf;
 mod grammar;
+mod harmony;
 mod lark;
 mod pattern;
 mod schema;

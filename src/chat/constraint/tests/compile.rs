@@ -172,6 +172,32 @@ fn under_auto_what_models_say_is_taken() {
                 Opening::Thinking,
                 "hm</think>Ok.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>ping<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
             ),
+            (
+                "harmony",
+                Opening::Text,
+                "<|channel|>analysis<|message|>Hm <b>.<|end|><|start|>assistant<|channel|>final<|message|>Write to=functions.x.",
+            ),
+            (
+                "harmony",
+                Opening::Text,
+                "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary<|message|>I look.<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{\"city\": \"P\", \"units\": \"celsius\"}",
+            ),
+            (
+                "harmony",
+                Opening::Text,
+                " to=functions.ping<|channel|>commentary json<|message|>{}<|start|>assistant to=functions.ping<|channel|>analysis <|constrain|>json<|message|>{}",
+            ),
+            (
+                "harmony",
+                Opening::Text,
+                "<|channel|>analysis to=browser.search code<|message|>{\"query\": 1}",
+            ),
+            (
+                "harmony",
+                Opening::Thinking,
+                "Hm.<|end|><|start|>assistant<|channel|>commentary to=functions.ping<|message|>{}",
+            ),
+            ("harmony", Opening::Text, "the end of an answer that is continued."),
         ] {
             let tools = Tools { offered: tools(), ..Tools::default() };
             let grammar =
@@ -200,6 +226,12 @@ fn under_auto_what_would_be_no_valid_call_is_refused() {
             "qwen-xml",
             "<think>\n</think>\n<function=get_weather>\n<parameter=days>\n99\n</parameter>",
         ),
+        ("harmony", "<|channel|>commentary to=functions.other<|message|>{}"),
+        ("harmony", "<|channel|>final to=functions.ping<|message|>{\"a\":1}"),
+        ("harmony", "<|channel|>analysis<|message|>Hm.<|start|>assistant to=functions.rm"),
+        ("harmony", "a<|channel|>commentary to=functions.get_weather json<|message|>{\"city\":1"),
+        ("harmony", " to=functions.pings<|channel|>commentary"),
+        ("harmony", "assistant to=functions.get_weather<|message|>{}"),
     ] {
         let tools = Tools { offered: tools(), ..Tools::default() };
         let grammar =
