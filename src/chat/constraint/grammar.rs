@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::lark::{escaped, quoted};
-use super::{Plan, Response, ToolSchema, calls, harmony};
+use super::{Plan, Response, ToolSchema, calls, harmony, tagged};
 use crate::chat::output::{Call, FORMATS, Format, Opening};
 use crate::chat::tools::ToolChoice;
 
@@ -40,7 +40,7 @@ pub(super) fn one_call(plan: &Plan, i: usize, tool: &ToolSchema) -> String {
     let mut g = format!("%llguidance {{}}\nstart: call_{i}\n{COMMON}");
     let format = plan.format.unwrap_or(&FORMATS[0]);
     calls::rules(&mut g, i, tool, false, format, &|tag| plan.tag(tag));
-    calls::shared_rules(&mut g, format);
+    tagged::shared_rules(&mut g, format);
     g
 }
 
@@ -150,7 +150,7 @@ const BLANKS: &str = "[ \\t\\r\\n]*";
 /// call if it names an offered tool.
 fn call_rules(plan: &Plan, g: &mut String) -> Calls {
     let format = plan.format.unwrap_or(&FORMATS[0]);
-    calls::shared_rules(g, format);
+    tagged::shared_rules(g, format);
     let names: Vec<String> = plan.tools.iter().map(|(i, _)| format!("call_{i}")).collect();
     let mark = calls::mark(format);
     let marked = if mark.is_empty() { String::new() } else { format!("blank? {} ", quoted(mark)) };

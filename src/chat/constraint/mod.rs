@@ -9,6 +9,8 @@ mod harmony;
 mod lark;
 mod pattern;
 mod schema;
+mod shape;
+mod tagged;
 mod typing;
 
 #[cfg(test)]
