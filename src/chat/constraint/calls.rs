@@ -4,11 +4,10 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::ToolSchema;
 use super::lark::{escaped, quoted};
-use super::tagged;
 use super::typing::Text;
-use crate::chat::output::{Call, Format};
+use super::{ToolSchema, literal, tagged};
+use crate::chat::output::{Call, Format, Literal};
 
 /// White space that the engine may put between the tokens of JSON; not without end.
 const JSON_BLANKS: &str = "[ \\n]{1,40}";
@@ -42,9 +41,9 @@ pub(super) fn any_object() -> Value {
 /// Whether there is a grammar for the format's calls.
 pub(super) fn is_known(format: &Format) -> bool {
     match format.call {
-        Call::Harmony => true,
-        Call::Object { .. } | Call::Json { .. } | Call::Tagged(_) => !format.list,
-        Call::Literal(_) | Call::None => false,
+        Call::Object { .. } | Call::Json { .. } | Call::Tagged(_) | Call::Harmony => true,
+        Call::Literal(literal) => literal == Literal::Python,
+        Call::None => false,
     }
 }
 
@@ -52,9 +51,9 @@ pub(super) fn is_known(format: &Format) -> bool {
 /// a name.
 pub(super) fn mark(format: &Format) -> &'static str {
     match &format.call {
-        Call::Object { .. } => "{",
+        Call::Object { .. } if !format.list => "{",
         Call::Tagged(tagged) => tagged.head,
-        Call::Json { .. } | Call::Literal(_) | Call::Harmony | Call::None => "",
+        _ => "",
     }
 }
 
@@ -71,13 +70,16 @@ pub(super) fn can_call(format: &Format, name: &str) -> bool {
 
 /// Paths below a tool's (rewritten) schema of what cannot be enforced in this form.
 pub(super) fn lost(format: &Format, tool: &ToolSchema) -> Vec<String> {
-    if !matches!(format.call, Call::Tagged(_)) {
+    if !matches!(format.call, Call::Tagged(_) | Call::Literal(_)) {
         return Vec::new();
     }
     let mut paths = Vec::new();
-    // Between tags each parameter stands for itself: which go together is not enforced.
+    // Each parameter stands for itself: which go together is not enforced.
     if tool.schema.get("anyOf").is_some() {
         paths.push("anyOf".to_owned());
+    }
+    if matches!(format.call, Call::Literal(_)) {
+        return paths;
     }
     for (name, schema) in tool.schema["properties"].as_object().into_iter().flatten() {
         if Text::of(&tool.original, name, schema, &tool.schema, false).lost {
@@ -102,7 +104,9 @@ pub(super) fn rules(
     let schema = if loosened { &any } else { &tool.schema };
     let name = &tool.name;
     match &format.call {
-        Call::Object { name: key, arguments } => object(g, i, name, schema, key, arguments),
+        Call::Object { name: key, arguments } => {
+            object(g, i, name, schema, (key, arguments), format.list);
+        }
         Call::Json { prefix, until, index } => {
             let number = if *index { " /:[0-9]{1,3}/" } else { "" };
             let name = quoted(&format!("{prefix}{name}"));
@@ -117,7 +121,8 @@ pub(super) fn rules(
         Call::Harmony => {
             let _ = writeln!(g, "call_{i}: blank? {}", json_value(schema));
         }
-        Call::Literal(_) | Call::None => {}
+        Call::Literal(_) => literal::rules(g, i, tool, loosened),
+        Call::None => {}
     }
 }
 
@@ -151,8 +156,15 @@ pub(super) fn other_rule<'a>(
     };
 }
 
-/// `"name": "...", "arguments": {...}}`
-fn object(g: &mut String, i: usize, name: &str, schema: &Value, key: &str, arguments: &[&str]) {
+/// `"name": "...", "arguments": {...}}`, and in a list an id.
+fn object(
+    g: &mut String,
+    i: usize,
+    name: &str,
+    schema: &Value,
+    (key, arguments): (&str, &[&str]),
+    has_id: bool,
+) {
     let name = escaped(&json_string(name));
     let blank = "[ \\t\\r\\n]{0,16}";
     let keys: Vec<String> = arguments.iter().map(|key| escaped(key)).collect();
@@ -160,10 +172,15 @@ fn object(g: &mut String, i: usize, name: &str, schema: &Value, key: &str, argum
     let demands = ["required", "minProperties", "anyOf", "allOf", "enum", "$ref"];
     let is_optional = demands.iter().all(|key| schema.get(*key).is_none());
     let optional = if is_optional { "?" } else { "" };
+    let id = if has_id {
+        format!("(/{blank},{blank}\"id\"{blank}:{blank}\"[A-Za-z0-9_\\-]{{0,40}}\"/)? ")
+    } else {
+        String::new()
+    };
     let _ = writeln!(
         g,
         "call_{i}: /{blank}\"{}\"{blank}:{blank}{name}/ (/{blank},{blank}\"({})\"{blank}:{blank}/ {}){optional} \
-         blank? \"}}\"",
+         {id}blank? \"}}\"",
         escaped(key),
         keys.join("|"),
         json_value(schema)
@@ -171,6 +188,6 @@ fn object(g: &mut String, i: usize, name: &str, schema: &Value, key: &str, argum
 }
 
 /// JSON text of a string.
-fn json_string(text: &str) -> String {
+pub(super) fn json_string(text: &str) -> String {
     Value::from(text).to_string()
 }

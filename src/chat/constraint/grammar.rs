@@ -157,18 +157,38 @@ fn call_rules(plan: &Plan, g: &mut String) -> Calls {
     // Some calls end with their closing tag.
     let closes = !matches!(&format.call, Call::Tagged(tagged) if tagged.end.is_empty());
     let close = if closes { format!(" blank? {}", plan.tag(format.close)) } else { String::new() };
-    let _ = writeln!(g, "call: ({}){close}", names.join(" | "));
     let open = plan.tag(format.open);
-    let opened = format!("{}{BLANKS}{}", escaped(format.open), escaped(mark));
-    let tokens =
-        |begin: &str| match (plan.token(format.open), format.section.and_then(|s| plan.token(s.0)))
-        {
-            (Some(open), Some(section)) => {
-                format!(" | {begin} (<[{section}]> blank?)? <[{open}]> {marked}")
-            }
-            (Some(open), None) => format!(" | {begin} <[{open}]> {marked}"),
-            (None, _) => String::new(),
-        };
+    if format.list {
+        let next = format.open.trim_start_matches('[');
+        let brace = if next.is_empty() { String::new() } else { format!("{} ", quoted(next)) };
+        let more = format!("(blank? \",\" blank? {brace}item)* ");
+        let more = if plan.single { "" } else { more.as_str() };
+        let _ = writeln!(
+            g,
+            "item: {}\nlist_end: {more}blank? \"]\"\ncall: item list_end",
+            names.join(" | ")
+        );
+    } else {
+        let _ = writeln!(g, "call: ({}){close}", names.join(" | "));
+    }
+    let opened = match format.section {
+        // A bracket alone opens no list.
+        Some((begin, _)) if format.list => {
+            format!("{}{BLANKS}{}", escaped(begin), escaped(format.open))
+        }
+        _ => format!("{}{BLANKS}{}", escaped(format.open), escaped(mark)),
+    };
+    let section = format.section.and_then(|(begin, _)| plan.token(begin));
+    let tokens = |begin: &str| match (plan.token(format.open), section) {
+        (None, Some(section)) if format.list => {
+            format!(" | {begin} <[{section}]> blank? {open} ")
+        }
+        (Some(open), Some(section)) => {
+            format!(" | {begin} (<[{section}]> blank?)? <[{open}]> {marked}")
+        }
+        (Some(open), None) => format!(" | {begin} <[{open}]> {marked}"),
+        (None, _) => String::new(),
+    };
     // Any text up to a call: `begin` is an expression.
     let lead = |rule: &str, begin: &str, before: &str| {
         format!("{rule}: {rule}_text{}\n{rule}_text[lazy]: /{begin}{opened}/\n", tokens(before))
@@ -179,8 +199,11 @@ fn call_rules(plan: &Plan, g: &mut String) -> Calls {
     match format.section {
         Some((begin, end)) => {
             other = false;
-            let more =
-                if plan.single { String::new() } else { format!(" (blank? {open} {marked}call)*") };
+            let more = if plan.single || format.list {
+                String::new()
+            } else {
+                format!(" (blank? {open} {marked}call)*")
+            };
             let _ = writeln!(
                 g,
                 "one: {} blank? {open} {marked}call{more} blank? {}",
@@ -193,11 +216,28 @@ fn call_rules(plan: &Plan, g: &mut String) -> Calls {
                 None => String::new(),
             };
             pieces = vec![format!("lead call{ended}")];
-            let section = format!("({}{BLANKS})?", escaped(begin));
+            let section = match format.list {
+                true => String::new(),
+                false => format!("({}{BLANKS})?", escaped(begin)),
+            };
             thought.push_str(&lead("thought_lead", &format!("(?s:.*)\\n{section}"), "lines"));
             thought.push_str(&lead("first", &section, ""));
             let _ = writeln!(thought, "first_call: first call{ended}");
             let _ = writeln!(thought, "thought_call: thought_lead call{ended}");
+        }
+        // A bracket at the beginning of a line opens a list with a call of an offered tool in it.
+        None if format.list => {
+            other = false;
+            let _ = writeln!(g, "one: {open} call");
+            let bare = |g: &mut String, rule: &str, begin: &str| {
+                let head = format!("{begin}{}{BLANKS}", escaped(format.open));
+                let calls = bare_calls(g, plan, rule, &head, "\\(");
+                format!("({calls}) list_end")
+            };
+            pieces = vec![bare(g, "bare", &format!("({BLANKS}|(?s:.*)\\n)"))];
+            let behind = bare(g, "thought_bare", "(?s:.*)\\n");
+            let first = bare(g, "first_bare", "");
+            let _ = writeln!(thought, "thought_call: {behind}\nfirst_call: {first}");
         }
         None => {
             other = true;
@@ -212,17 +252,9 @@ fn call_rules(plan: &Plan, g: &mut String) -> Calls {
             if let (Some(short), Call::Tagged(tagged)) = (format.open_short, &format.call) {
                 let closed = format!("(blank? {})?", plan.tag(format.close));
                 let mut bare = |rule: &str, begin: &str| {
-                    let each = plan.tools.iter().map(|(i, tool)| {
-                        let _ = writeln!(
-                            g,
-                            "{rule}_{i}[lazy]: /{begin}{}{}{BLANKS}{}/",
-                            escaped(short),
-                            escaped(&tool.name),
-                            escaped(tagged.head_end)
-                        );
-                        format!("{rule}_{i} arguments_{i}")
-                    });
-                    format!("({}) {closed}", each.collect::<Vec<_>>().join(" | "))
+                    let head = format!("{begin}{}", escaped(short));
+                    let end = format!("{BLANKS}{}", escaped(tagged.head_end));
+                    format!("({}) {closed}", bare_calls(g, plan, rule, &head, &end))
                 };
                 pieces.push(bare("bare", "(?s:.*)"));
                 behind = format!(" | {}", bare("thought_bare", "(?s:.*)\\n"));
@@ -259,4 +291,14 @@ fn call_rules(plan: &Plan, g: &mut String) -> Calls {
             other,
         }
     }
+}
+
+/// Calls that the tool's name opens, behind any text that `head` allows and ahead of `end`, both
+/// expressions.
+fn bare_calls(g: &mut String, plan: &Plan, rule: &str, head: &str, end: &str) -> String {
+    let each = plan.tools.iter().map(|(i, tool)| {
+        let _ = writeln!(g, "{rule}_{i}[lazy]: /{head}{}{end}/", escaped(&tool.name));
+        format!("{rule}_{i} arguments_{i}")
+    });
+    each.collect::<Vec<_>>().join(" | ")
 }

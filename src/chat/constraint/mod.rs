@@ -7,6 +7,7 @@ mod gbnf;
 mod grammar;
 mod harmony;
 mod lark;
+mod literal;
 mod pattern;
 mod schema;
 mod shape;

@@ -198,6 +198,29 @@ fn under_auto_what_models_say_is_taken() {
                 "Hm.<|end|><|start|>assistant<|channel|>commentary to=functions.ping<|message|>{}",
             ),
             ("harmony", Opening::Text, "the end of an answer that is continued."),
+            (
+                "mistral-list",
+                Opening::Text,
+                "Ok. [TOOL_CALLS] [{\"name\": \"ping\", \"arguments\": {}, \"id\": \"aB3\"}, {\"name\": \"get_weather\", \"arguments\": {\"city\": \"P\", \"units\": \"celsius\"}}]",
+            ),
+            ("mistral-list", Opening::Text, "The tag [TOOL_CALLS] opens [1, {}]."),
+            ("granite", Opening::Text, "<think>Hm.</think><|tool_call|>[{\"name\": \"ping\"}]"),
+            (
+                "lfm2",
+                Opening::Text,
+                "<|tool_call_start|>[get_weather(city='P \\'é\\'', units=\"celsius\", detailed=True), ping()]<|tool_call_end|>Done.",
+            ),
+            (
+                "lfm2",
+                Opening::Text,
+                "<|tool_call_start|>[plan(todos=[{\"text\": \")\", \"state\": \"open\"}], level=0.5)]<|tool_call_end|>",
+            ),
+            ("pythonic", Opening::Text, "[a](b) and\n[ping] and\n[1, 2]\n[ping( )\n]"),
+            (
+                "pythonic",
+                Opening::Thinking,
+                "Hm.\n[1]\n[get_weather(city = \"P\", units=\"celsius\")]",
+            ),
         ] {
             let tools = Tools { offered: tools(), ..Tools::default() };
             let grammar =
@@ -226,6 +249,14 @@ fn under_auto_what_would_be_no_valid_call_is_refused() {
             "qwen-xml",
             "<think>\n</think>\n<function=get_weather>\n<parameter=days>\n99\n</parameter>",
         ),
+        ("mistral-list", "[TOOL_CALLS][{\"name\": \"other\", \"arguments\": {}}]"),
+        ("mistral-list", "a [TOOL_CALLS] [{\"name\": \"ping\"}, {\"name\": \"get_weather\"}]"),
+        ("granite", "<|tool_call|>[{\"name\": \"plan\", \"arguments\": {}}]"),
+        ("lfm2", "<|tool_call_start|>[other()]"),
+        ("lfm2", "<|tool_call_start|>[get_weather(units=\"celsius\")]"),
+        ("lfm2", "<|tool_call_start|>[get_weather(city=\"P\", units=\"kelvin\")]"),
+        ("pythonic", "[get_weather(city=1"),
+        ("pythonic", "a\n[ping(), other()]"),
         ("harmony", "<|channel|>commentary to=functions.other<|message|>{}"),
         ("harmony", "<|channel|>final to=functions.ping<|message|>{\"a\":1}"),
         ("harmony", "<|channel|>analysis<|message|>Hm.<|start|>assistant to=functions.rm"),

@@ -110,6 +110,19 @@ const SCRIPTS: &[&str] = &[
     "[/THINK]",
     "[TOOL_CALLS]ping[ARGS]{}",
     "[TOOL_CALLS]",
+    "[TOOL_CALLS] [{\"name\": \"",
+    "[TOOL_CALLS][{\"name\": \"ping\"}",
+    "<|tool_call|>[{\"name\": \"",
+    "<|tool_call_start|>[ping(",
+    "<|tool_call_start|>[",
+    "\n[ping()",
+    "\n[get_weather(city='",
+    "\n[x",
+    ", {\"name\": \"",
+    ", ping(",
+    ", \"id\": \"a1\"}",
+    "]",
+    "True",
 ];
 
 /// One output; and whether it ended by itself.
