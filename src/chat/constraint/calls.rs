@@ -126,6 +126,29 @@ pub(super) fn rules(
     }
 }
 
+/// Where a call may stand that begins with the short mark, and what stands around the tool's name
+/// in it, all as expressions.
+pub(super) fn around_bare_name(format: &Format) -> (&'static str, String, String) {
+    let blanks = "[ \\t\\r\\n]*";
+    match &format.call {
+        // At the beginning of a line; the parser takes no other members before the name.
+        Call::Object { name, .. } => {
+            let member = |key: &str| format!("{blanks}\"{key}\"{blanks}:{blanks}");
+            let before = member("(type|id)");
+            let text = "\"([^\"\\\\]|\\\\.)*\"";
+            (
+                "([ \\t\\r\\n]*|(?s:.*)\\n)",
+                format!("({before}{text}{blanks},)*{}", member(&escaped(name))),
+                String::new(),
+            )
+        }
+        Call::Tagged(tagged) => {
+            ("(?s:.*)", String::new(), format!("{blanks}{}", escaped(tagged.head_end)))
+        }
+        _ => ("(?s:.*)", String::new(), String::new()),
+    }
+}
+
 /// The rule `other`: what may follow a mark that then is none of a call, as it names no offered
 /// tool.
 pub(super) fn other_rule<'a>(
@@ -179,7 +202,7 @@ fn object(
     };
     let _ = writeln!(
         g,
-        "call_{i}: /{blank}\"{}\"{blank}:{blank}{name}/ (/{blank},{blank}\"({})\"{blank}:{blank}/ {}){optional} \
+        "call_{i}: /{blank}\"{}\"{blank}:{blank}{name}/ arguments_{i}\narguments_{i}: (/{blank},{blank}\"({})\"{blank}:{blank}/ {}){optional} \
          {id}blank? \"}}\"",
         escaped(key),
         keys.join("|"),

@@ -249,14 +249,14 @@ fn call_rules(plan: &Plan, g: &mut String) -> Calls {
             thought.push_str(&lead("thought_lead", "(?s:.*)\\n", "lines"));
             thought.push_str(&lead("first", "", ""));
             let (mut behind, mut first) = (String::new(), String::new());
-            if let (Some(short), Call::Tagged(tagged)) = (format.open_short, &format.call) {
+            if let Some(short) = format.open_short {
                 let closed = format!("(blank? {})?", plan.tag(format.close));
+                let (start, members, end) = calls::around_bare_name(format);
                 let mut bare = |rule: &str, begin: &str| {
-                    let head = format!("{begin}{}", escaped(short));
-                    let end = format!("{BLANKS}{}", escaped(tagged.head_end));
+                    let head = format!("{begin}{}{members}", escaped(short));
                     format!("({}) {closed}", bare_calls(g, plan, rule, &head, &end))
                 };
-                pieces.push(bare("bare", "(?s:.*)"));
+                pieces.push(bare("bare", start));
                 behind = format!(" | {}", bare("thought_bare", "(?s:.*)\\n"));
                 first = format!(" | {}", bare("first_bare", ""));
             }
@@ -296,8 +296,10 @@ fn call_rules(plan: &Plan, g: &mut String) -> Calls {
 /// Calls that the tool's name opens, behind any text that `head` allows and ahead of `end`, both
 /// expressions.
 fn bare_calls(g: &mut String, plan: &Plan, rule: &str, head: &str, end: &str) -> String {
+    let is_object = plan.format.is_some_and(|format| matches!(format.call, Call::Object { .. }));
     let each = plan.tools.iter().map(|(i, tool)| {
-        let _ = writeln!(g, "{rule}_{i}[lazy]: /{head}{}{end}/", escaped(&tool.name));
+        let name = if is_object { calls::json_string(&tool.name) } else { tool.name.clone() };
+        let _ = writeln!(g, "{rule}_{i}[lazy]: /{head}{}{end}/", escaped(&name));
         format!("{rule}_{i} arguments_{i}")
     });
     each.collect::<Vec<_>>().join(" | ")

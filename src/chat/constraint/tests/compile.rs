@@ -203,6 +203,16 @@ fn under_auto_what_models_say_is_taken() {
                 Opening::Text,
                 "Ok. [TOOL_CALLS] [{\"name\": \"ping\", \"arguments\": {}, \"id\": \"aB3\"}, {\"name\": \"get_weather\", \"arguments\": {\"city\": \"P\", \"units\": \"celsius\"}}]",
             ),
+            (
+                "llama",
+                Opening::Text,
+                "{\"type\": \"function\", \"name\": \"get_weather\", \"parameters\": {\"city\": \"P\", \"units\": \"celsius\"}}",
+            ),
+            (
+                "llama",
+                Opening::Text,
+                "A:\n{\"type\": \"object\", \"name\": 1}\n{\"name\": \"Ann\"}\n{\"name\": \"ping\"}; B",
+            ),
             ("mistral-list", Opening::Text, "The tag [TOOL_CALLS] opens [1, {}]."),
             ("granite", Opening::Text, "<think>Hm.</think><|tool_call|>[{\"name\": \"ping\"}]"),
             (
@@ -249,6 +259,8 @@ fn under_auto_what_would_be_no_valid_call_is_refused() {
             "qwen-xml",
             "<think>\n</think>\n<function=get_weather>\n<parameter=days>\n99\n</parameter>",
         ),
+        ("llama", "{\"name\": \"get_weather\", \"parameters\": {\"city\": 1"),
+        ("llama", "a\n{\"type\": \"function\", \"name\": \"get_weather\", \"x\""),
         ("mistral-list", "[TOOL_CALLS][{\"name\": \"other\", \"arguments\": {}}]"),
         ("mistral-list", "a [TOOL_CALLS] [{\"name\": \"ping\"}, {\"name\": \"get_weather\"}]"),
         ("granite", "<|tool_call|>[{\"name\": \"plan\", \"arguments\": {}}]"),

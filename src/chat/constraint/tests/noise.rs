@@ -116,6 +116,8 @@ const SCRIPTS: &[&str] = &[
     "<|tool_call_start|>[ping(",
     "<|tool_call_start|>[",
     "\n[ping()",
+    "\n{\"name\": \"get_weather\"",
+    "{\"type\": \"function\", \"name\": \"ping\"",
     "\n[get_weather(city='",
     "\n[x",
     ", {\"name\": \"",
