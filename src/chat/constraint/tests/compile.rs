@@ -282,3 +282,46 @@ fn under_auto_what_would_be_no_valid_call_is_refused() {
         assert!(engine.takes(&grammar, text).is_err(), "{id} {text:?}");
     }
 }
+
+/// Thoughts come first, and then what is asked for in the model's own form.
+#[test]
+fn a_required_call_or_a_form_is_said_as_the_model_says_it() {
+    let engine = Engine::new(Tags::Text);
+    let thought = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant";
+    let call = "<|channel|>commentary to=functions.ping <|constrain|>json<|message|>{}";
+    let answer = "<|channel|>final <|constrain|>json<|message|>{\"a\": \"<|end|>\"}";
+    let form = ResponseFormat::JsonObject;
+    for (id, choice, response, text, is_taken) in [
+        ("harmony", ToolChoice::Required, None, format!("{thought}{call}"), true),
+        ("harmony", ToolChoice::Required, None, format!("{thought}{thought}{call}"), true),
+        ("harmony", ToolChoice::Required, None, format!("{thought} to=functions.ping"), false),
+        ("harmony", ToolChoice::Required, None, format!("{thought}{answer}"), false),
+        ("harmony", ToolChoice::Required, None, "Hello".to_owned(), false),
+        ("harmony", ToolChoice::Auto, Some(&form), format!("{thought}{call}"), true),
+        ("harmony", ToolChoice::Auto, Some(&form), format!("{thought}{answer}"), true),
+        ("harmony", ToolChoice::None, Some(&form), answer.to_owned(), true),
+        ("harmony", ToolChoice::None, Some(&form), format!("{thought}{call}"), false),
+        (
+            "mistral-list",
+            ToolChoice::Required,
+            None,
+            "[TOOL_CALLS] [{\"name\": \"ping\"}]".into(),
+            true,
+        ),
+        (
+            "lfm2",
+            ToolChoice::Required,
+            None,
+            "<|tool_call_start|>[ping()]<|tool_call_end|>".into(),
+            true,
+        ),
+        ("pythonic", ToolChoice::Required, None, "[ping()]".into(), true),
+        ("pythonic", ToolChoice::Required, None, "[1]".into(), false),
+    ] {
+        let tools = Tools { offered: tools(), choice, ..Tools::default() };
+        let response = response.unwrap_or(&ResponseFormat::Text);
+        let grammar = grammar(&engine, Some(format(id)), &tools, response, Opening::Text);
+        let taken = engine.takes(&grammar, &text);
+        assert_eq!(taken.is_ok(), is_taken, "{id} {choice:?} {text:?}: {taken:?}\n{grammar}");
+    }
+}
