@@ -7,8 +7,6 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use super::lark::escaped;
-use check::check;
-use parser::Parser;
 
 /// Longer grammars are refused.
 const MAX_BYTES: usize = 256 * 1024;
@@ -37,7 +35,7 @@ pub(super) fn to_lark(text: &str) -> Result<String, Error> {
             message: format!("the grammar is longer than {MAX_BYTES} bytes"),
         });
     }
-    let mut parser = Parser::new(text);
+    let mut parser = parser::Parser::new(text);
     let mut rules: Vec<Rule> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     parser.blanks(true);
@@ -56,7 +54,7 @@ pub(super) fn to_lark(text: &str) -> Result<String, Error> {
     let Some(&root) = places.get("root") else {
         return Err(Error { line: 1, message: "there is no rule `root`".into() });
     };
-    check(&rules, &places)?;
+    check::check(&rules, &places)?;
     let mut out = format!("start: r{root}\n");
     for (i, rule) in rules.iter().enumerate() {
         let _ = write!(out, "r{i}: ");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::lark::{escaped, quoted};
+use super::lark::{escaped, json_string, json_value, quoted};
 use super::{Plan, Response, ToolSchema, calls, harmony, tagged};
 use crate::chat::output::{Call, FORMATS, Format, Opening};
 use crate::chat::tools::ToolChoice;
@@ -48,7 +48,7 @@ pub(super) fn response_alone(response: &Response) -> Option<String> {
     match response {
         Response::Any => None,
         Response::Json(schema) => {
-            Some(format!("%llguidance {{}}\nstart: {}\n", calls::json_value(schema)))
+            Some(format!("%llguidance {{}}\nstart: {}\n", json_value(schema)))
         }
         Response::Lark(lark) => Some(format!("%llguidance {{}}\n{lark}")),
     }
@@ -64,7 +64,7 @@ pub(super) fn whole(plan: &Plan, loosened: &BTreeSet<usize>) -> String {
     let text = match &plan.response {
         Response::Any => None,
         Response::Json(schema) => {
-            let _ = writeln!(g, "response: {}", calls::json_value(schema));
+            let _ = writeln!(g, "response: {}", json_value(schema));
             Some("blank? response blank?")
         }
         Response::Lark(lark) => {
@@ -298,7 +298,7 @@ fn call_rules(plan: &Plan, g: &mut String) -> Calls {
 fn bare_calls(g: &mut String, plan: &Plan, rule: &str, head: &str, end: &str) -> String {
     let is_object = plan.format.is_some_and(|format| matches!(format.call, Call::Object { .. }));
     let each = plan.tools.iter().map(|(i, tool)| {
-        let name = if is_object { calls::json_string(&tool.name) } else { tool.name.clone() };
+        let name = if is_object { json_string(&tool.name) } else { tool.name.clone() };
         let _ = writeln!(g, "{rule}_{i}[lazy]: /{head}{}{end}/", escaped(&name));
         format!("{rule}_{i} arguments_{i}")
     });

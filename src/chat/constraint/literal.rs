@@ -6,8 +6,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::ToolSchema;
-use super::calls::{json_string, json_value};
-use super::lark::quoted;
+use super::lark::{json_string, json_value, quoted};
 use super::shape::Shape;
 use super::typing::{python_words, with_definitions};
 

@@ -5,8 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::ToolSchema;
-use super::calls::json_value;
-use super::lark::{escaped, quoted, slashed};
+use super::lark::{escaped, json_value, quoted, slashed};
 use super::shape::Shape;
 use super::typing::Text;
 use crate::chat::output::{Call, Format, Tagged};
