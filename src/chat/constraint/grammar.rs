@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::lark::{escaped, quoted};
-use super::{Plan, Response, ToolSchema, calls};
+use super::lark::{escaped, json_string, json_value, quoted};
+use super::{Plan, Response, ToolSchema, calls, harmony, tagged};
 use crate::chat::output::{Call, FORMATS, Format, Opening};
 use crate::chat::tools::ToolChoice;
 
@@ -22,7 +22,7 @@ impl Plan {
     }
 
     /// A tag as a value in a rule: its text, or its control token.
-    fn tag(&self, tag: &str) -> String {
+    pub(super) fn tag(&self, tag: &str) -> String {
         match self.token(tag) {
             Some(id) => format!("({} | <[{id}]>)", quoted(tag)),
             None => quoted(tag),
@@ -30,7 +30,7 @@ impl Plan {
     }
 
     /// A further alternative: the tag as its control token, behind `before`.
-    fn or_token(&self, before: &str, tag: &str) -> String {
+    pub(super) fn or_token(&self, before: &str, tag: &str) -> String {
         self.token(tag).map_or(String::new(), |id| format!(" | {before} <[{id}]>"))
     }
 }
@@ -40,7 +40,7 @@ pub(super) fn one_call(plan: &Plan, i: usize, tool: &ToolSchema) -> String {
     let mut g = format!("%llguidance {{}}\nstart: call_{i}\n{COMMON}");
     let format = plan.format.unwrap_or(&FORMATS[0]);
     calls::rules(&mut g, i, tool, false, format, &|tag| plan.tag(tag));
-    calls::shared_rules(&mut g, format);
+    tagged::shared_rules(&mut g, format);
     g
 }
 
@@ -48,7 +48,7 @@ pub(super) fn response_alone(response: &Response) -> Option<String> {
     match response {
         Response::Any => None,
         Response::Json(schema) => {
-            Some(format!("%llguidance {{}}\nstart: {}\n", calls::json_value(schema)))
+            Some(format!("%llguidance {{}}\nstart: {}\n", json_value(schema)))
         }
         Response::Lark(lark) => Some(format!("%llguidance {{}}\n{lark}")),
     }
@@ -56,11 +56,15 @@ pub(super) fn response_alone(response: &Response) -> Option<String> {
 
 pub(super) fn whole(plan: &Plan, loosened: &BTreeSet<usize>) -> String {
     let mut g = format!("%llguidance {{}}\n{COMMON}");
-    let calls = (!plan.tools.is_empty()).then(|| call_rules(plan, loosened, &mut g));
+    // Only a plan with a format has tools.
+    let format = plan.format.unwrap_or(&FORMATS[0]);
+    for (i, tool) in &plan.tools {
+        calls::rules(&mut g, *i, tool, loosened.contains(i), format, &|tag| plan.tag(tag));
+    }
     let text = match &plan.response {
         Response::Any => None,
         Response::Json(schema) => {
-            let _ = writeln!(g, "response: {}", calls::json_value(schema));
+            let _ = writeln!(g, "response: {}", json_value(schema));
             Some("response")
         }
         Response::Lark(lark) => {
@@ -68,6 +72,11 @@ pub(super) fn whole(plan: &Plan, loosened: &BTreeSet<usize>) -> String {
             Some("response")
         }
     };
+    if plan.format.is_some_and(|format| matches!(format.call, Call::Harmony)) {
+        harmony::rules(&mut g, plan, text);
+        return g;
+    }
+    let calls = (!plan.tools.is_empty()).then(|| call_rules(plan, &mut g));
     let (answer, after) = match (&calls, text) {
         (Some(calls), None) if plan.choice == ToolChoice::Auto => {
             (calls.in_text.clone(), calls.in_text_after.clone())
@@ -140,31 +149,47 @@ const BLANKS: &str = "[ \\t\\r\\n]*";
 /// offered must not be said: what has its opening tag at the beginning of a line of text, or in a
 /// form with sections. What has it within a line, or in a thought at the beginning of a line, is a
 /// call if it names an offered tool.
-fn call_rules(plan: &Plan, loosened: &BTreeSet<usize>, g: &mut String) -> Calls {
-    // Only a plan with a format has tools.
+fn call_rules(plan: &Plan, g: &mut String) -> Calls {
     let format = plan.format.unwrap_or(&FORMATS[0]);
-    for (i, tool) in &plan.tools {
-        calls::rules(g, *i, tool, loosened.contains(i), format, &|tag| plan.tag(tag));
-    }
-    calls::shared_rules(g, format);
+    tagged::shared_rules(g, format);
     let names: Vec<String> = plan.tools.iter().map(|(i, _)| format!("call_{i}")).collect();
     let mark = calls::mark(format);
     let marked = if mark.is_empty() { String::new() } else { format!("blank? {} ", quoted(mark)) };
     // Some calls end with their closing tag.
     let closes = !matches!(&format.call, Call::Tagged(tagged) if tagged.end.is_empty());
     let close = if closes { format!(" blank? {}", plan.tag(format.close)) } else { String::new() };
-    let _ = writeln!(g, "call: ({}){close}", names.join(" | "));
     let open = plan.tag(format.open);
-    let opened = format!("{}{BLANKS}{}", escaped(format.open), escaped(mark));
-    let tokens =
-        |begin: &str| match (plan.token(format.open), format.section.and_then(|s| plan.token(s.0)))
-        {
-            (Some(open), Some(section)) => {
-                format!(" | {begin} (<[{section}]> blank?)? <[{open}]> {marked}")
-            }
-            (Some(open), None) => format!(" | {begin} <[{open}]> {marked}"),
-            (None, _) => String::new(),
-        };
+    if format.list {
+        let next = format.open.trim_start_matches('[');
+        let brace = if next.is_empty() { String::new() } else { format!("{} ", quoted(next)) };
+        let more = format!("(blank? \",\" blank? {brace}item)* ");
+        let more = if plan.single { "" } else { more.as_str() };
+        let _ = writeln!(
+            g,
+            "item: {}\nlist_end: {more}blank? \"]\"\ncall: item list_end",
+            names.join(" | ")
+        );
+    } else {
+        let _ = writeln!(g, "call: ({}){close}", names.join(" | "));
+    }
+    let opened = match format.section {
+        // A bracket alone opens no list.
+        Some((begin, _)) if format.list => {
+            format!("{}{BLANKS}{}", escaped(begin), escaped(format.open))
+        }
+        _ => format!("{}{BLANKS}{}", escaped(format.open), escaped(mark)),
+    };
+    let section = format.section.and_then(|(begin, _)| plan.token(begin));
+    let tokens = |begin: &str| match (plan.token(format.open), section) {
+        (None, Some(section)) if format.list => {
+            format!(" | {begin} <[{section}]> blank? {open} ")
+        }
+        (Some(open), Some(section)) => {
+            format!(" | {begin} (<[{section}]> blank?)? <[{open}]> {marked}")
+        }
+        (Some(open), None) => format!(" | {begin} <[{open}]> {marked}"),
+        (None, _) => String::new(),
+    };
     // Any text up to a call: `begin` is an expression.
     let lead = |rule: &str, begin: &str, before: &str| {
         format!("{rule}: {rule}_text{}\n{rule}_text[lazy]: /{begin}{opened}/\n", tokens(before))
@@ -175,8 +200,11 @@ fn call_rules(plan: &Plan, loosened: &BTreeSet<usize>, g: &mut String) -> Calls 
     match format.section {
         Some((begin, end)) => {
             other = false;
-            let more =
-                if plan.single { String::new() } else { format!(" (blank? {open} {marked}call)*") };
+            let more = if plan.single || format.list {
+                String::new()
+            } else {
+                format!(" (blank? {open} {marked}call)*")
+            };
             let _ = writeln!(
                 g,
                 "one: {} blank? {open} {marked}call{more} blank? {}",
@@ -189,11 +217,28 @@ fn call_rules(plan: &Plan, loosened: &BTreeSet<usize>, g: &mut String) -> Calls 
                 None => String::new(),
             };
             pieces = vec![format!("lead call{ended}")];
-            let section = format!("({}{BLANKS})?", escaped(begin));
+            let section = match format.list {
+                true => String::new(),
+                false => format!("({}{BLANKS})?", escaped(begin)),
+            };
             thought.push_str(&lead("thought_lead", &format!("(?s:.*)\\n{section}"), "lines"));
             thought.push_str(&lead("first", &section, ""));
             let _ = writeln!(thought, "first_call: first call{ended}");
             let _ = writeln!(thought, "thought_call: thought_lead call{ended}");
+        }
+        // A bracket at the beginning of a line opens a list with a call of an offered tool in it.
+        None if format.list => {
+            other = false;
+            let _ = writeln!(g, "one: {open} call");
+            let bare = |g: &mut String, rule: &str, begin: &str| {
+                let head = format!("{begin}{}{BLANKS}", escaped(format.open));
+                let calls = bare_calls(g, plan, rule, &head, "\\(");
+                format!("({calls}) list_end")
+            };
+            pieces = vec![bare(g, "bare", &format!("({BLANKS}|(?s:.*)\\n)"))];
+            let behind = bare(g, "thought_bare", "(?s:.*)\\n");
+            let first = bare(g, "first_bare", "");
+            let _ = writeln!(thought, "thought_call: {behind}\nfirst_call: {first}");
         }
         None => {
             other = true;
@@ -205,22 +250,14 @@ fn call_rules(plan: &Plan, loosened: &BTreeSet<usize>, g: &mut String) -> Calls 
             thought.push_str(&lead("thought_lead", "(?s:.*)\\n", "lines"));
             thought.push_str(&lead("first", "", ""));
             let (mut behind, mut first) = (String::new(), String::new());
-            if let (Some(short), Call::Tagged(tagged)) = (format.open_short, &format.call) {
+            if let Some(short) = format.open_short {
                 let closed = format!("(blank? {})?", plan.tag(format.close));
+                let (start, members, end) = calls::around_bare_name(format);
                 let mut bare = |rule: &str, begin: &str| {
-                    let each = plan.tools.iter().map(|(i, tool)| {
-                        let _ = writeln!(
-                            g,
-                            "{rule}_{i}[lazy]: /{begin}{}{}{BLANKS}{}/",
-                            escaped(short),
-                            escaped(&tool.name),
-                            escaped(tagged.head_end)
-                        );
-                        format!("{rule}_{i} arguments_{i}")
-                    });
-                    format!("({}) {closed}", each.collect::<Vec<_>>().join(" | "))
+                    let head = format!("{begin}{}{members}", escaped(short));
+                    format!("({}) {closed}", bare_calls(g, plan, rule, &head, &end))
                 };
-                pieces.push(bare("bare", "(?s:.*)"));
+                pieces.push(bare("bare", start));
                 behind = format!(" | {}", bare("thought_bare", "(?s:.*)\\n"));
                 first = format!(" | {}", bare("first_bare", ""));
             }
@@ -255,4 +292,16 @@ fn call_rules(plan: &Plan, loosened: &BTreeSet<usize>, g: &mut String) -> Calls 
             other,
         }
     }
+}
+
+/// Calls that the tool's name opens, behind any text that `head` allows and ahead of `end`, both
+/// expressions.
+fn bare_calls(g: &mut String, plan: &Plan, rule: &str, head: &str, end: &str) -> String {
+    let is_object = plan.format.is_some_and(|format| matches!(format.call, Call::Object { .. }));
+    let each = plan.tools.iter().map(|(i, tool)| {
+        let name = if is_object { json_string(&tool.name) } else { tool.name.clone() };
+        let _ = writeln!(g, "{rule}_{i}[lazy]: /{head}{}{end}/", escaped(&name));
+        format!("{rule}_{i} arguments_{i}")
+    });
+    each.collect::<Vec<_>>().join(" | ")
 }

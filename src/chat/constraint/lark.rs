@@ -2,6 +2,11 @@
 
 use std::fmt::Write;
 
+use serde_json::{Value, json};
+
+/// White space that the engine may put between the tokens of JSON; not without end.
+const JSON_BLANKS: &str = "[ \\n]{1,40}";
+
 /// A string literal.
 pub(super) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
@@ -49,4 +54,30 @@ pub(super) fn slashed(regex: &str) -> String {
         escaping = c == '\\' && !escaping;
     }
     out
+}
+
+/// How JSON may be written: with bounded white space, and with escapes of any character.
+fn json_options() -> Value {
+    json!({"whitespace_pattern": JSON_BLANKS, "json_allow_general_unicode_escapes": true})
+}
+
+/// JSON of a schema, as a value in a rule.
+pub(super) fn json_value(schema: &Value) -> String {
+    let mut schema = match schema {
+        Value::Bool(false) | Value::Object(_) => schema.clone(),
+        _ => json!({}),
+    };
+    match &mut schema {
+        Value::Object(map) => {
+            map.insert("x-guidance".into(), json_options());
+        }
+        // No object can carry the options; nothing is allowed anyway.
+        other => *other = json!({"allOf": [false], "x-guidance": json_options()}),
+    }
+    format!("%json {schema}")
+}
+
+/// JSON text of a string.
+pub(super) fn json_string(text: &str) -> String {
+    Value::from(text).to_string()
 }

@@ -5,9 +5,13 @@
 mod calls;
 mod gbnf;
 mod grammar;
+mod harmony;
 mod lark;
+mod literal;
 mod pattern;
 mod schema;
+mod shape;
+mod tagged;
 mod typing;
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ impl Text {
 }
 
 /// Words that models write for JSON's.
-fn python_words(schema: &Value) -> Vec<String> {
+pub(super) fn python_words(schema: &Value) -> Vec<String> {
     if ["enum", "allOf", "anyOf", "$ref"].iter().any(|key| schema.get(key).is_some()) {
         return Vec::new();
     }
@@ -89,7 +89,7 @@ fn python_words(schema: &Value) -> Vec<String> {
     words.iter().filter(|(kind, _)| is(kind)).map(|(_, word)| (*word).to_owned()).collect()
 }
 
-fn with_definitions(schema: &Value, root: &Value) -> Value {
+pub(super) fn with_definitions(schema: &Value, root: &Value) -> Value {
     let mut schema = schema.clone();
     if let (Some(map), Some(definitions)) = (schema.as_object_mut(), root.get("$defs")) {
         map.insert("$defs".into(), definitions.clone());

@@ -48,6 +48,10 @@ impl Harmony {
         matches!(self, Self::Reasoning)
     }
 
+    pub(super) fn in_text(&self) -> bool {
+        matches!(self, Self::Text)
+    }
+
     /// Decides something about the text; false: more of it is needed.
     pub(super) fn step(&mut self, buffer: &mut Buffer) -> bool {
         match self {

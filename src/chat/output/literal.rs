@@ -319,6 +319,8 @@ fn escape(chars: &mut std::str::Chars<'_>, out: &mut String) -> Option<()> {
         'n' => out.push('\n'),
         't' => out.push('\t'),
         'r' => out.push('\r'),
+        'b' => out.push('\u{8}'),
+        'f' => out.push('\u{c}'),
         c @ ('\\' | '\'' | '"') => out.push(c),
         '\n' => {}
         'x' => out.push(char::from_u32(code(chars, 2)?)?),

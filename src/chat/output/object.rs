@@ -43,7 +43,7 @@ struct Find {
     arguments: Option<Arguments>,
     /// There are members that no call has.
     others: bool,
-    /// The first key is not known to be one of a call's.
+    /// The name is not there, and only texts that say what the object is may precede it.
     is_short: bool,
 }
 
@@ -64,7 +64,8 @@ enum Arguments {
 
 impl Object {
     /// `is_open`: the opening tag ends with the object's brace. `is_short`: the brace was all of
-    /// it, and the first key has to be one of a call's, so that other objects are not held back.
+    /// it, and nothing but a type and an id may precede the name, so that other objects are not held
+    /// back.
     pub(super) fn new(keys: Keys, names: Names, is_open: bool, is_short: bool) -> Self {
         let mut json = Json::new();
         if is_open {
@@ -171,8 +172,12 @@ impl Find {
             } else if value_next && !is_blank(byte) {
                 let part = self.part(buffer, keys);
                 let key = &buffer.unsettled()[self.key.clone()];
-                if std::mem::take(&mut self.is_short) && part != Part::Name && key != "type" {
-                    return Err(Progress::NoCall);
+                if self.is_short {
+                    let is_known = part == Part::Name || key == "type" || key == "id";
+                    if !is_known || byte != b'"' {
+                        return Err(Progress::NoCall);
+                    }
+                    self.is_short = part != Part::Name;
                 }
                 self.value = Some((part, at - 1));
                 self.others |= match part {

@@ -249,6 +249,11 @@ impl Parser {
                 true
             }
             State::SectionEnd => self.section_end(),
+            State::Harmony(harmony) if self.text_or_calls && harmony.in_text() => {
+                self.buffer.skip_all();
+                self.text();
+                false
+            }
             State::Harmony(harmony) => harmony.step(&mut self.buffer),
         }
     }

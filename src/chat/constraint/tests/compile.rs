@@ -172,6 +172,65 @@ fn under_auto_what_models_say_is_taken() {
                 Opening::Thinking,
                 "hm</think>Ok.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>ping<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
             ),
+            (
+                "harmony",
+                Opening::Text,
+                "<|channel|>analysis<|message|>Hm <b>.<|end|><|start|>assistant<|channel|>final<|message|>Write to=functions.x.",
+            ),
+            (
+                "harmony",
+                Opening::Text,
+                "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary<|message|>I look.<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{\"city\": \"P\", \"units\": \"celsius\"}",
+            ),
+            (
+                "harmony",
+                Opening::Text,
+                " to=functions.ping<|channel|>commentary json<|message|>{}<|start|>assistant to=functions.ping<|channel|>analysis <|constrain|>json<|message|>{}",
+            ),
+            (
+                "harmony",
+                Opening::Text,
+                "<|channel|>analysis to=browser.search code<|message|>{\"query\": 1}",
+            ),
+            (
+                "harmony",
+                Opening::Thinking,
+                "Hm.<|end|><|start|>assistant<|channel|>commentary to=functions.ping<|message|>{}",
+            ),
+            ("harmony", Opening::Text, "the end of an answer that is continued."),
+            (
+                "mistral-list",
+                Opening::Text,
+                "Ok. [TOOL_CALLS] [{\"name\": \"ping\", \"arguments\": {}, \"id\": \"aB3\"}, {\"name\": \"get_weather\", \"arguments\": {\"city\": \"P\", \"units\": \"celsius\"}}]",
+            ),
+            (
+                "llama",
+                Opening::Text,
+                "{\"type\": \"function\", \"name\": \"get_weather\", \"parameters\": {\"city\": \"P\", \"units\": \"celsius\"}}",
+            ),
+            (
+                "llama",
+                Opening::Text,
+                "A:\n{\"type\": \"object\", \"name\": 1}\n{\"name\": \"Ann\"}\n{\"name\": \"ping\"}; B",
+            ),
+            ("mistral-list", Opening::Text, "The tag [TOOL_CALLS] opens [1, {}]."),
+            ("granite", Opening::Text, "<think>Hm.</think><|tool_call|>[{\"name\": \"ping\"}]"),
+            (
+                "lfm2",
+                Opening::Text,
+                "<|tool_call_start|>[get_weather(city='P \\'é\\'', units=\"celsius\", detailed=True), ping()]<|tool_call_end|>Done.",
+            ),
+            (
+                "lfm2",
+                Opening::Text,
+                "<|tool_call_start|>[plan(todos=[{\"text\": \")\", \"state\": \"open\"}], level=0.5)]<|tool_call_end|>",
+            ),
+            ("pythonic", Opening::Text, "[a](b) and\n[ping] and\n[1, 2]\n[ping( )\n]"),
+            (
+                "pythonic",
+                Opening::Thinking,
+                "Hm.\n[1]\n[get_weather(city = \"P\", units=\"celsius\")]",
+            ),
         ] {
             let tools = Tools { offered: tools(), ..Tools::default() };
             let grammar =
@@ -200,10 +259,69 @@ fn under_auto_what_would_be_no_valid_call_is_refused() {
             "qwen-xml",
             "<think>\n</think>\n<function=get_weather>\n<parameter=days>\n99\n</parameter>",
         ),
+        ("llama", "{\"name\": \"get_weather\", \"parameters\": {\"city\": 1"),
+        ("llama", "a\n{\"type\": \"function\", \"name\": \"get_weather\", \"x\""),
+        ("mistral-list", "[TOOL_CALLS][{\"name\": \"other\", \"arguments\": {}}]"),
+        ("mistral-list", "a [TOOL_CALLS] [{\"name\": \"ping\"}, {\"name\": \"get_weather\"}]"),
+        ("granite", "<|tool_call|>[{\"name\": \"plan\", \"arguments\": {}}]"),
+        ("lfm2", "<|tool_call_start|>[other()]"),
+        ("lfm2", "<|tool_call_start|>[get_weather(units=\"celsius\")]"),
+        ("lfm2", "<|tool_call_start|>[get_weather(city=\"P\", units=\"kelvin\")]"),
+        ("pythonic", "[get_weather(city=1"),
+        ("pythonic", "a\n[ping(), other()]"),
+        ("harmony", "<|channel|>commentary to=functions.other<|message|>{}"),
+        ("harmony", "<|channel|>final to=functions.ping<|message|>{\"a\":1}"),
+        ("harmony", "<|channel|>analysis<|message|>Hm.<|start|>assistant to=functions.rm"),
+        ("harmony", "a<|channel|>commentary to=functions.get_weather json<|message|>{\"city\":1"),
+        ("harmony", " to=functions.pings<|channel|>commentary"),
+        ("harmony", "assistant to=functions.get_weather<|message|>{}"),
     ] {
         let tools = Tools { offered: tools(), ..Tools::default() };
         let grammar =
             grammar(&engine, Some(format(id)), &tools, &ResponseFormat::Text, Opening::Text);
         assert!(engine.takes(&grammar, text).is_err(), "{id} {text:?}");
+    }
+}
+
+/// Thoughts come first, and then what is asked for in the model's own form.
+#[test]
+fn a_required_call_or_a_form_is_said_as_the_model_says_it() {
+    let engine = Engine::new(Tags::Text);
+    let thought = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant";
+    let call = "<|channel|>commentary to=functions.ping <|constrain|>json<|message|>{}";
+    let answer = "<|channel|>final <|constrain|>json<|message|>{\"a\": \"<|end|>\"}";
+    let form = ResponseFormat::JsonObject;
+    for (id, choice, response, text, is_taken) in [
+        ("harmony", ToolChoice::Required, None, format!("{thought}{call}"), true),
+        ("harmony", ToolChoice::Required, None, format!("{thought}{thought}{call}"), true),
+        ("harmony", ToolChoice::Required, None, format!("{thought} to=functions.ping"), false),
+        ("harmony", ToolChoice::Required, None, format!("{thought}{answer}"), false),
+        ("harmony", ToolChoice::Required, None, "Hello".to_owned(), false),
+        ("harmony", ToolChoice::Auto, Some(&form), format!("{thought}{call}"), true),
+        ("harmony", ToolChoice::Auto, Some(&form), format!("{thought}{answer}"), true),
+        ("harmony", ToolChoice::None, Some(&form), answer.to_owned(), true),
+        ("harmony", ToolChoice::None, Some(&form), format!("{thought}{call}"), false),
+        (
+            "mistral-list",
+            ToolChoice::Required,
+            None,
+            "[TOOL_CALLS] [{\"name\": \"ping\"}]".into(),
+            true,
+        ),
+        (
+            "lfm2",
+            ToolChoice::Required,
+            None,
+            "<|tool_call_start|>[ping()]<|tool_call_end|>".into(),
+            true,
+        ),
+        ("pythonic", ToolChoice::Required, None, "[ping()]".into(), true),
+        ("pythonic", ToolChoice::Required, None, "[1]".into(), false),
+    ] {
+        let tools = Tools { offered: tools(), choice, ..Tools::default() };
+        let response = response.unwrap_or(&ResponseFormat::Text);
+        let grammar = grammar(&engine, Some(format(id)), &tools, response, Opening::Text);
+        let taken = engine.takes(&grammar, &text);
+        assert_eq!(taken.is_ok(), is_taken, "{id} {choice:?} {text:?}: {taken:?}\n{grammar}");
     }
 }

@@ -32,8 +32,10 @@ fn tags() -> Vec<&'static str> {
     for format in FORMATS {
         tags.extend([format.think.0, format.think.1, format.open, format.close]);
         tags.extend(format.section.into_iter().flat_map(|(a, b)| [a, b]));
-        if let Call::Json { until, .. } = &format.call {
-            tags.push(until);
+        match &format.call {
+            Call::Json { until, .. } => tags.push(until),
+            Call::Harmony => tags.extend(format.tags()),
+            _ => {}
         }
     }
     tags.retain(|tag| tag.ends_with('>'));
@@ -105,6 +107,10 @@ impl Engine {
         // Tags that are pieces as well come once.
         let mut seen = std::collections::HashSet::new();
         words.retain(|word| seen.insert(word.clone()));
+        words.extend(
+            ["analysis", "commentary", "final", "assistant", " to=", "functions."]
+                .map(|word| word.as_bytes().to_vec()),
+        );
         words.push(b"\xff<|im_end|>".to_vec());
         let end = words.len() as u32 - 1;
         let trie =

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::compile::tools;
 use super::engine::{Engine, Tags};
+use crate::chat::constraint::calls::is_known;
 use crate::chat::constraint::plan;
 use crate::chat::output::{End, Event, FORMATS, Format, Opening, Parser};
 use crate::chat::tools::{ResponseFormat, Tool, ToolChoice, Tools};
@@ -29,7 +30,22 @@ pub(super) fn read(
     text: &str,
     ended: bool,
 ) -> Read {
+    read_as(format, tools, opening, false, text, ended)
+}
+
+/// `has_form`: whatever is text is JSON, in which a call is a quotation.
+fn read_as(
+    format: &'static Format,
+    tools: &[Tool],
+    opening: Opening,
+    has_form: bool,
+    text: &str,
+    ended: bool,
+) -> Read {
     let mut parser = Parser::new(format, Arc::from(tools), opening);
+    if has_form {
+        parser = parser.with_text_or_calls();
+    }
     let mut events = parser.push(text);
     events.extend(parser.finish(if ended { End::Model } else { End::Cut }));
     let mut read = Read::default();
@@ -76,6 +92,39 @@ const SCRIPTS: &[&str] = &[
     "`<tool_call>` x",
     "[\"</parameter>\n<parameter=",
     "\u{a0}",
+    "<|channel|>analysis<|message|>",
+    "<|channel|>commentary to=functions.",
+    "<|channel|>commentary to=functions.ping <|constrain|>json<|message|>{}",
+    " to=functions.get_weather<|channel|>commentary json<|message|>{\"",
+    " to=functions.",
+    "<|channel|>final<|message|>",
+    "<|channel|>commentary<|message|>",
+    "<|end|><|start|>assistant",
+    "<|start|>assistant<|channel|>commentary to=functions.edit_file<|message|>",
+    "<|return|>",
+    "<|call|>",
+    "<|start|>",
+    "<|message|>{}",
+    "assistant to=functions.other<|message|>{}",
+    "to=functions.other",
+    "[/THINK]",
+    "[TOOL_CALLS]ping[ARGS]{}",
+    "[TOOL_CALLS]",
+    "[TOOL_CALLS] [{\"name\": \"",
+    "[TOOL_CALLS][{\"name\": \"ping\"}",
+    "<|tool_call|>[{\"name\": \"",
+    "<|tool_call_start|>[ping(",
+    "<|tool_call_start|>[",
+    "\n[ping()",
+    "\n{\"name\": \"get_weather\"",
+    "{\"type\": \"function\", \"name\": \"ping\"",
+    "\n[get_weather(city='",
+    "\n[x",
+    ", {\"name\": \"",
+    ", ping(",
+    ", \"id\": \"a1\"}",
+    "]",
+    "True",
 ];
 
 /// One output; and whether it ended by itself.
@@ -139,6 +188,7 @@ struct Counts {
     ended: usize,
     calls: usize,
     bad: Vec<String>,
+    calls_of: std::collections::BTreeMap<&'static str, usize>,
 }
 
 fn runs(tags: Tags, n: usize, most: usize, seed: u64) -> Counts {
@@ -151,7 +201,7 @@ fn runs(tags: Tags, n: usize, most: usize, seed: u64) -> Counts {
     let answer = jsonschema::validator_for(&schema).unwrap();
     let mut random = fastrand::Rng::with_seed(seed);
     let mut counts = Counts::default();
-    for format in FORMATS {
+    for format in FORMATS.iter().filter(|format| is_known(format)) {
         for (choice, single, opening, allowed, response) in [
             (ToolChoice::Auto, false, Opening::Text, None, None),
             (ToolChoice::Auto, true, Opening::Thinking, None, None),
@@ -173,18 +223,11 @@ fn runs(tags: Tags, n: usize, most: usize, seed: u64) -> Counts {
             for _ in 0..n {
                 let (text, ended) =
                     noise(&engine, &mut first.deep_clone(), most, &mut random).unwrap();
-                let mut read = read(format, &callable, opening, &text, ended);
-                // Within an answer that is JSON, what looks like a call is text: whoever asks for
-                // both stops looking for calls once the answer has begun.
-                if response.is_some() {
-                    let as_text = super::noise::read(format, &[], opening, &text, ended);
-                    if as_text.text.trim_start().starts_with('{') {
-                        read = as_text;
-                    }
-                }
+                let read = read_as(format, &callable, opening, response.is_some(), &text, ended);
                 counts.runs += 1;
                 counts.ended += usize::from(ended);
                 counts.calls += read.calls.len();
+                *counts.calls_of.entry(format.id).or_default() += read.calls.len();
                 let fits = |(name, arguments): &(String, String)| {
                     let tool = tools.iter().position(|t| t.name == *name);
                     tool.is_some_and(|i| {
@@ -228,6 +271,9 @@ fn random_outputs_are_valid() {
             counts.bad[..counts.bad.len().min(8)].join("\n")
         );
         assert!(counts.calls > counts.runs / 10, "{counts:?}");
+        for format in FORMATS.iter().filter(|format| is_known(format)) {
+            assert!(counts.calls_of[format.id] > 0, "{}: {counts:?}", format.id);
+        }
     }
 }
 

@@ -384,6 +384,11 @@ fn calls_in_python_are_read() {
             ),
             ("<|tool_call_start|>[get_weather(city=\"Par", "", vec![cut("get_weather", "")]),
             (
+                "<|tool_call_start|>[ping(a='\\b\\f\\d')]",
+                "",
+                vec![call("ping", "{\"a\": \"\\b\\f\\\\d\"}")],
+            ),
+            (
                 "<|tool_call_start|>[ping(a=b)]<|tool_call_end|>",
                 "<|tool_call_start|>[ping(a=b)]<|tool_call_end|>",
                 vec![],
