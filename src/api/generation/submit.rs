@@ -86,16 +86,14 @@ fn submit(
     let Task { options, log, .. } = task;
     log.prompt_tokens(prompts.iter().map(|p| p.tokens.len()).sum());
     let mut sequences = prompt::sequences(model, task, prompts)?;
-    let plans: Vec<OutputPlan> = prompts
-        .iter()
-        .map(|prompt| OutputPlan::new(model, task, prompt, counts))
-        .collect::<Result<_, _>>()?;
-    let plans = || plans.iter().flat_map(|plan| (0..options.n).map(move |_| plan));
-    for (sequence, plan) in sequences.iter_mut().zip(plans()) {
+    // Completions alone have several prompts, and their outputs are all held to the same form.
+    let first = prompts.first().ok_or_else(|| ApiError::invalid("prompt", "there is no prompt"))?;
+    let plan = OutputPlan::new(model, task, first, counts)?;
+    for sequence in &mut sequences {
         sequence.deadline = deadline;
         plan.apply(sequence);
     }
-    let readers = plans().map(OutputPlan::reader).collect();
+    let readers = sequences.iter().map(|_| plan.reader()).collect();
     let prompt_tokens = prompts.iter().map(|p| p.tokens.len()).collect();
     let choices = prompts
         .iter()
