@@ -200,6 +200,25 @@ fn no_schema_of_a_tool_is_refused_unless_it_is_strict() {
 }
 
 #[test]
+fn a_schema_that_cannot_be_enforced_is_named_where_it_was_sent() {
+    let schema = json!({"type": "object", "properties": {"a": {"not": {}}}});
+    let server = shared();
+    for (fields, path) in [
+        (json!({"json_schema": schema}), "json_schema"),
+        (
+            json!({"response_format": {"type": "json_object", "schema": schema}}),
+            "response_format.schema",
+        ),
+    ] {
+        let refused = server.chat("Hello!", fields);
+        assert_eq!(refused.status, 400);
+        let path = format!("{path}.properties.a.not");
+        assert_eq!(refused.json["error"]["param"], json!(path));
+        assert!(refused.json["error"]["message"].as_str().unwrap().contains(&path));
+    }
+}
+
+#[test]
 fn a_call_that_is_cut_ends_with_length_and_is_no_object() {
     let choice = both_ways(&shared(), &request(json!({"max_tokens": 14})));
     assert_eq!(choice["finish_reason"], "length");

@@ -16,6 +16,9 @@ static SHORT_AT_ONCE: Semaphore = Semaphore::const_new(4);
 /// Requests whose DRY sampler is made, which takes up to seconds: more than one at a time would fill
 /// the other lanes.
 static DRY_AT_ONCE: Semaphore = Semaphore::const_new(1);
+/// Requests whose grammar is compiled, which takes up to seconds: they wait for each other, and no
+/// text for them.
+static GRAMMARS_AT_ONCE: Semaphore = Semaphore::const_new(4);
 /// Most bytes of a short one.
 const MAX_SHORT: usize = 64 << 10;
 
@@ -37,14 +40,29 @@ pub(in crate::api) async fn off_the_reactor<T: Send + 'static>(
         }
         done
     };
+    in_lane(lane, share as u32, work).await
+}
+
+async fn in_lane<T: Send + 'static>(
+    lane: &'static Semaphore,
+    share: u32,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
     // The semaphores are never closed.
-    let permit = lane.acquire_many(share as u32).await.map_err(|_| DIED)?;
+    let permit = lane.acquire_many(share).await.map_err(|_| DIED)?;
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
         work()
     })
     .await
     .map_err(|_| DIED)?
+}
+
+/// Runs `work`, which compiles a grammar, on a thread where it may block.
+pub(in crate::api) async fn compiling<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    in_lane(&GRAMMARS_AT_ONCE, 1, work).await
 }
 
 /// The same for a request with DRY: one after the other.
@@ -66,6 +84,23 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
+
+    #[tokio::test]
+    async fn grammars_hold_up_no_text() {
+        let (wait, ends): (Vec<_>, Vec<_>) = (0..5).map(|_| channel::<()>()).unzip();
+        let grammars: Vec<_> = ends
+            .into_iter()
+            .map(|end| tokio::spawn(compiling(move || Ok(end.recv().is_err()))))
+            .collect();
+        while GRAMMARS_AT_ONCE.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(off_the_reactor(MAX_SHORT, || Ok(5)).await, Ok(5));
+        drop(wait);
+        for task in grammars {
+            assert_eq!(task.await.unwrap(), Ok(true));
+        }
+    }
 
     #[tokio::test]
     async fn long_texts_hold_up_no_short_one() {

@@ -54,7 +54,7 @@ impl OutputPlan {
         let special = |text: &str| u32::try_from(control(text)?).ok();
         let response = &task.options.format;
         let plan = constraint::plan(format, tools, response, prompt.opening, &special);
-        let plan = plan.map_err(|error| refused(&error))?;
+        let plan = plan.map_err(|error| refused(error, task.options.format_path))?;
         let grammars = plan.map(|plan| compile(model, task, &plan, tools, counts)).transpose()?;
         let tags = format.map(Format::tags).unwrap_or_default();
         let budget = prompt.thinking_budget.or_else(|| forced_budget(model, task, prompt));
@@ -171,7 +171,15 @@ fn uncompiled(error: &GrammarError, path: &str) -> ApiError {
     }
 }
 
-fn refused(error: &ConstraintError) -> ApiError {
+/// `path`: where the response's schema stands in the request.
+fn refused(mut error: ConstraintError, path: &str) -> ApiError {
+    const USUAL_PATH: &str = "response_format.json_schema.schema";
+    if let ConstraintError::Keyword { path: at, .. } | ConstraintError::TooLarge { path: at } =
+        &mut error
+        && let Some(below) = at.strip_prefix(USUAL_PATH)
+    {
+        *at = format!("{path}{below}");
+    }
     ApiError::InvalidRequest {
         message: error.to_string(),
         param: Some(error.parameter().to_owned()),

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 use super::answer::{AnswerEvent, Reader};
-use super::blocking::{off_the_reactor, one_at_a_time};
+use super::blocking::{compiling, off_the_reactor, one_at_a_time};
 use super::meter::Meter;
 use super::output::OutputPlan;
 use super::prompt::{self, Tokenized};
@@ -54,11 +54,19 @@ where
         let counts = state.counts().clone();
         let bytes = task.log.body_bytes();
         let uses_dry = prompt::sampling_params(&task.options.sampling).uses_dry();
-        let work = move || {
-            let prompts = tokenize(&model)?;
-            submit(&model, &task, &counts, deadline, &prompts)
-        };
-        if uses_dry { one_at_a_time(bytes, work).await } else { off_the_reactor(bytes, work).await }
+        let has_grammar = task.may_have_grammar();
+        let of_model = model.clone();
+        let tokenize = move || tokenize(&of_model);
+        let queue =
+            move |prompts: Vec<Tokenized>| submit(&model, &task, &counts, deadline, &prompts);
+        if uses_dry {
+            one_at_a_time(bytes, move || queue(tokenize()?)).await
+        } else if has_grammar {
+            let prompts = off_the_reactor(bytes, tokenize).await?;
+            compiling(move || queue(prompts)).await
+        } else {
+            off_the_reactor(bytes, move || queue(tokenize()?)).await
+        }
     };
     match deadline {
         None => work.await,
@@ -78,16 +86,14 @@ fn submit(
     let Task { options, log, .. } = task;
     log.prompt_tokens(prompts.iter().map(|p| p.tokens.len()).sum());
     let mut sequences = prompt::sequences(model, task, prompts)?;
-    let plans: Vec<OutputPlan> = prompts
-        .iter()
-        .map(|prompt| OutputPlan::new(model, task, prompt, counts))
-        .collect::<Result<_, _>>()?;
-    let plans = || plans.iter().flat_map(|plan| (0..options.n).map(move |_| plan));
-    for (sequence, plan) in sequences.iter_mut().zip(plans()) {
+    // Completions alone have several prompts, and their outputs are all held to the same form.
+    let first = prompts.first().ok_or_else(|| ApiError::invalid("prompt", "there is no prompt"))?;
+    let plan = OutputPlan::new(model, task, first, counts)?;
+    for sequence in &mut sequences {
         sequence.deadline = deadline;
         plan.apply(sequence);
     }
-    let readers = plans().map(OutputPlan::reader).collect();
+    let readers = sequences.iter().map(|_| plan.reader()).collect();
     let prompt_tokens = prompts.iter().map(|p| p.tokens.len()).collect();
     let choices = prompts
         .iter()

@@ -1,7 +1,7 @@
 //! A request that generates, before and after its sequences are queued.
 
 use crate::api::model::ServedModel;
-use crate::chat::{Reasoning, Tools};
+use crate::chat::{Reasoning, ResponseFormat, Tools};
 use crate::engine::Vocabulary;
 use crate::http::RequestLog;
 use crate::protocol::Options;
@@ -17,6 +17,14 @@ pub(in crate::api) struct Task {
     pub(in crate::api) echo_logprobs: bool,
     /// What a chat's answer may be made of; `None`: it is text.
     pub(in crate::api) chat: Option<ChatAnswer>,
+}
+
+impl Task {
+    /// Whether a grammar may have to be compiled for its answers.
+    pub(super) fn may_have_grammar(&self) -> bool {
+        self.options.format != ResponseFormat::Text
+            || self.chat.as_ref().is_some_and(|chat| chat.tools.callable().next().is_some())
+    }
 }
 
 /// What a chat's answer may be made of.
