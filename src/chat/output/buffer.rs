@@ -18,6 +18,8 @@ pub(super) struct Buffer {
     fence: Fence,
     /// Calls that were begun.
     calls: usize,
+    /// Thoughts and their tags are text of the answer.
+    pub(super) thoughts_in_text: bool,
     pub(super) tools: Arc<[Tool]>,
     #[cfg(test)]
     pub(super) trace: super::trace::Trace,
@@ -76,6 +78,7 @@ impl Buffer {
             events: Vec::new(),
             fence: Fence { is_open: false, ticks: Some(0) },
             calls: 0,
+            thoughts_in_text: false,
             tools,
             #[cfg(test)]
             trace: super::trace::Trace::default(),
@@ -190,15 +193,19 @@ impl Buffer {
         if !text.is_empty() {
             let text = text.to_owned();
             self.fence.add(&text);
-            #[cfg(test)]
-            self.trace.text(&text);
-            match self.events.last_mut() {
-                Some(Event::Text(last)) => last.push_str(&text),
-                _ => self.events.push(Event::Text(text)),
-            }
+            self.add_text(text);
         }
         self.mark = self.at;
         spoke
+    }
+
+    fn add_text(&mut self, text: String) {
+        #[cfg(test)]
+        self.trace.text(&text);
+        match self.events.last_mut() {
+            Some(Event::Text(last)) => last.push_str(&text),
+            _ => self.events.push(Event::Text(text)),
+        }
     }
 
     /// The pending text is thought.
@@ -208,8 +215,11 @@ impl Buffer {
 
     /// The first `bytes` of the pending text are thought.
     pub(super) fn reasoning_to(&mut self, bytes: usize) {
-        if bytes > 0 {
-            let text = self.held[self.mark..self.mark + bytes].to_owned();
+        let text = &self.held[self.mark..self.mark + bytes];
+        if bytes > 0 && self.thoughts_in_text {
+            self.add_text(text.to_owned());
+        } else if bytes > 0 {
+            let text = text.to_owned();
             #[cfg(test)]
             self.trace.reasoning(&text);
             match self.events.last_mut() {
@@ -218,6 +228,11 @@ impl Buffer {
             }
         }
         self.mark += bytes;
+    }
+
+    /// The pending text is framing of a thinking block.
+    pub(super) fn thought_framing(&mut self) {
+        if self.thoughts_in_text { self.reasoning() } else { self.framing() }
     }
 
     /// The pending text is framing: no part of what the model says.

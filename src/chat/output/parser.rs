@@ -108,10 +108,7 @@ impl Parser {
     /// Thoughts are text, and so are their tags (`reasoning_format` `none`). Before any text.
     pub fn with_thoughts_in_text(mut self) -> Self {
         // gpt-oss's thoughts are messages of their own, without tags to show.
-        if !matches!(self.state, State::Harmony(_)) {
-            self.state = State::Text { is_fresh: true };
-            self.spoke = true;
-        }
+        self.buffer.thoughts_in_text = !matches!(self.state, State::Harmony(_));
         self
     }
 
@@ -189,7 +186,7 @@ impl Parser {
             State::Reasoning { is_fresh: false } => self.reasoning(),
             State::AfterThought => {
                 self.buffer.skip_line_breaks();
-                self.buffer.framing();
+                self.buffer.thought_framing();
                 if self.buffer.rest().is_empty() {
                     return false;
                 }
@@ -262,12 +259,12 @@ impl Parser {
     /// models write though the prompt ends with it.
     fn thought_begin(&mut self) -> bool {
         self.buffer.skip_line_breaks();
-        self.buffer.framing();
+        self.buffer.thought_framing();
         match starts_with(self.buffer.rest(), self.format.think.0) {
             Match::Maybe => return false,
             Match::Yes => {
                 self.buffer.skip(self.format.think.0.len());
-                self.buffer.framing();
+                self.buffer.thought_framing();
             }
             Match::No => self.state = State::Reasoning { is_fresh: false },
         }
@@ -295,7 +292,7 @@ impl Parser {
         let Some(tag) = found else { return false };
         if tag == self.format.think.1 {
             self.buffer.skip(tag.len());
-            self.buffer.framing();
+            self.buffer.thought_framing();
             self.state = State::AfterThought;
             return true;
         }
@@ -332,7 +329,7 @@ impl Parser {
                 return true;
             }
             self.buffer.skip(tag.len());
-            self.buffer.framing();
+            self.buffer.thought_framing();
             self.state = State::Reasoning { is_fresh: true };
             return true;
         }

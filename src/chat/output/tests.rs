@@ -170,6 +170,27 @@ impl Run {
     }
 }
 
+#[test]
+fn thoughts_in_the_text_hide_no_call() {
+    let call = "<tool_call>\n{\"name\": \"ping\", \"arguments\": {}}\n</tool_call>";
+    let block = "<think>\nA fence:\n```\nand a call, <tool_call>.\n</think>";
+    for text in [format!("{block}\n\n{call}"), format!("{block}\n\nDone."), block.to_owned()] {
+        for (opening, text) in [
+            (Opening::Text, text.as_str()),
+            (Opening::Thinking, text.strip_prefix("<think>").unwrap()),
+        ] {
+            let parser = Parser::new(format("hermes"), tools(), opening);
+            let mut parser = parser.with_text_or_calls().with_thoughts_in_text();
+            let mut outcome = Outcome::default();
+            text.split_inclusive(|_: char| true).for_each(|piece| outcome.add(parser.push(piece)));
+            outcome.add(parser.finish(End::Model));
+            assert_eq!(outcome.reasoning, "");
+            assert_eq!(outcome.content, text.strip_suffix(call).unwrap_or(text));
+            assert_eq!(outcome.calls.len(), usize::from(text.ends_with(call)));
+        }
+    }
+}
+
 /// Code-like text of about `n` bytes, without anything that ends a value.
 fn code(n: usize) -> String {
     let line = "if a < b && c[\"k\"] > 'é' { f(x); }\t// </div> \\n 🦀\n";
