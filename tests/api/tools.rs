@@ -219,6 +219,22 @@ fn a_schema_that_cannot_be_enforced_is_named_where_it_was_sent() {
 }
 
 #[test]
+fn an_object_of_too_many_properties_is_refused_or_loosened_before_it_fails() {
+    let properties: serde_json::Map<String, Value> =
+        (0..700).map(|i| (format!("p{i}"), json!({"type": "boolean"}))).collect();
+    let schema = json!({"type": "object", "properties": properties});
+    let server = Server::start(&["--ctx-size", "65536", "--parallel", "1"]);
+    let format = json!({"type": "json_schema", "json_schema": {"name": "r", "schema": schema}});
+    let refused = server.chat("Hello!", json!({"response_format": format}));
+    assert_eq!(refused.status, 400);
+    let param = refused.json["error"]["param"].as_str().unwrap();
+    assert_eq!(param, "response_format.json_schema.schema.properties");
+    let tool = json!([{"type": "function", "function": {"name": "f", "parameters": schema}}]);
+    let choice = both_ways(&server, &request(json!({"tools": tool, "tool_choice": "required"})));
+    assert_eq!(choice["message"]["tool_calls"][0]["function"]["name"], "f");
+}
+
+#[test]
 fn a_call_that_is_cut_ends_with_length_and_is_no_object() {
     let choice = both_ways(&shared(), &request(json!({"max_tokens": 14})));
     assert_eq!(choice["finish_reason"], "length");

@@ -35,7 +35,7 @@ const RESPONSE_SCHEMA: &str = "response_format.json_schema.schema";
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ConstraintError {
     /// A keyword of a strict tool's or the response's schema.
-    #[error("{path}: the keyword `{keyword}` cannot be enforced")]
+    #[error("{path}: the keyword `{keyword}` cannot be enforced; leave it out")]
     Keyword {
         /// The keyword; `schema` for what is none.
         keyword: String,

@@ -185,7 +185,7 @@ fn value(g: &mut String, rule: &str, id: &str, text: &Text, tail: &Tail) {
         let words: String =
             text.json_words.iter().map(|word| format!(" | {}", quoted(word))).collect();
         choices.push(format!(
-            "blank? ({}{words}) /{BLANKS}{stop}/ blank? seq_{i}::_",
+            "blank? ({}{words}) /{FEW_BLANKS}{stop}/ blank? seq_{i}::_",
             json_value(schema)
         ));
     }
@@ -221,6 +221,8 @@ fn value(g: &mut String, rule: &str, id: &str, text: &Text, tail: &Tail) {
 
 /// White space that the parser skips, in an expression.
 const BLANKS: &str = "[ \\t\\r\\n]*";
+/// The same where nothing but white space may come: not without end.
+const FEW_BLANKS: &str = "[ \\t\\r\\n]{0,16}";
 
 /// Rules that all calls in tags share.
 pub(super) fn shared_rules(g: &mut String, format: &Format) {

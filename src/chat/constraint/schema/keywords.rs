@@ -9,6 +9,9 @@ const MAX_LENGTH: u64 = 2_000;
 const MIN_LENGTH: u64 = 200;
 const MAX_ITEMS: u64 = 2_000;
 const MIN_ITEMS: u64 = 200;
+/// Most optional properties of one object: at each place any of those that are left may follow, which
+/// the engine bounds.
+const MAX_OPTIONAL: usize = 400;
 
 /// Formats of strings that the engine knows.
 const FORMATS: [&str; 10] =
@@ -268,6 +271,14 @@ impl<'a> Rewriter<'a> {
             return Ok(());
         }
         let Some(properties) = value.as_object() else { return self.leave_out(key) };
+        let required = map.get("required").and_then(Value::as_array);
+        let is_required = |name: &str| required.is_some_and(|all| all.iter().any(|r| r == name));
+        let n_optional = properties.keys().filter(|name| !is_required(name)).count();
+        if key == "properties" && n_optional > MAX_OPTIONAL {
+            self.leave_out(key)?;
+            parts.out.insert("additionalProperties".into(), Value::Bool(true));
+            return Ok(());
+        }
         if key == "patternProperties" {
             // Several patterns must not overlap, which only the engine can tell.
             let mut keys = properties.keys();

@@ -500,7 +500,7 @@ fn what_must_be_exact_is_refused_by_keyword_and_path() {
             .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "tools[0].function.parameters.properties.a.pattern: the keyword `pattern` cannot be enforced"
+        "tools[0].function.parameters.properties.a.pattern: the keyword `pattern` cannot be enforced; leave it out"
     );
     let none = Tools { choice: ToolChoice::Required, ..Tools::default() };
     let error = plan(None, &none, &ResponseFormat::Text, Opening::Text, &|_| None).unwrap_err();
