@@ -12,6 +12,8 @@ pub struct Tool {
     pub parameters: Value,
     /// The arguments must fit the schema exactly; a schema that cannot be enforced is refused.
     pub strict: bool,
+    /// Where the function stands in the request, such as `tools[0].function`: for errors.
+    pub path: String,
 }
 
 /// Whether the model calls tools.

@@ -142,8 +142,8 @@ fn compile(
     for i in plan.tools() {
         let compiled = plan.tool_grammar(i).map(|grammar| model.engine.compile(&grammar));
         if let Some(Err(error @ GrammarError::Invalid(_))) = compiled {
-            if tools.offered.get(i).is_some_and(|tool| tool.strict) {
-                return Err(uncompiled(&error, &format!("tools[{i}].function.parameters")));
+            if let Some(tool) = tools.offered.get(i).filter(|tool| tool.strict) {
+                return Err(uncompiled(&error, &format!("{}.parameters", tool.path)));
             }
             warn(i, &error.to_string());
             loosened.insert(i);

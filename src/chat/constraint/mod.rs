@@ -191,7 +191,7 @@ pub fn plan(
             let schema = tool_schema(i, tool, &mut nodes, &mut notes)?;
             for below in calls::lost(form, &schema) {
                 let keyword = below.rsplit('.').next().unwrap_or_default().to_owned();
-                let path = format!("tools[{i}].function.parameters.{below}");
+                let path = format!("{}.parameters.{below}", tool.path);
                 if tool.strict {
                     return Err(ConstraintError::Keyword { keyword, path });
                 }
@@ -202,7 +202,7 @@ pub fn plan(
             notes.push(Loosened {
                 tool: i,
                 keyword: "name".into(),
-                path: format!("tools[{i}].function.name"),
+                path: format!("{}.name", tool.path),
             });
         }
     }
@@ -248,7 +248,7 @@ fn tool_schema(
     nodes: &mut usize,
     notes: &mut Vec<Loosened>,
 ) -> Result<ToolSchema, ConstraintError> {
-    let path = format!("tools[{i}].function.parameters");
+    let path = format!("{}.parameters", tool.path);
     let mode = if tool.strict { Mode::Strict } else { Mode::Loosen };
     let mut note = |keyword: String, path: String| notes.push(Loosened { tool: i, keyword, path });
     let rewritten = match schema::rewrite(&tool.parameters, mode, &path, true) {

@@ -92,6 +92,7 @@ fn reads(format: &'static Format, text: &str) -> bool {
         name: TOOL.to_owned(),
         parameters: json!({"properties": {KEY: {"type": "string"}}}),
         strict: false,
+        path: String::new(),
     };
     let mut parser = Parser::new(format, Arc::new([tool]), Opening::Text);
     let mut events = parser.push(text);

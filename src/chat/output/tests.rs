@@ -19,7 +19,7 @@ fn format(id: &str) -> &'static Format {
 
 fn tool(name: &str, properties: Value) -> Tool {
     let parameters = json!({"type": "object", "properties": properties});
-    Tool { name: name.to_owned(), parameters, strict: false }
+    Tool { name: name.to_owned(), parameters, strict: false, path: "tools[0].function".to_owned() }
 }
 
 /// The tools of the corpus.
@@ -313,6 +313,7 @@ fn known_faults_of_other_servers_stay_away() {
             name: tool["function"]["name"].as_str().unwrap().to_owned(),
             parameters: tool["function"]["parameters"].clone(),
             strict: false,
+            path: "tools[0].function".to_owned(),
         });
         let is_open = case["template_opens_think"] == true;
         let run = Run {

@@ -123,7 +123,7 @@ fn tool(
     }
     shown.insert("parameters".to_owned(), parameters.clone());
     let definition = json!({"type": "function", "function": shown});
-    Ok(Some((definition, Tool { name, parameters, strict })))
+    Ok(Some((definition, Tool { name, parameters, strict, path })))
 }
 
 impl ToolChoiceField {

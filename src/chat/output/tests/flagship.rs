@@ -128,8 +128,13 @@ fn values_are_read_as_their_schema_says() {
             "object": {"type": "object"},
         },
     });
-    let tools: Arc<[Tool]> =
-        [Tool { name: "f".to_owned(), parameters: schema, strict: false }].into();
+    let tools: Arc<[Tool]> = [Tool {
+        name: "f".to_owned(),
+        parameters: schema,
+        strict: false,
+        path: "tools[0].function".to_owned(),
+    }]
+    .into();
     let run = Run { tools, ..Run::of(format("qwen-xml")) };
     for (key, text, value) in [
         ("text", "03106", "\"03106\""),
