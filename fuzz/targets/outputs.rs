@@ -16,8 +16,12 @@ use strixhalo::chat::output::{End, Event, FORMATS, Opening, Parser};
 
 /// Sets of tools with all kinds of schemas.
 static TOOLS: LazyLock<Vec<Arc<[Tool]>>> = LazyLock::new(|| {
-    let tool =
-        |name: &str, parameters: Value| Tool { name: name.to_owned(), parameters, strict: false, path: "tools[0].function".to_owned() };
+    let tool = |name: &str, parameters: Value| Tool {
+        name: name.to_owned(),
+        parameters,
+        strict: false,
+        path: "tools[0].function".to_owned(),
+    };
     let typed = tool(
         "f",
         json!({"properties": {
