@@ -2,6 +2,7 @@
 
 pub mod constraint;
 mod conversation;
+mod json_text;
 mod message;
 pub mod output;
 mod template;

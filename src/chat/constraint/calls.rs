@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::lark::{escaped, json_string, json_value, quoted};
+use super::lark::{escaped, json_value, quoted};
 use super::typing::Text;
 use super::{ToolSchema, literal, tagged};
+use crate::chat::json_text::json_string;
 use crate::chat::output::{Call, Format, Literal};
 
 /// Any JSON object.

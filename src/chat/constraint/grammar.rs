@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::lark::{escaped, json_string, json_value, quoted};
+use super::lark::{escaped, json_value, quoted};
 use super::{Plan, Response, ToolSchema, calls, harmony, tagged};
+use crate::chat::json_text::json_string;
 use crate::chat::output::{Call, FORMATS, Format, Opening};
 use crate::chat::tools::ToolChoice;
 

@@ -76,8 +76,3 @@ pub(super) fn json_value(schema: &Value) -> String {
     }
     format!("%json {schema}")
 }
-
-/// JSON text of a string.
-pub(super) fn json_string(text: &str) -> String {
-    Value::from(text).to_string()
-}

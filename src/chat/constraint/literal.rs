@@ -6,9 +6,10 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::ToolSchema;
-use super::lark::{json_string, json_value, quoted};
+use super::lark::{json_value, quoted};
 use super::shape::Shape;
 use super::typing::{python_words, with_definitions};
+use crate::chat::json_text::json_string;
 
 /// Rules `call_{i}` and `arguments_{i}`, which is behind the opening bracket, and what they need.
 /// Arguments come in the schema's order.

@@ -123,6 +123,14 @@ struct Parts {
     all: Vec<Value>,
 }
 
+impl Parts {
+    /// Whether an object has the named properties alone.
+    fn is_closed(&self) -> bool {
+        self.out.get("additionalProperties") == Some(&Value::Bool(false))
+            && !self.out.contains_key("patternProperties")
+    }
+}
+
 const OBJECT_KEYS: [&str; 6] = [
     "properties",
     "required",

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::format::PLAIN;
 use super::{End, Event, FORMATS, Format, Opening, Parser};
-use crate::chat::{Content, Conversation, FunctionCall, Message, Role, Tool, ToolCall};
+use crate::chat::{Conversation, FunctionCall, Message, Role, Tool, ToolCall};
 
 const TOOL: &str = "made_up_tool";
 const KEY: &str = "made_up_key";
@@ -17,7 +17,7 @@ const THOUGHT: &str = "Made up thought.";
 /// writes, the model was trained on. `render` gives the prompt of a conversation, or `None` if the
 /// template fails on it. `None`: the template shows neither calls nor thoughts.
 pub fn detect(render: impl Fn(&Conversation) -> Option<String>) -> Option<&'static Format> {
-    let user = || message(Role::User, "Hi");
+    let user = || Message::new(Role::User, "Hi");
     let opened = conversation(vec![user()], true);
     let opened = render(&opened).unwrap_or_default();
     let call = ToolCall {
@@ -25,17 +25,17 @@ pub fn detect(render: impl Fn(&Conversation) -> Option<String>) -> Option<&'stat
         kind: Some("function".to_owned()),
         function: FunctionCall { name: TOOL.to_owned(), arguments: json!({KEY: VALUE}) },
     };
-    let calling = Message { tool_calls: Some(vec![call]), ..message(Role::Assistant, "") };
+    let calling = Message { tool_calls: Some(vec![call]), ..Message::new(Role::Assistant, "") };
     let result = Message {
         tool_call_id: Some("call12345".to_owned()),
         name: Some(TOOL.to_owned()),
-        ..message(Role::Tool, "Result")
+        ..Message::new(Role::Tool, "Result")
     };
     let called = render(&conversation(vec![user(), calling.clone(), result], true))
         .or_else(|| render(&conversation(vec![user(), calling], false)))
         .unwrap_or_default();
     // Without what comes before the answer: descriptions of tools, with examples of calls.
-    let plain = conversation(vec![user(), message(Role::Assistant, VALUE)], false);
+    let plain = conversation(vec![user(), Message::new(Role::Assistant, VALUE)], false);
     let plain = render(&plain).unwrap_or_default();
     let begin = common(&called, &plain);
     // The two may share the beginning of a tag.
@@ -44,18 +44,6 @@ pub fn detect(render: impl Fn(&Conversation) -> Option<String>) -> Option<&'stat
         .iter()
         .find(|format| reads(format, &called[begin..]) || reads(format, &called[tag..]))
         .or_else(|| thinks(&render, &opened).then_some(&PLAIN))
-}
-
-fn message(role: Role, text: &str) -> Message {
-    Message {
-        role,
-        content: Some(Content::Text(text.to_owned())),
-        reasoning_content: None,
-        tool_calls: None,
-        tool_call_id: None,
-        name: None,
-        other: Map::new(),
-    }
 }
 
 fn conversation(messages: Vec<Message>, add_generation_prompt: bool) -> Conversation {
@@ -114,15 +102,17 @@ fn reads(format: &'static Format, text: &str) -> bool {
 fn thinks(render: &impl Fn(&Conversation) -> Option<String>, opened: &str) -> bool {
     let (open, close) = PLAIN.think;
     let turn = |answer: Message| {
-        let messages = vec![message(Role::User, "Hi"), answer, message(Role::User, "Hi again")];
+        let messages =
+            vec![Message::new(Role::User, "Hi"), answer, Message::new(Role::User, "Hi again")];
         render(&conversation(messages, true))
     };
     let thought = |text: &str| Message {
         reasoning_content: Some(text.to_owned()),
-        ..message(Role::Assistant, VALUE)
+        ..Message::new(Role::Assistant, VALUE)
     };
-    let written = render(&conversation(vec![message(Role::User, "Hi"), thought(THOUGHT)], false));
-    let in_text = message(Role::Assistant, &format!("{open}\n{THOUGHT}\n{close}\n\n{VALUE}"));
+    let written =
+        render(&conversation(vec![Message::new(Role::User, "Hi"), thought(THOUGHT)], false));
+    let in_text = Message::new(Role::Assistant, &format!("{open}\n{THOUGHT}\n{close}\n\n{VALUE}"));
     Opening::of(&PLAIN, opened) == Opening::Thinking
         || opened.trim_end().ends_with(close)
         || written.is_some_and(|text| text.contains(open) && text.contains(THOUGHT))

@@ -108,6 +108,17 @@ fn brackets(text: &'static str) -> impl Iterator<Item = &'static str> {
 
 const THINK: (&str, &str) = ("<think>", "</think>");
 
+/// The arguments of DeepSeek's later forms.
+const DSML: Tagged = Tagged {
+    head: "",
+    head_end: "\">",
+    // Behind the name stands whether the value is a string, which the schema says as well.
+    key: ("<｜DSML｜parameter name=\"", ">"),
+    value: ("", "</｜DSML｜parameter>"),
+    end: "",
+    broken: false,
+};
+
 /// Of a model that thinks between these tags, and in whose template no calls were found.
 pub(super) static PLAIN: Format = Format {
     id: "plain",
@@ -233,15 +244,7 @@ pub static FORMATS: &[Format] = &[
         section: Some(("<｜DSML｜function_calls>", "</｜DSML｜function_calls>")),
         open: "<｜DSML｜invoke name=\"",
         open_short: None,
-        call: Call::Tagged(Tagged {
-            head: "",
-            head_end: "\">",
-            // Behind the name stands whether the value is a string, which the schema says as well.
-            key: ("<｜DSML｜parameter name=\"", ">"),
-            value: ("", "</｜DSML｜parameter>"),
-            end: "",
-            broken: false,
-        }),
+        call: Call::Tagged(DSML),
         close: "</｜DSML｜invoke>",
         list: false,
     },
@@ -251,15 +254,7 @@ pub static FORMATS: &[Format] = &[
         section: Some(("<｜DSML｜tool_calls>", "</｜DSML｜tool_calls>")),
         open: "<｜DSML｜invoke name=\"",
         open_short: None,
-        call: Call::Tagged(Tagged {
-            head: "",
-            head_end: "\">",
-            // Behind the name stands whether the value is a string, which the schema says as well.
-            key: ("<｜DSML｜parameter name=\"", ">"),
-            value: ("", "</｜DSML｜parameter>"),
-            end: "",
-            broken: false,
-        }),
+        call: Call::Tagged(DSML),
         close: "</｜DSML｜invoke>",
         list: false,
     },

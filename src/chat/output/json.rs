@@ -1,6 +1,8 @@
 //! JSON text as it comes, one byte at a time: whether it still is JSON, and where its values begin
 //! and end.
 
+use crate::chat::json_text::json_string;
+
 /// Brackets that may be open at once.
 const MAX_DEPTH: usize = 128;
 
@@ -100,31 +102,10 @@ pub(super) fn is_object(text: &str) -> bool {
     text.trim_start().starts_with('{') && is_json(text)
 }
 
-/// `text` as a JSON string with its quotes.
-pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", escaped(text))
-}
-
 /// `text` as it stands between the quotes of a JSON string.
 pub(super) fn escaped(text: &str) -> String {
-    use std::fmt::Write;
-    let mut out = String::with_capacity(text.len() + text.len() / 8);
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            c if u32::from(c) < 0x20 => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out
+    let quoted = json_string(text);
+    quoted[1..quoted.len() - 1].to_owned()
 }
 
 impl Json {
@@ -363,6 +344,6 @@ mod tests {
     fn strings_are_escaped_as_serde_json_escapes_them() {
         let text: String =
             (0..0x120).filter_map(char::from_u32).chain("🦀\u{2028}".chars()).collect();
-        assert_eq!(quoted(&text), serde_json::to_string(&text).unwrap());
+        assert_eq!(json_string(&text), serde_json::to_string(&text).unwrap());
     }
 }

@@ -5,7 +5,8 @@ use super::End;
 use super::buffer::{Buffer, Match, starts_with};
 use super::call::{CallReader, Name, Names, Progress};
 use super::format::Literal as Form;
-use super::json::{is_json, quoted};
+use super::json::is_json;
+use crate::chat::json_text::json_string;
 
 /// Brackets that may be open at once.
 const MAX_DEPTH: usize = 32;
@@ -238,18 +239,18 @@ impl<'a> Reader<'a> {
     fn key(&mut self, colon: char) -> Option<String> {
         self.blanks();
         if let Some(text) = self.string() {
-            return Some(quoted(&text));
+            return Some(json_string(&text));
         }
         let end = self.rest.find([colon, ',', '(', ')', '{', '}', '[', ']', '\n'])?;
         let (key, rest) = self.rest.split_at(end);
         self.rest = rest;
-        (!key.trim().is_empty()).then(|| quoted(key.trim()))
+        (!key.trim().is_empty()).then(|| json_string(key.trim()))
     }
 
     fn value(&mut self) -> Option<String> {
         self.blanks();
         if let Some(text) = self.string() {
-            return Some(quoted(&text));
+            return Some(json_string(&text));
         }
         match self.rest.chars().next()? {
             '{' => self.members('{', '}', ':'),

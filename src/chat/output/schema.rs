@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::json::{is_json, quoted};
+use super::json::is_json;
+use crate::chat::json_text::json_string;
 
 /// `$ref`s and alternatives that are followed, one inside the other.
 const MAX_DEPTH: usize = 16;
@@ -94,7 +95,7 @@ impl Kinds {
             Some(word) => word.to_owned(),
             // As it was written: no digit of a number is lost.
             None if may_be_json && is_json(trimmed) => trimmed.to_owned(),
-            None => quoted(text),
+            None => json_string(text),
         }
     }
 }

@@ -4,8 +4,9 @@ use super::End;
 use super::buffer::{Buffer, Match, Search, starts_with};
 use super::call::{CallReader, Name, Names, Progress, skip_tag};
 use super::format::{Format, Tagged as Form};
-use super::json::{Json, Step, begins_json, quoted};
+use super::json::{Json, Step, begins_json};
 use super::schema::Kinds;
+use crate::chat::json_text::json_string;
 
 /// Longer keys are none.
 const MAX_KEY: usize = 512;
@@ -386,7 +387,7 @@ impl Value {
 }
 
 fn before(keys: &[String]) -> String {
-    let key = keys.last().map(|key| quoted(key)).unwrap_or_default();
+    let key = keys.last().map(|key| json_string(key)).unwrap_or_default();
     format!("{}{key}: ", if keys.len() == 1 { "{" } else { ", " })
 }
 

@@ -7,6 +7,7 @@ use minijinja::{Error, ErrorKind};
 
 use super::specials::BREAK;
 use super::values::{self, Digits, float};
+use crate::chat::json_text::json_string;
 
 /// Deeper values are refused instead of overflowing the stack.
 const MAX_DEPTH: usize = 200;
@@ -170,29 +171,21 @@ fn write_number(out: &mut String, value: &Value) {
 }
 
 fn write_text(out: &mut String, text: &str, style: &Style) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            c if c < ' ' => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            // Our own mark must come out as it went in.
-            c if style.ensure_ascii && c > '~' && c != BREAK => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(out, "\\u{unit:04x}");
-                }
-            }
-            c => out.push(c),
+    let quoted = json_string(text);
+    if !style.ensure_ascii {
+        out.push_str(&quoted);
+        return;
+    }
+    for c in quoted.chars() {
+        // Our own mark must come out as it went in.
+        if c <= '~' || c == BREAK {
+            out.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            let _ = write!(out, "\\u{unit:04x}");
         }
     }
-    out.push('"');
 }
 
 #[cfg(test)]

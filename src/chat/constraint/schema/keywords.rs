@@ -332,8 +332,7 @@ impl<'a> Rewriter<'a> {
             Some(_) => return self.leave_out("required"),
         };
         self.count(names.len())?;
-        let closed = parts.out.get("additionalProperties") == Some(&Value::Bool(false))
-            && !parts.out.contains_key("patternProperties");
+        let closed = parts.is_closed();
         let mut required: Vec<&str> = Vec::new();
         for name in names {
             let known = parts.out.get("properties").is_some_and(|p| p.get(name).is_some());
@@ -360,8 +359,7 @@ impl<'a> Rewriter<'a> {
             parts.out.get("required").and_then(Value::as_array).map_or(0, Vec::len) as u64;
         let named =
             parts.out.get("properties").and_then(Value::as_object).map_or(0, Map::len) as u64;
-        let closed = parts.out.get("additionalProperties") == Some(&Value::Bool(false))
-            && !parts.out.contains_key("patternProperties");
+        let closed = parts.is_closed();
         for key in ["minProperties", "maxProperties"] {
             let Some(value) = map.get(key) else { continue };
             let at_least = key == "minProperties";
