@@ -83,25 +83,26 @@ impl Sampler {
             // Where all is forbidden none is better than another.
             return Ok(self.chain.draw(row, None, candidates).unwrap_or(0));
         };
-        let mut refused = self.chain.learns() || constraint.wants_mask();
+        let own = match self.chain.learns() || constraint.wants_mask() {
+            true => None,
+            false => self.chain.draw(row, None, candidates),
+        };
+        let mut is_allowed = match own {
+            Some(token) => constraint.allows(&[token])?,
+            None => false,
+        };
         if let Some(mut direct) = self.direct.take() {
-            let own = if refused { None } else { self.chain.draw(row, None, candidates) };
-            if let Some(token) = own
-                && !direct.allows(&[token])?
-                && constraint.allows(&[token])?
-            {
-                return Ok(token);
-            }
-            refused |= !own.map_or(Ok(false), |token| direct.allows(&[token]))?;
-            *constraint = direct;
-            if let Some(token) = own.filter(|_| !refused) {
-                return Ok(token);
+            let goes_on = match own {
+                Some(token) => direct.allows(&[token])?,
+                None => false,
+            };
+            // Only a token that `direct` does not allow, and the grammar does, begins a thought.
+            if goes_on || !is_allowed {
+                *constraint = direct;
+                is_allowed = goes_on;
             }
         }
-        if !refused
-            && let Some(token) = self.chain.draw(row, None, candidates)
-            && constraint.allows(&[token])?
-        {
+        if let Some(token) = own.filter(|_| is_allowed) {
             return Ok(token);
         }
         let mask = constraint.mask()?;
