@@ -50,9 +50,25 @@ pub enum ResponseFormat {
     /// A JSON object.
     JsonObject,
     /// JSON that fits a schema.
-    JsonSchema(Value),
+    JsonSchema {
+        /// The schema.
+        schema: Value,
+        /// Where it stands in the request: for errors.
+        path: &'static str,
+    },
     /// Text of a grammar in llama.cpp's GBNF.
     Grammar(String),
+}
+
+impl ResponseFormat {
+    /// Where the schema or grammar stands in the request.
+    pub fn path(&self) -> &'static str {
+        match self {
+            Self::JsonSchema { path, .. } => path,
+            Self::Grammar(_) => "grammar",
+            Self::Text | Self::JsonObject => "response_format",
+        }
+    }
 }
 
 impl Tools {

@@ -47,8 +47,6 @@ pub struct Options {
     pub ping_interval: Option<Duration>,
     /// The form of the answer's text.
     pub format: ResponseFormat,
-    /// Path of its schema or grammar in the request, for errors.
-    pub format_path: &'static str,
     /// llama-server's way to ask for log probabilities.
     pub n_probs: Option<u32>,
 }

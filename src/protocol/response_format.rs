@@ -17,25 +17,21 @@ pub(super) struct ResponseFormatField {
     schema: Option<Value>,
 }
 
-/// The three fields as one, and the path of the schema or grammar in the request; two that say
-/// something are a contradiction.
+/// The three fields as one; two that say something are a contradiction.
 pub(super) fn check(
     response_format: Option<ResponseFormatField>,
     json_schema: Option<Value>,
     grammar: Option<String>,
-) -> Result<(ResponseFormat, &'static str), BodyError> {
+) -> Result<ResponseFormat, BodyError> {
     let json_schema = json_schema.filter(|schema| !schema.is_null());
     let grammar = grammar.filter(|grammar| !grammar.trim().is_empty());
     let format = response_format.map(ResponseFormatField::check).transpose()?;
-    let format = format.filter(|(format, _)| *format != ResponseFormat::Text);
+    let format = format.filter(|format| *format != ResponseFormat::Text);
     match (format, json_schema, grammar) {
-        (None, None, None) => Ok((ResponseFormat::Text, "response_format")),
+        (None, None, None) => Ok(ResponseFormat::Text),
         (Some(format), None, None) => Ok(format),
-        (None, Some(schema), None) => {
-            is_schema(&schema, "json_schema")?;
-            Ok((ResponseFormat::JsonSchema(schema), "json_schema"))
-        }
-        (None, None, Some(grammar)) => Ok((ResponseFormat::Grammar(grammar), "grammar")),
+        (None, Some(schema), None) => json_schema_at("json_schema", schema),
+        (None, None, Some(grammar)) => Ok(ResponseFormat::Grammar(grammar)),
         (_, Some(_), _) => Err(BodyError::value(
             "json_schema",
             "`json_schema` excludes `response_format` and `grammar`; send one of them",
@@ -48,7 +44,7 @@ pub(super) fn check(
 }
 
 impl ResponseFormatField {
-    fn check(self) -> Result<(ResponseFormat, &'static str), BodyError> {
+    fn check(self) -> Result<ResponseFormat, BodyError> {
         let (path, schema) = match (self.json_schema, self.schema) {
             (Some(mut named), _) => {
                 ("response_format.json_schema.schema", named.shift_remove("schema"))
@@ -56,30 +52,22 @@ impl ResponseFormatField {
             (None, schema) => ("response_format.schema", schema),
         };
         let schema = schema.filter(|schema| !schema.is_null());
-        let format = match (self.kind.as_str(), schema) {
-            ("text", _) => ResponseFormat::Text,
-            ("json_object", None) => ResponseFormat::JsonObject,
-            ("json_object" | "json_schema", Some(schema)) => {
-                is_schema(&schema, path)?;
-                ResponseFormat::JsonSchema(schema)
-            }
-            ("json_schema", None) => {
-                return Err(BodyError::missing("response_format.json_schema.schema"));
-            }
-            _ => {
-                return Err(BodyError::unsupported(
-                    "response_format.type",
-                    "`response_format.type` must be \"text\", \"json_object\" or \"json_schema\"",
-                ));
-            }
-        };
-        Ok((format, path))
+        match (self.kind.as_str(), schema) {
+            ("text", _) => Ok(ResponseFormat::Text),
+            ("json_object", None) => Ok(ResponseFormat::JsonObject),
+            ("json_object" | "json_schema", Some(schema)) => json_schema_at(path, schema),
+            ("json_schema", None) => Err(BodyError::missing("response_format.json_schema.schema")),
+            _ => Err(BodyError::unsupported(
+                "response_format.type",
+                "`response_format.type` must be \"text\", \"json_object\" or \"json_schema\"",
+            )),
+        }
     }
 }
 
-fn is_schema(schema: &Value, path: &str) -> Result<(), BodyError> {
+fn json_schema_at(path: &'static str, schema: Value) -> Result<ResponseFormat, BodyError> {
     match schema {
-        Value::Object(_) | Value::Bool(_) => Ok(()),
+        Value::Object(_) | Value::Bool(_) => Ok(ResponseFormat::JsonSchema { schema, path }),
         _ => Err(BodyError::wrong_type(path, format!("`{path}` must be a JSON schema, an object"))),
     }
 }
@@ -93,24 +81,25 @@ mod tests {
 
     fn format(sent: Value) -> Result<ResponseFormat, BodyError> {
         let field = serde_json::from_value(sent).unwrap();
-        check(Some(field), None, None).map(|(format, _)| format)
+        check(Some(field), None, None)
     }
 
     #[test]
     fn a_schema_stands_in_three_places() {
         let schema = || json!({"type": "object"});
-        let expected = || ResponseFormat::JsonSchema(schema());
+        let expected = |path| ResponseFormat::JsonSchema { schema: schema(), path };
         let nested =
             json!({"type": "json_schema", "json_schema": {"name": "r", "schema": schema()}});
-        assert_eq!(format(nested).unwrap(), expected());
-        assert_eq!(format(json!({"type": "json_object", "schema": schema()})).unwrap(), expected());
-        assert_eq!(check(None, Some(schema()), None).unwrap(), (expected(), "json_schema"));
+        assert_eq!(format(nested).unwrap(), expected("response_format.json_schema.schema"));
+        let beside = json!({"type": "json_object", "schema": schema()});
+        assert_eq!(format(beside).unwrap(), expected("response_format.schema"));
+        assert_eq!(check(None, Some(schema()), None).unwrap(), expected("json_schema"));
         assert_eq!(format(json!({"type": "json_object"})).unwrap(), ResponseFormat::JsonObject);
         assert_eq!(format(json!({"type": "text"})).unwrap(), ResponseFormat::Text);
         let grammar = check(None, None, Some("root ::= \"a\"".to_owned())).unwrap();
-        assert_eq!(grammar.0, ResponseFormat::Grammar("root ::= \"a\"".to_owned()));
+        assert_eq!(grammar, ResponseFormat::Grammar("root ::= \"a\"".to_owned()));
         let nothing = check(None, Some(Value::Null), Some(String::new())).unwrap();
-        assert_eq!(nothing.0, ResponseFormat::Text);
+        assert_eq!(nothing, ResponseFormat::Text);
     }
 
     #[test]
@@ -120,7 +109,7 @@ mod tests {
         assert_eq!(param(format(json!({"type": "json_schema"}))), missing);
         assert_eq!(param(format(json!({"type": "json_schema", "json_schema": {}}))), missing);
         assert_eq!(param(format(json!({"type": "xml"}))), "response_format.type");
-        let check = |schema, grammar| check(None, schema, grammar).map(|(format, _)| format);
+        let check = |schema, grammar| check(None, schema, grammar);
         assert_eq!(param(check(Some(json!(5)), None)), "json_schema");
         let both = check(Some(json!({})), Some("root ::= \"a\"".to_owned()));
         assert_eq!(param(both), "json_schema");

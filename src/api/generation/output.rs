@@ -54,7 +54,7 @@ impl OutputPlan {
         let special = |text: &str| u32::try_from(control(text)?).ok();
         let response = &task.options.format;
         let plan = constraint::plan(format, tools, response, prompt.opening, &special);
-        let plan = plan.map_err(|error| refused(error, task.options.format_path))?;
+        let plan = plan.map_err(|error| refused(&error))?;
         let grammars = plan.map(|plan| compile(model, task, &plan, tools, counts)).transpose()?;
         let tags = format.map(Format::tags).unwrap_or_default();
         let budget = prompt.thinking_budget.or_else(|| forced_budget(model, task, prompt));
@@ -110,8 +110,8 @@ fn forced_budget(model: &LoadedModel, task: &Task, prompt: &Tokenized) -> Option
     Some(task.options.max_tokens.map_or(room, |most| most.min(room)) / 4)
 }
 
-/// The grammar of `plan`, and that without thoughts. A tool whose schema does not compile takes any object instead, unless it
-/// is strict: clients cannot mend the schemas of their tools.
+/// The grammar of `plan`, and that without thoughts. A tool whose schema does not compile takes any
+/// object instead, unless it is strict: clients cannot mend the schemas of their tools.
 fn compile(
     model: &LoadedModel,
     task: &Task,
@@ -119,14 +119,14 @@ fn compile(
     tools: &Tools,
     counts: &Counts,
 ) -> Result<(Grammar, Option<Grammar>), ApiError> {
-    let warn = |tool: usize, why: &str| {
-        counts.loosened();
+    let named = |tool: usize, why: &str| {
         let name = tools.offered.get(tool).map(|tool| tool.name.as_str()).unwrap_or_default();
-        tracing::warn!(request = task.log.id(), tool = name, "a tool's schema is loosened: {why}");
+        format!("{name}: {why}")
     };
-    for Loosened { tool, keyword, path } in &plan.notes {
-        warn(*tool, &format!("{path}: `{keyword}` is not enforced"));
-    }
+    let left_out = |Loosened { tool, keyword, path }: &Loosened| {
+        named(*tool, &format!("{path}: `{keyword}` is not enforced"))
+    };
+    let mut notes: Vec<String> = plan.notes.iter().map(left_out).collect();
     let compile = |loosened: &BTreeSet<usize>| {
         let grammar = model.engine.compile(&plan.grammar(loosened))?;
         let direct = plan.direct_grammar(loosened);
@@ -135,9 +135,12 @@ fn compile(
     };
     let mut loosened = BTreeSet::new();
     let first = match compile(&loosened) {
-        Ok(grammars) => return Ok(grammars),
+        Ok(grammars) => {
+            report(&notes, task, counts);
+            return Ok(grammars);
+        }
         Err(error @ GrammarError::Invalid(_)) => error,
-        Err(error) => return Err(uncompiled(&error, task.options.format_path)),
+        Err(error) => return Err(uncompiled(&error, task.options.format.path())),
     };
     for i in plan.tools() {
         let compiled = plan.tool_grammar(i).map(|grammar| model.engine.compile(&grammar));
@@ -145,14 +148,24 @@ fn compile(
             if let Some(tool) = tools.offered.get(i).filter(|tool| tool.strict) {
                 return Err(uncompiled(&error, &format!("{}.parameters", tool.path)));
             }
-            warn(i, &error.to_string());
+            notes.push(named(i, &error.to_string()));
             loosened.insert(i);
         }
     }
     if loosened.is_empty() {
-        return Err(uncompiled(&first, task.options.format_path));
+        return Err(uncompiled(&first, task.options.format.path()));
     }
-    compile(&loosened).map_err(|error| uncompiled(&error, task.options.format_path))
+    report(&notes, task, counts);
+    compile(&loosened).map_err(|error| uncompiled(&error, task.options.format.path()))
+}
+
+/// One line for a request: agents send the same tools with every turn.
+fn report(notes: &[String], task: &Task, counts: &Counts) {
+    notes.iter().for_each(|_| counts.loosened());
+    if !notes.is_empty() {
+        let notes = notes.join("; ");
+        tracing::warn!(request = task.log.id(), "schemas of tools are loosened: {notes}");
+    }
 }
 
 fn uncompiled(error: &GrammarError, path: &str) -> ApiError {
@@ -171,15 +184,7 @@ fn uncompiled(error: &GrammarError, path: &str) -> ApiError {
     }
 }
 
-/// `path`: where the response's schema stands in the request.
-fn refused(mut error: ConstraintError, path: &str) -> ApiError {
-    const USUAL_PATH: &str = "response_format.json_schema.schema";
-    if let ConstraintError::Keyword { path: at, .. } | ConstraintError::TooLarge { path: at } =
-        &mut error
-        && let Some(below) = at.strip_prefix(USUAL_PATH)
-    {
-        *at = format!("{path}{below}");
-    }
+fn refused(error: &ConstraintError) -> ApiError {
     ApiError::InvalidRequest {
         message: error.to_string(),
         param: Some(error.parameter().to_owned()),

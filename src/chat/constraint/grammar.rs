@@ -45,17 +45,8 @@ pub(super) fn one_call(plan: &Plan, i: usize, tool: &ToolSchema) -> String {
     g
 }
 
-pub(super) fn response_alone(response: &Response) -> Option<String> {
-    match response {
-        Response::Any => None,
-        Response::Json(schema) => {
-            Some(format!("%llguidance {{}}\nstart: {}\n", json_value(schema)))
-        }
-        Response::Lark(lark) => Some(format!("%llguidance {{}}\n{lark}")),
-    }
-}
-
-pub(super) fn whole(plan: &Plan, loosened: &BTreeSet<usize>) -> String {
+/// `thinks`: the model may open a block of thoughts ahead of the answer.
+pub(super) fn whole(plan: &Plan, thinks: bool, loosened: &BTreeSet<usize>) -> String {
     let mut g = format!("%llguidance {{}}\n{COMMON}");
     // Only a plan with a format has tools.
     let format = plan.format.unwrap_or(&FORMATS[0]);
@@ -95,7 +86,7 @@ pub(super) fn whole(plan: &Plan, loosened: &BTreeSet<usize>) -> String {
         Opening::Thinking => {
             writeln!(g, "start: {}", if calls.is_some() { "opened" } else { "thought" })
         }
-        Opening::Text if !plan.thinks => writeln!(g, "start: answer"),
+        Opening::Text if !thinks => writeln!(g, "start: answer"),
         Opening::Text => writeln!(
             g,
             "start: think thought | answer\nthink: think_text{}\nthink_text[lazy]: /{}{}/",

@@ -28,8 +28,6 @@ use schema::{Mode, Refusal};
 
 /// Schemas of all tools together; those behind are not enforced.
 const MAX_NODES_OF_TOOLS: usize = 20_000;
-/// Where a response's schema stands in a request.
-const RESPONSE_SCHEMA: &str = "response_format.json_schema.schema";
 
 /// A request that cannot be enforced though it must be.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -108,7 +106,7 @@ pub struct Plan {
     /// What is not enforced of the tools' schemas: for a warning.
     pub notes: Vec<Loosened>,
     /// The answer begins with free text: nothing is masked before a call begins.
-    pub lazy: bool,
+    lazy: bool,
 }
 
 /// A tool as the grammar has it.
@@ -163,8 +161,8 @@ pub fn plan(
     let response = match response {
         ResponseFormat::Text => Response::Any,
         ResponseFormat::JsonObject => Response::Json(calls::any_object()),
-        ResponseFormat::JsonSchema(schema) => {
-            Response::Json(schema::rewrite(schema, Mode::Strict, RESPONSE_SCHEMA, true)?.schema)
+        ResponseFormat::JsonSchema { schema, path } => {
+            Response::Json(schema::rewrite(schema, Mode::Strict, path, true)?.schema)
         }
         ResponseFormat::Grammar(text) => {
             Response::Lark(gbnf::to_lark(text).map_err(|gbnf::Error { line, message }| {
@@ -343,7 +341,7 @@ impl Plan {
     /// ones may be any object.
     #[must_use]
     pub fn grammar(&self, loosened: &BTreeSet<usize>) -> String {
-        grammar::whole(self, loosened)
+        grammar::whole(self, self.thinks, loosened)
     }
 
     /// The same without a block of thoughts, where the model may open one before an answer that must
@@ -351,8 +349,7 @@ impl Plan {
     #[must_use]
     pub fn direct_grammar(&self, loosened: &BTreeSet<usize>) -> Option<String> {
         let may_think = self.thinks && self.opening == Opening::Text && !self.lazy;
-        let direct = || Self { thinks: false, ..self.clone() };
-        may_think.then(|| grammar::whole(&direct(), loosened))
+        may_think.then(|| grammar::whole(self, false, loosened))
     }
 
     /// The grammar of one tool's call alone, to learn whether it compiles; `None` if the tool at
@@ -361,19 +358,6 @@ impl Plan {
     pub fn tool_grammar(&self, tool: usize) -> Option<String> {
         let (i, schema) = self.tools.iter().find(|(i, _)| *i == tool)?;
         Some(grammar::one_call(self, *i, schema))
-    }
-
-    /// The grammar of the text alone, to learn whether it compiles; `None` if any text will do.
-    #[must_use]
-    pub fn response_grammar(&self) -> Option<String> {
-        grammar::response_alone(&self.response)
-    }
-
-    /// The form in which calls are said: for the parser. Where the text must be JSON, what looks
-    /// like a call within it is text: once the answer has begun, no call comes any more.
-    #[must_use]
-    pub fn format(&self) -> Option<&'static Format> {
-        self.format
     }
 
     /// The indices among the offered tools of those that may be called.

@@ -110,8 +110,7 @@ impl OptionFields {
         let mut ping = i64::try_from(settings.limits.sse_ping_interval).unwrap_or(i64::MAX);
         integer(&mut ping, self.sse_ping_interval, "sse_ping_interval", -1, most)?;
 
-        let (format, format_path) =
-            response_format::check(self.response_format, self.json_schema, self.grammar)?;
+        let format = response_format::check(self.response_format, self.json_schema, self.grammar)?;
 
         Ok(Options {
             model: self.model,
@@ -133,7 +132,6 @@ impl OptionFields {
                 .filter(|&seconds| seconds > 0)
                 .map(Duration::from_secs),
             format,
-            format_path,
             n_probs: count(self.n_probs, "n_probs", MAX_ALTERNATIVES)?.filter(|&n| n > 0),
         })
     }

@@ -67,7 +67,10 @@ fn every_format_compiles_in_every_way() {
                     for opening in [Opening::Text, Opening::Thinking] {
                         for response in [
                             ResponseFormat::Text,
-                            ResponseFormat::JsonSchema(json!({"type": "integer"})),
+                            ResponseFormat::JsonSchema {
+                                schema: json!({"type": "integer"}),
+                                path: "response_format.json_schema.schema",
+                            },
                         ] {
                             let tools = Tools { offered: tools(), choice, allowed: None, single };
                             let special = |tag: &str| engine.special(tag);

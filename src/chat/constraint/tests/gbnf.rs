@@ -61,5 +61,5 @@ ws ::= | " " | "\n" [ \t]{0,20}
     }
     let response = ResponseFormat::Grammar("root ::= !<[3]> <[66]>".to_owned());
     let plan = plan(None, &Tools::default(), &response, Opening::Text, &|_| None).unwrap().unwrap();
-    engine.matcher(&plan.response_grammar().unwrap()).unwrap();
+    engine.matcher(&plan.grammar(&BTreeSet::new())).unwrap();
 }

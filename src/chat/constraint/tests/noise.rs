@@ -213,8 +213,10 @@ fn runs(tags: Tags, n: usize, most: usize, seed: u64) -> Counts {
             (ToolChoice::None, false, Opening::Thinking, None, Some(&schema)),
         ] {
             let asked = Tools { offered: tools.clone(), choice, allowed: allowed.clone(), single };
-            let form =
-                response.map_or(ResponseFormat::Text, |s| ResponseFormat::JsonSchema(s.clone()));
+            let form = response.map_or(ResponseFormat::Text, |s| ResponseFormat::JsonSchema {
+                schema: s.clone(),
+                path: "response_format.json_schema.schema",
+            });
             let special = |tag: &str| engine.special(tag);
             let plan = plan(Some(format), &asked, &form, opening, &special).unwrap().unwrap();
             assert_eq!(plan.notes, []);

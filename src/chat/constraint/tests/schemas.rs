@@ -487,7 +487,8 @@ fn what_must_be_exact_is_refused_by_keyword_and_path() {
             "$ref",
         ),
     ] {
-        let response = ResponseFormat::JsonSchema(schema);
+        let response =
+            ResponseFormat::JsonSchema { schema, path: "response_format.json_schema.schema" };
         let error = plan(None, &no_tools, &response, Opening::Text, &|_| None).unwrap_err();
         assert_eq!(error, ConstraintError::Keyword { keyword: keyword.into(), path: path.into() });
         assert_eq!(error.parameter(), path);
@@ -543,7 +544,10 @@ fn bombs_are_refused_or_loosened_at_once() {
             for form in ["lfm2", "hermes"] {
                 let start = Instant::now();
                 let plan = required(form, tool("t", schema.clone()));
-                let response = ResponseFormat::JsonSchema(schema.clone());
+                let response = ResponseFormat::JsonSchema {
+                    schema: schema.clone(),
+                    path: "response_format.json_schema.schema",
+                };
                 let _ = crate::chat::constraint::plan(
                     None,
                     &Tools::default(),
