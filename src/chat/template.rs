@@ -5,6 +5,7 @@ mod capabilities;
 mod conversation;
 mod environment;
 mod errors;
+mod marks;
 mod python;
 mod source;
 mod specials;
@@ -22,7 +23,7 @@ use self::conversation::edge_text;
 use self::environment::NAME;
 pub use self::errors::{RenderError, TemplateError};
 use self::errors::{TOO_LONG, explain};
-use self::specials::{BREAK, Specials};
+use self::specials::Specials;
 use self::texts::{Style, Texts};
 use super::output::{self, Format};
 use super::{Conversation, Message, Role};
@@ -34,8 +35,6 @@ pub const CHATML: &str = include_str!("template/chatml.jinja");
 /// Stands where a continued message's text ends. Private-use characters survive everything
 /// that templates do to text.
 const CUT: &str = "\u{f8d3}\u{f0b5e}\u{f8d4}";
-/// Stands where a user message's text begins.
-const START: char = '\u{f0b5f}';
 
 /// A parsed chat template.
 #[derive(Debug)]
@@ -68,6 +67,12 @@ pub struct Rendered {
     /// Byte offsets in `prompt` at which the texts of user messages begin, ascending. Empty
     /// where the template hides them.
     pub message_starts: Vec<usize>,
+    /// Byte offsets in `prompt` at which the texts of messages of any role begin, ascending, as far
+    /// as the template lets them be seen.
+    pub borders: Vec<usize>,
+    /// Byte offset in `prompt` at which the opening of the answer begins, which follows the
+    /// messages (`<|im_start|>assistant`). `None`: there is none, or it is not known.
+    pub opening: Option<usize>,
 }
 
 /// How long may be searched for the message that a template fails on.
@@ -232,6 +237,7 @@ impl Template {
         {
             marked.prompt.truncate(at);
             marked.message_starts.retain(|start| *start <= at);
+            marked.borders.retain(|border| *border <= at);
             marked.breaks.retain(|cut| *cut < at);
             return Ok(marked);
         }
@@ -251,6 +257,7 @@ impl Template {
             text = inside.trim_start_matches('\n');
         }
         let offset = rendered.prompt.len();
+        rendered.borders.extend(rendered.opening.take().into_iter().chain([offset]));
         if let Some(specials) = &self.specials {
             let cuts = specials.cuts(text, &specials::own_tags(text));
             rendered.breaks.extend(specials.inside(text, &cuts).iter().map(|cut| offset + cut));
@@ -263,8 +270,34 @@ impl Template {
         conversation::values(messages, self.capabilities, self.specials.as_ref())
     }
 
-    /// Renders, with breaks where texts spell special tokens.
+    /// Renders, with breaks where texts spell special tokens, and finds the borders.
     fn rendered(
+        &self,
+        messages: Vec<Value>,
+        request: &Conversation,
+        add_generation_prompt: bool,
+    ) -> Result<Rendered, RenderError> {
+        let mut rendered = self.with_breaks(messages, request, add_generation_prompt)?;
+        if add_generation_prompt {
+            rendered.opening = self.opening(request, &rendered.prompt);
+        }
+        Ok(rendered)
+    }
+
+    /// Where the opening of the answer begins: what ends the prompt of a few words, but not
+    /// without it. The conversation itself may be too long to be rendered for this.
+    fn opening(&self, request: &Conversation, prompt: &str) -> Option<usize> {
+        let few = Conversation { kwargs: request.kwargs.clone(), ..Conversation::default() };
+        let render = |opens: bool| {
+            let messages = self.values(&[Message::new(Role::User, "Hi")]);
+            self.run_plain(messages, &few, opens).ok()
+        };
+        let (with, without) = (render(true)?, render(false)?);
+        let opening = with.strip_prefix(&without).filter(|opening| !opening.is_empty())?;
+        prompt.ends_with(opening).then(|| prompt.len() - opening.len())
+    }
+
+    fn with_breaks(
         &self,
         messages: Vec<Value>,
         request: &Conversation,
@@ -278,22 +311,22 @@ impl Template {
         let plain = run(&messages, &mut texts)?;
         let Some(specials) = self.specials.as_ref().filter(|_| texts.spells) else {
             let mut unchanged = Texts::new(None, Style::Plain);
-            return Ok(with_starts(plain, &messages, |messages| run(messages, &mut unchanged)));
+            return Ok(marks::found(plain, &messages, |messages| run(messages, &mut unchanged)));
         };
         let mut spaced_texts = Texts::new(Some(specials), Style::Spaced);
         let spaced = run(&messages, &mut spaced_texts)?;
         // The marks are where they shall be if they came out like the spaces in their place.
-        let tries = with_start_marks(&messages).into_iter().chain([messages.clone()]);
-        for messages in tries.filter(|_| !plain.contains([START, BREAK])) {
+        let tries = marks::marked(&messages).chain([messages.clone()]);
+        for messages in tries.filter(|_| !marks::are_in(&plain)) {
             let mut texts = Texts::new(Some(specials), Style::Marked);
             let Ok(marked) = run(&messages, &mut texts) else { continue };
-            if marked.replace(START, "").replace(BREAK, " ") == spaced {
-                let mut rendered = without_marks(&marked);
+            let mut rendered = marks::taken_out(&marked);
+            if specials::separated(&rendered.prompt, &rendered.breaks, ' ') == spaced {
                 rendered.breaks = specials.inside(&rendered.prompt, &rendered.breaks);
                 return Ok(rendered);
             }
         }
-        Ok(with_starts(spaced, &messages, |messages| run(messages, &mut spaced_texts)))
+        Ok(marks::found(spaced, &messages, |messages| run(messages, &mut spaced_texts)))
     }
 
     fn run_plain(
@@ -366,54 +399,6 @@ impl Template {
         set("add_generation_prompt", add_generation_prompt.into());
         variables
     }
-}
-
-/// The messages with a mark at the start of each user message, behind leading space, which
-/// templates strip. `None` without any.
-fn with_start_marks(messages: &[Value]) -> Option<Vec<Value>> {
-    let mut marked = messages.to_vec();
-    let mut has_user = false;
-    for message in marked.iter_mut().filter(|message| message["role"] == "user") {
-        if let Some(text) = edge_text(message, true) {
-            let at = text.len() - text.trim_start().len();
-            text.insert(at, START);
-            has_user = true;
-        }
-    }
-    has_user.then_some(marked)
-}
-
-/// Renders once more with a mark at the start of each user message. Where that changes anything
-/// but the marks, nothing is known about the starts.
-fn with_starts(
-    prompt: String,
-    messages: &[Value],
-    mut run: impl FnMut(&[Value]) -> Result<String, RenderError>,
-) -> Rendered {
-    let marked = match with_start_marks(messages).filter(|_| !prompt.contains(START)) {
-        Some(messages) => run(&messages).unwrap_or_default(),
-        None => String::new(),
-    };
-    let marked = without_marks(&marked);
-    let is_same = marked.prompt == prompt;
-    let message_starts = if is_same { marked.message_starts } else { Vec::new() };
-    Rendered { prompt, message_starts, breaks: Vec::new() }
-}
-
-/// A prompt without our marks, and where they were.
-fn without_marks(marked: &str) -> Rendered {
-    let mut rendered =
-        Rendered { prompt: String::with_capacity(marked.len()), ..Rendered::default() };
-    let mut rest = marked;
-    while let Some(at) = rest.find([START, BREAK]) {
-        rendered.prompt.push_str(&rest[..at]);
-        let is_start = rest[at..].starts_with(START);
-        let marks = if is_start { &mut rendered.message_starts } else { &mut rendered.breaks };
-        marks.push(rendered.prompt.len());
-        rest = &rest[at + START.len_utf8()..];
-    }
-    rendered.prompt.push_str(rest);
-    rendered
 }
 
 #[cfg(test)]

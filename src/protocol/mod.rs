@@ -11,6 +11,7 @@ mod prompt;
 mod properties;
 mod response_format;
 mod sampling;
+mod session;
 mod stop;
 
 pub use body::{BodyError, FromJson, Integer, Object, parse};

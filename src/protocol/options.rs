@@ -33,6 +33,10 @@ pub struct Options {
     pub stop: Vec<String>,
     /// Reuse what a slot holds of the prompt.
     pub cache_prompt: bool,
+    /// What the client calls the conversation.
+    pub prompt_cache_key: Option<String>,
+    /// The client's session, in which it may have several conversations.
+    pub session: Option<String>,
     /// A slot's number, which may be beyond the last.
     pub id_slot: Option<u32>,
     /// Report how far the prompt has been read.

@@ -10,6 +10,7 @@ use crate::protocol::body::{BodyError, Integer, Object, fields};
 use crate::protocol::logit_bias::BiasField;
 use crate::protocol::response_format::{self, ResponseFormatField};
 use crate::protocol::sampling::{SamplingFields, count, integer};
+use crate::protocol::session::session;
 use crate::protocol::stop::StopField;
 use crate::protocol::{MAX_ALTERNATIVES, MAX_CHOICES, Options, Sampling};
 
@@ -27,6 +28,10 @@ struct OptionFields {
     stop: Option<StopField>,
     logit_bias: Option<BiasField>,
     cache_prompt: Option<bool>,
+    /// OpenAI's name for what shares a cache: a conversation.
+    prompt_cache_key: Option<String>,
+    /// Whatever the client notes down; of it, `user_id` may name a session.
+    metadata: Option<Value>,
     id_slot: Option<Integer>,
     return_progress: Option<bool>,
     return_tokens: Option<bool>,
@@ -122,6 +127,8 @@ impl OptionFields {
             logit_bias: self.logit_bias.unwrap_or_default().check()?,
             stop: self.stop.unwrap_or_default().check()?,
             cache_prompt: self.cache_prompt.unwrap_or(settings.context.cache_prompt),
+            prompt_cache_key: self.prompt_cache_key.filter(|key| !key.is_empty()),
+            session: self.metadata.as_ref().and_then(|m| m["user_id"].as_str()).and_then(session),
             id_slot: u32::try_from(id_slot).ok(),
             progress: self.return_progress.unwrap_or(false),
             return_tokens: self.return_tokens.unwrap_or(false),
@@ -220,6 +227,7 @@ mod tests {
             (r#"{"n_probs":1001}"#, "n_probs", "invalid_value"),
             (r#"{"sse_ping_interval":-2}"#, "sse_ping_interval", "invalid_value"),
             (r#"{"max_tokens":"10"}"#, "max_tokens", "invalid_type"),
+            (r#"{"prompt_cache_key":5}"#, "prompt_cache_key", "invalid_type"),
         ] {
             assert_eq!(refused(json), (field.to_owned(), code), "{json}");
         }
@@ -244,6 +252,24 @@ mod tests {
                 "post_sampling_probs":true,"logprobs":false,"n_indent":0}"#,
         )
         .unwrap();
+    }
+
+    #[test]
+    fn conversations_are_named_by_a_key_or_a_session() {
+        let names = |json: &str| {
+            let options = read(json).unwrap();
+            (options.prompt_cache_key, options.session)
+        };
+        let own = |text: &str| Some(text.to_owned());
+        assert_eq!(names(r#"{"prompt_cache_key":"k"}"#), (own("k"), None));
+        assert_eq!(names(r#"{"prompt_cache_key":""}"#), (None, None));
+        let user = |id: &str| names(&format!(r#"{{"metadata":{{"user_id":{id}}}}}"#));
+        assert_eq!(user(r#""user_a_account_b_session_c""#), (None, own("c")));
+        // What the client notes down for itself is its own business.
+        for other in [r#""alice""#, "5", "null", "{}"] {
+            assert_eq!(user(other), (None, None), "{other}");
+        }
+        assert_eq!(names(r#"{"metadata":["x"],"prompt_cache_key":null}"#), (None, None));
     }
 
     #[test]
