@@ -10,6 +10,7 @@ let
   cfg = config.services.strixhalo;
   inherit (effective.server) host port;
   modelPath = effective.model.path;
+  promptsDir = effective.cache.disk_dir;
   withoutSlash = path: lib.removeSuffix "/" (toString path);
   modelsDir =
     if effective.model.models_dir == null then null else withoutSlash effective.model.models_dir;
@@ -199,6 +200,14 @@ in
         services.strixhalo.models, services.strixhalo.settings.model.models_dir and
         services.strixhalo.settings.model.path must not be in a home directory, which the service
         cannot see: move the models, to /srv/models for example.'';
+    }
+    {
+      assertion =
+        promptsDir == null || isAbsolute promptsDir && !isHidden promptsDir && !inStore promptsDir;
+      message = ''
+        services.strixhalo.settings.cache.disk_dir (${toString promptsDir}) has to be an absolute path
+        outside of home directories and the Nix store, which the service cannot write to: remove it,
+        and saved prompts lie in /var/cache/strixhalo/prompts.'';
     }
   ];
 

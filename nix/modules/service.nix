@@ -58,6 +58,17 @@ let
     else
       "${address}:${toString port}";
 
+  # The unit makes its own directories; another one is made for it.
+  promptsDirectory =
+    let
+      directory = effective.cache.disk_dir;
+      own = lib.any (parent: lib.hasPrefix parent "${toString directory}/") [
+        "/var/cache/strixhalo/"
+        "/var/lib/strixhalo/"
+      ];
+    in
+    if directory == null || own then null else toString directory;
+
   checks = import ./service-checks.nix {
     inherit
       config
@@ -73,6 +84,7 @@ let
       program = lib.getExe cfg.package;
       configFile = "/etc/strixhalo/settings.toml";
       modelsDirectory = cfg.models;
+      inherit promptsDirectory;
       environmentFiles = lib.optional (cfg.environmentFile != null) (toString cfg.environmentFile);
       environment = lib.filterAttrs (_: value: value != null) cfg.environment;
       listenStreams = lib.optionals cfg.socket.enable (map listenStream host);
@@ -296,13 +308,22 @@ in
     users.groups.strixhalo = { };
 
     systemd = {
-      tmpfiles.settings = lib.mkIf (cfg.models != null) {
-        "10-strixhalo".${toString cfg.models}.d = {
-          user = cfg.modelsOwner;
-          group = "strixhalo";
-          mode = "2775";
-        };
-      };
+      tmpfiles.settings = lib.mkMerge [
+        (lib.mkIf (cfg.models != null) {
+          "10-strixhalo".${toString cfg.models}.d = {
+            user = cfg.modelsOwner;
+            group = "strixhalo";
+            mode = "2775";
+          };
+        })
+        (lib.mkIf (promptsDirectory != null) {
+          "10-strixhalo".${promptsDirectory}.d = {
+            user = "strixhalo";
+            group = "strixhalo";
+            mode = "0700";
+          };
+        })
+      ];
 
       services.strixhalo = {
         inherit (unit)

@@ -32,6 +32,8 @@
   listenStreams ? [ ],
   # Directory with the models: its file system has to be mounted before the start.
   modelsDirectory ? null,
+  # Directory of saved prompts, where it is none of the unit's own.
+  promptsDirectory ? null,
   # The only peers that packets may come from or go to; null: anyone.
   ipAddressAllow ? null,
   # At least twice `limits.stall_timeout`: the heartbeat stops when a decode takes longer than that.
@@ -82,7 +84,10 @@ in
   requires = if socketActivated then [ "strixhalo.socket" ] else [ ];
 
   unitConfig = {
-    RequiresMountsFor = if modelsDirectory == null then [ ] else [ modelsDirectory ];
+    RequiresMountsFor = builtins.filter (path: path != null) [
+      modelsDirectory
+      promptsDirectory
+    ];
     # An appliance never gives up on a crash loop: it goes on trying, ever more slowly (RestartSteps
     # below), and the journal has every try. What a restart cannot cure ends it at once instead
     # (RestartPreventExitStatus).
@@ -122,7 +127,8 @@ in
       UMask = "0077";
       StateDirectory = "strixhalo";
       StateDirectoryMode = "0700";
-      # Compiled GPU code goes here, and needs no backup.
+      # Compiled GPU code goes here, and the prompts that outlive the server. Neither needs a backup,
+      # and prompts are nobody else's business.
       CacheDirectory = "strixhalo";
       CacheDirectoryMode = "0700";
       RuntimeDirectory = "strixhalo";
@@ -170,6 +176,7 @@ in
       # -- file system --------------------------------------------------------------------------
       ProtectSystem = "strict";
       ProtectHome = true;
+      ReadWritePaths = if promptsDirectory == null then [ ] else [ promptsDirectory ];
       PrivateTmp = true;
       PrivateMounts = true;
       ProtectProc = "invisible";

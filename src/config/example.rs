@@ -36,6 +36,7 @@ fn sample(key: &Key) -> &'static str {
         "path" => "\"Qwen3-Coder-Next-Q8_0-00001-of-00003.gguf\"",
         "models_dir" => "\"/var/lib/strixhalo/models\"",
         "chat_template" => "\"{{ messages[-1].content }}\"",
+        "disk_dir" => "\"/var/cache/strixhalo/prompts\"",
         _ => "\"/etc/strixhalo/file\"",
     }
 }

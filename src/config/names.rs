@@ -76,6 +76,15 @@ pub(crate) const BINDINGS: &[Binding] = &[
     row("context.cache_prompt", Syntax::Plain, &["LLAMA_ARG_CACHE_PROMPT"], &["--cache-prompt"], Nothing("true", &["--no-cache-prompt"])),
     row("context.step_target_ms", Syntax::Plain, &[], &["--step-target-ms"], Value("MS")),
 
+    row("cache.ram_mib", Syntax::Plain, &["LLAMA_ARG_CACHE_RAM"], &["--cache-ram", "-cram"], Value("MIB")),
+    row("cache.checkpoint_mib", Syntax::Plain, &[], &["--cache-checkpoints"], Value("MIB")),
+    row("cache.checkpoint_every", Syntax::Plain, &[], &["--cache-checkpoint-every"], Value("N")),
+    row("cache.disk_dir", Syntax::Plain, &[], &["--cache-disk"], Value("DIR")),
+    row("cache.disk_mib", Syntax::Plain, &[], &["--cache-disk-size"], Value("MIB")),
+    row("cache.disk_write_mib_per_hour", Syntax::Plain, &[], &["--cache-disk-writes"], Value("MIB")),
+    row("cache.disk_min_free_mib", Syntax::Plain, &[], &["--cache-disk-min-free"], Value("MIB")),
+    row("cache.isolate_keys", Syntax::Plain, &[], &["--cache-isolate-keys"], Nothing("true", &["--no-cache-isolate-keys"])),
+
     row("sampling.temperature", Syntax::Plain, &["LLAMA_ARG_TEMPERATURE"], &["--temp", "--temperature"], Value("N")),
     row("sampling.top_k", Syntax::ZeroIfNegative, &["LLAMA_ARG_TOP_K"], &["--top-k"], Value("N")),
     row("sampling.top_p", Syntax::Plain, &["LLAMA_ARG_TOP_P"], &["--top-p"], Value("N")),

@@ -57,6 +57,7 @@ const THINK: &str = "reasoning is left in the text; turn thinking off with --cha
 const GRAMMAR: &str = "a grammar for all requests is not supported; start without it";
 const ENDPOINT: &str = "this endpoint is not served; use llama-server for such models";
 const CACHE: &str = "prompts are reused without it; there is nothing to set";
+const CHECKPOINTS: &str = "recurrent states are bounded in bytes and thinned by distance; see --cache-checkpoints and --cache-checkpoint-every";
 const BENCHMARK: &str = "it serves benchmarks of llama.cpp only";
 const LOGS: &str = "logs go to stderr; see --log-level and --log-format";
 const CORS: &str = "it is fixed; set the origins with --cors-origins";
@@ -176,12 +177,11 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
     row("LLAMA_ARG_FIT_ESTIMATE", &[], 1, Warn, &[], "set the context you need with --ctx-size"),
     row("LLAMA_ARG_KV_UNIFIED_PER_SLOT", &["--kv-unified-per-slot"], 1, Warn, &[], "a slot gets --ctx-size divided by --parallel"),
     row("LLAMA_ARG_KV_UNIFIED", &["-kvu", "--kv-unified", "-no-kvu", "--no-kv-unified"], 0, Warn, &[], "the layout of the KV cache is chosen by the server"),
-    row("LLAMA_ARG_CTX_CHECKPOINTS", &["-ctxcp", "--ctx-checkpoints", "--swa-checkpoints"], 1, Warn, &[], CACHE),
-    row("LLAMA_ARG_CHECKPOINT_MIN_SPACING_NT", &["-cms", "--checkpoint-min-step"], 1, Warn, &[], CACHE),
-    row("LLAMA_ARG_CACHE_RAM", &["-cram", "--cache-ram"], 1, Warn, &["0"], CACHE),
-    row("LLAMA_ARG_CACHE_IDLE_SLOTS", &["--cache-idle-slots", "--no-cache-idle-slots"], 0, Warn, OFF, CACHE),
-    row("LLAMA_ARG_CACHE_REUSE", &["--cache-reuse"], 1, Warn, &["0"], CACHE),
-    row("LLAMA_ARG_SLOT_SAVE_PATH", &["--slot-save-path"], 1, Warn, &[], "slots are not saved to files"),
+    row("LLAMA_ARG_CTX_CHECKPOINTS", &["-ctxcp", "--ctx-checkpoints", "--swa-checkpoints"], 1, Warn, &[], CHECKPOINTS),
+    row("LLAMA_ARG_CHECKPOINT_MIN_SPACING_NT", &["-cms", "--checkpoint-min-step"], 1, Warn, &[], CHECKPOINTS),
+    row("LLAMA_ARG_CACHE_IDLE_SLOTS", &["--cache-idle-slots", "--no-cache-idle-slots"], 0, Warn, ON, "a conversation that loses its slot is always saved; --cache-ram 0 turns it off"),
+    row("LLAMA_ARG_CACHE_REUSE", &["--cache-reuse"], 1, Warn, &["0"], "only what a prompt begins with is reused: parts behind a change would have been computed in another context"),
+    row("LLAMA_ARG_SLOT_SAVE_PATH", &["--slot-save-path"], 1, Warn, &[], "slots are not saved by request; conversations outlive the server by themselves with --cache-disk DIR"),
     row("", &["-sps", "--slot-prompt-similarity"], 1, Warn, &[], "the slot with the longest common prefix is taken, a free one before a busy history"),
     row("", &["--sleep-idle-seconds"], 1, Warn, &["-1"], "the model stays loaded"),
     row("LLAMA_ARG_BACKEND_SAMPLING", &["-bs", "--backend-sampling"], 0, Warn, OFF, "tokens are sampled on the CPU"),

@@ -37,6 +37,12 @@ in
         "store"
         "/srv/models"
       ];
+  "prompts where the service cannot write are refused" =
+    refused { services.strixhalo.settings.cache.disk_dir = "/home/alice/prompts"; }
+      [
+        "services.strixhalo.settings.cache.disk_dir (/home/alice/prompts)"
+        "/var/cache/strixhalo/prompts"
+      ];
   "a bound of host memory is refused where the whole model is host memory" =
     refused { services.strixhalo.memoryMax = "24G"; }
       [

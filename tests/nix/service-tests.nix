@@ -108,6 +108,32 @@ in
       (with_ { services.strixhalo.modelsOwner = "alice"; })
       .systemd.tmpfiles.settings."10-strixhalo"."/srv/models".d;
   };
+  "prompts lie in the service's own cache directory, and in another one that is made for it" = {
+    expected = {
+      usual = [ ];
+      below = [ ];
+      other = [ "/data/prompts" ];
+      mounts = true;
+      made = {
+        user = "strixhalo";
+        group = "strixhalo";
+        mode = "0700";
+      };
+    };
+    actual =
+      let
+        in_ = directory: { services.strixhalo.settings.cache.disk_dir = directory; };
+        paths = directory: (serviceOf (in_ directory)).ReadWritePaths;
+        other = with_ (in_ "/data/prompts");
+      in
+      {
+        usual = (serviceOf { }).ReadWritePaths;
+        below = paths "/var/cache/strixhalo/elsewhere";
+        other = paths "/data/prompts";
+        mounts = lib.elem "/data/prompts" other.systemd.services.strixhalo.unitConfig.RequiresMountsFor;
+        made = other.systemd.tmpfiles.settings."10-strixhalo"."/data/prompts".d;
+      };
+  };
   "no models directory is one" = is (
     (with_ { services.strixhalo.models = null; }).systemd.tmpfiles.settings == { }
   );

@@ -3,6 +3,7 @@
 //! Everything else about a setting (its names in the environment and on the command line, the
 //! JSON schema, the example file, the reference page, its range check) is derived from here.
 
+mod cache;
 mod model;
 mod sampling;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use cache::*;
 pub use model::*;
 pub use sampling::*;
 
@@ -22,6 +24,8 @@ pub struct Settings {
     pub model: ModelSettings,
     /// The context: its size, its slots, and what a step computes.
     pub context: ContextSettings,
+    /// What is kept of conversations that no slot computes, so that their next turn is not read anew.
+    pub cache: CacheSettings,
     /// Sampling values for requests that do not set their own.
     pub sampling: SamplingSettings,
     /// The HTTP server.

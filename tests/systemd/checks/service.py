@@ -154,6 +154,16 @@ def _():
     expect(entry["PRIORITY"] == "6", entry["PRIORITY"])
 
 
+@check("saved prompts lie in the cache directory that the unit makes, for its user alone")
+def _():
+    lines = [entry["MESSAGE"] for entry in journal("-u", UNIT)]
+    told = [line for line in lines if line.startswith("saved states: ")]
+    expect(told and told[-1].endswith(" in /var/cache/strixhalo/prompts"), told)
+    directory = os.stat("/var/cache/strixhalo")
+    expect(directory.st_mode & 0o777 == 0o700, oct(directory.st_mode))
+    expect(str(directory.st_uid) == run("id", "-u", "strixhalo"), directory.st_uid)
+
+
 @check("systemctl reload applies new settings to the same process")
 def _():
     before = pid()
