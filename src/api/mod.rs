@@ -1,5 +1,6 @@
 //! The endpoints of loaded models.
 
+mod cache_names;
 mod endpoints;
 mod error;
 mod generation;

@@ -14,6 +14,10 @@ pub enum GenerationEvent {
         slot: u32,
         /// Prompt tokens that need no computing.
         cached_tokens: u32,
+        /// Where those came from; `None`: there are none.
+        source: Option<CacheSource>,
+        /// Why not all but the prompt's end are cached; `None`: they are.
+        miss: Option<CacheMiss>,
     },
     /// Part of the prompt has been read.
     Progress(PromptProgress),
@@ -35,6 +39,36 @@ pub enum GenerationEvent {
     Done(Summary),
     /// The sequence was given up.
     Failed(GenerationError),
+}
+
+/// Where a sequence that begins like a prompt was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CacheSource {
+    /// In the slot that takes the request.
+    Slot,
+    /// In another slot.
+    Sequence,
+    /// Among the states saved in memory.
+    Memory,
+    /// Among the states saved on disk.
+    Disk,
+}
+
+/// Why a prompt, or a part of it, was computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CacheMiss {
+    /// The request or the settings say so.
+    Disabled,
+    /// The request wants log probabilities of its prompt.
+    Logprobs,
+    /// No prompt began like it.
+    New,
+    /// It was held, and given up for want of room.
+    Dropped,
+    /// It differs from what is held before its end.
+    Changed,
+    /// What was held of it did not prove to be its state.
+    Rejected,
 }
 
 /// How far the prompt has been read. Tokens; `elapsed` since reading began.

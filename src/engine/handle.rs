@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 
 use llama_cpp_2::sampling::LlamaSampler;
 
+use super::cache::DiskEvent;
 use super::heartbeat::Heartbeat;
 use super::sample::{Constraints, DrySamplers};
 use super::stream::{self, EventSender, GenerationStream};
-use super::{GenerationRequest, Grammar, GrammarError, SamplingParams, Vocabulary};
+use super::{
+    CacheMiss, CacheSource, GenerationRequest, Grammar, GrammarError, SamplingParams, Vocabulary,
+};
 
 /// A loaded model that takes requests. Cheap to share; the engine thread ends when the last
 /// handle is dropped.
@@ -32,6 +35,10 @@ pub(crate) enum Command {
     Submit(Vec<Job>),
     /// Let running sequences go on until the instant, then end them; take no new ones.
     Drain(Instant),
+    /// What the disk cache did.
+    Disk(DiskEvent),
+    /// No handle is left.
+    Close,
 }
 
 /// A request on its way to a slot.
@@ -84,6 +91,39 @@ pub struct EngineCounters {
     pub busy_slots: AtomicU64,
     /// Longest sequence seen, in tokens.
     pub longest_sequence: AtomicU64,
+    pub cache: CacheCounters,
+}
+
+/// What the caches did and hold.
+#[derive(Debug, Default)]
+#[allow(missing_docs)] // the names are those of /metrics
+pub struct CacheCounters {
+    /// Requests that went on from a sequence in their own slot, in another, in memory, on disk.
+    pub hits_slot: AtomicU64,
+    pub hits_sequence: AtomicU64,
+    pub hits_memory: AtomicU64,
+    pub hits_disk: AtomicU64,
+    /// Requests of which nothing was held.
+    pub misses: AtomicU64,
+    /// States saved to memory, and dropped from it for want of room.
+    pub saved: AtomicU64,
+    pub dropped: AtomicU64,
+    /// Restored states that did not prove to be what they were taken for.
+    pub rejected: AtomicU64,
+    /// Recurrent states kept, and gone back to.
+    pub checkpoints_taken: AtomicU64,
+    pub checkpoints_restored: AtomicU64,
+    /// Files written, and removed because they could not be read.
+    pub files_written: AtomicU64,
+    pub files_rejected: AtomicU64,
+    /// States that were not written for want of room or of the hour's budget.
+    pub files_refused: AtomicU64,
+    /// Held now: states in memory and their bytes, bytes of checkpoints, files and their bytes.
+    pub memory_states: AtomicU64,
+    pub memory_bytes: AtomicU64,
+    pub checkpoint_bytes: AtomicU64,
+    pub disk_files: AtomicU64,
+    pub disk_bytes: AtomicU64,
 }
 
 /// Adds to a counter; nothing is ordered by it.
@@ -115,6 +155,15 @@ pub struct SlotSnapshot {
     pub remaining: Option<u32>,
     /// Tokens that the slot's KV cache holds.
     pub cached_tokens: u32,
+    /// Of the current or last request: where its cached tokens came from, and why not all are.
+    pub cache_source: Option<CacheSource>,
+    pub cache_miss: Option<CacheMiss>,
+    /// The conversation whose history the slot holds; 0: none.
+    pub conversation: u64,
+    /// Recurrent states kept of it.
+    pub checkpoints: u32,
+    /// A copy of the history is saved in memory or on disk.
+    pub saved: bool,
     /// The parameters of the current or last request.
     pub sampling: Option<SamplingParams>,
 }
@@ -261,6 +310,13 @@ impl Engine {
     /// What each slot does.
     pub fn slots(&self) -> Vec<SlotSnapshot> {
         self.shared.slots().clone()
+    }
+}
+
+impl Drop for Engine {
+    /// The disk cache holds the channel open, too.
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Close);
     }
 }
 

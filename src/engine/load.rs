@@ -15,10 +15,11 @@ use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
 use super::backend::backend;
-use super::handle::{Engine, EngineLimits, ModelFacts, Shared};
+use super::cache::{CacheParams, CopyCost, Disk, DiskParams, MemoryStore};
+use super::handle::{Command, Engine, EngineLimits, ModelFacts, Shared};
 use super::sample::{Candidates, Constraints};
 use super::schedule::{StepCost, StepKind};
-use super::worker::{Limits, Slot, Worker, memory};
+use super::worker::{DiskState, Limits, Slot, Worker, memory};
 use super::{SlotSnapshot, Vocabulary};
 use crate::config::CacheType;
 
@@ -44,6 +45,8 @@ pub struct LoadParams {
     pub slots: u32,
     /// No position past the trained context can be computed.
     pub learned_positions: bool,
+    /// Layers see a window of the tokens only: a state that was put back cannot be cut.
+    pub has_window: bool,
     pub batch: u32,
     pub ubatch: u32,
     pub flash_attn: bool,
@@ -58,6 +61,7 @@ pub struct LoadParams {
     pub queue: usize,
     pub stream_buffer_bytes: usize,
     pub stream_stall_timeout: Duration,
+    pub cache: CacheParams,
 }
 
 /// Why a model could not be loaded. One line each.
@@ -104,9 +108,10 @@ pub fn load(
     *shared.slots() =
         (0..params.slots).map(|id| SlotSnapshot { id, ..SlotSnapshot::default() }).collect();
     let thread_shared = shared.clone();
+    let to_engine = commands.clone();
     let body = move || {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            serve(&params, started, progress, &ready, inbox, thread_shared);
+            serve(&params, started, progress, &ready, (to_engine, inbox), thread_shared);
         }));
         if outcome.is_err() {
             on_panic();
@@ -132,7 +137,7 @@ fn serve(
     started: Instant,
     progress: impl FnMut(f32) -> bool + 'static,
     ready: &mpsc::Sender<Loaded>,
-    commands: mpsc::Receiver<super::handle::Command>,
+    (to_engine, commands): (mpsc::Sender<Command>, mpsc::Receiver<Command>),
     shared: Arc<Shared>,
 ) {
     let fail = |error| {
@@ -152,12 +157,17 @@ fn serve(
         Ok(context) => context,
         Err(_) => return fail(LoadError::Context { n_ctx: params.n_ctx }),
     };
-    let can_truncate = !model.is_recurrent() && !model.is_hybrid();
+    let disk = params.cache.disk.as_ref().and_then(|disk| open_disk(disk, to_engine));
+    let can_truncate = !model.is_recurrent() && !model.is_hybrid() && !params.has_window;
     let mut worker = Worker {
         limits: Limits {
             n_batch: context.n_batch() as usize,
             n_ctx_slot: n_ctx_slot(params, &model, &context) as usize,
             can_truncate,
+            // Rows of a quantized KV cache would not be copied whole there.
+            device_checkpoints: params.n_gpu_layers.is_some() && !params.has_window,
+            checkpoint_bytes: params.cache.checkpoint_bytes,
+            checkpoint_every: params.cache.checkpoint_every as usize,
         },
         batch: LlamaBatch::new(context.n_batch() as usize, 1),
         model: &model,
@@ -173,7 +183,16 @@ fn serve(
         kind: StepKind::Streams,
         prompt_steps: 0,
         draining: None,
+        closed: false,
+        memory: MemoryStore::new(params.cache.memory_bytes),
+        copies: CopyCost::default(),
+        checkpoint_seconds: 0.0,
+        copied: None,
+        dropped: Default::default(),
+        disk: DiskState::new(disk),
+        idle_since: None,
     };
+    worker.count_files();
     if params.warmup
         && let Err(error) = warm_up(&mut worker.context, &model, &mut worker.batch)
     {
@@ -185,6 +204,18 @@ fn serve(
     if ready.send(Ok((vocabulary, facts))).is_ok() {
         worker.run();
     }
+}
+
+/// The disk cache; without it the server works all the same.
+fn open_disk(params: &DiskParams, to_engine: mpsc::Sender<Command>) -> Option<Disk> {
+    // A receiver that is gone needs to hear of nothing.
+    let tell = move |event| drop(to_engine.send(Command::Disk(event)));
+    Disk::open(params, tell)
+        .inspect_err(|error| {
+            let directory = params.directory.display();
+            tracing::warn!("no prompts are kept on disk: {directory} cannot be used: {error}");
+        })
+        .ok()
 }
 
 fn shown(params: &LoadParams) -> String {
@@ -226,8 +257,7 @@ fn context_params(params: &LoadParams) -> LlamaContextParams {
         .with_op_offload(params.n_gpu_layers.is_some())
         // A stream of its own for each sequence: attention then reads one sequence's cells only.
         .with_kv_unified(false)
-        // A window's cache that forgets could not be cut: histories are reused, and what
-        // fills gaps is removed again.
+        // A window's cache that forgets could not be cut, and histories are reused.
         .with_swa_full(true)
         .with_no_perf(true)
 }

@@ -5,6 +5,7 @@
 mod allocator;
 #[cfg(feature = "engine")]
 mod backend;
+mod cache;
 mod event;
 mod grammar;
 #[cfg(feature = "engine")]
@@ -28,6 +29,7 @@ mod vocabulary;
 #[cfg(feature = "engine")]
 mod worker;
 
+pub use cache::{SavedPrompt, clear_saved_prompts, saved_prompts};
 pub use event::*;
 pub use grammar::{Grammar, GrammarError};
 pub use request::*;
@@ -37,8 +39,13 @@ pub use text::{Assembled, TextAssembler};
 pub use self::{
     allocator::give_memory_back,
     backend::{Device, devices, gpus_in_use, system_info},
-    handle::{Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot, SubmitError},
+    cache::{CacheParams, DiskParams},
+    handle::{
+        CacheCounters, Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot, SubmitError,
+    },
     load::{LoadError, LoadParams, load},
     stream::GenerationStream,
     vocabulary::Vocabulary,
 };
+#[cfg(feature = "engine")]
+pub(crate) use cache::STATE_FORMAT;

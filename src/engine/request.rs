@@ -19,6 +19,11 @@ pub struct GenerationRequest {
     /// Positions in `prompt` at which user messages begin, ascending; they tell a conversation
     /// that goes on from another one with the same beginning.
     pub message_starts: Vec<usize>,
+    /// Positions in `prompt` at which a later prompt of the same conversation may begin to differ,
+    /// ascending: where messages begin, and where the opening of the answer does.
+    pub borders: Vec<usize>,
+    /// Which conversation it belongs to.
+    pub conversation: ConversationId,
     /// Most tokens to generate; `None`: until the context is full. 0 reads the prompt only.
     pub max_tokens: Option<u32>,
     /// How tokens are chosen.
@@ -53,6 +58,19 @@ pub struct GenerationRequest {
     /// When the sequence ends with `FinishReason::Length` whatever it does, or is given up if it
     /// has generated nothing.
     pub deadline: Option<Instant>,
+}
+
+/// Which conversation a sequence belongs to. 0 stands for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct ConversationId {
+    /// Hash of its name: what the client calls it, else its first messages.
+    pub id: u64,
+    /// The client named it, so another name is another conversation however alike they are.
+    pub named: bool,
+    /// The conversation that this one was begun by, as an agent begins a sub-agent's.
+    pub parent: u64,
+    /// Hash of the API key that may use it; 0: any may.
+    pub owner: u64,
 }
 
 /// When a block of thoughts is ended for the model. Thoughts stand at the beginning of the output

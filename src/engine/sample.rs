@@ -10,6 +10,6 @@ mod sampler;
 pub(super) use self::chain::Candidates;
 pub(super) use self::dry::DrySamplers;
 pub(super) use self::grammar::Constraints;
-pub(super) use self::logits::logprobs;
+pub(super) use self::logits::{logprobs, top_k};
 pub(super) use self::matcher::Constraint;
 pub(super) use self::sampler::Sampler;

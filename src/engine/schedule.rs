@@ -1,10 +1,10 @@
-//! The scheduler's decisions, apart from their effects: which slot takes a request, what goes
+//! The scheduler's decisions, apart from their effects: which seats are taken, what goes
 //! into the next step and what that costs.
 
 mod cost;
-mod slots;
+mod seats;
 mod steps;
 
-pub(super) use self::cost::StepCost;
-pub(super) use self::slots::{SlotView, anchor, choose_slot, common_prefix};
-pub(super) use self::steps::{StepKind, Want, fillers, kind, plan_prompts, plan_streams};
+pub(super) use self::cost::{StepCost, TILE};
+pub(super) use self::seats::{SeatView, anchor, cheapest, gap, open};
+pub(super) use self::steps::{StepKind, Want, kind, plan_prompts, plan_streams};

@@ -3,8 +3,12 @@
 mod admit;
 mod commit;
 mod decode;
+mod disk;
+mod idle;
 pub(super) mod memory;
+mod park;
 mod plan;
+mod seats;
 mod slot;
 
 use std::collections::{HashSet, VecDeque};
@@ -17,8 +21,10 @@ use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 
+pub(super) use self::disk::DiskState;
 pub(super) use self::slot::Slot;
 use self::slot::{Phase, Work};
+use super::cache::{CopyCost, MemoryStore};
 use super::handle::{Command, Job, Shared};
 use super::sample::Candidates;
 use super::schedule::{StepCost, StepKind, Want};
@@ -45,6 +51,20 @@ pub(super) struct Worker<'m> {
     pub(super) kind: StepKind,
     pub(super) prompt_steps: u64,
     pub(super) draining: Option<Instant>,
+    /// No handle is left.
+    pub(super) closed: bool,
+    /// States that were saved from seats.
+    pub(super) memory: MemoryStore,
+    pub(super) copies: CopyCost,
+    /// What the last checkpoint took.
+    pub(super) checkpoint_seconds: f64,
+    /// The state of a seat with so many tokens, while requests that arrived together copy it.
+    pub(super) copied: Option<(usize, usize, Arc<Vec<u8>>)>,
+    /// Conversations whose state was dropped last.
+    pub(super) dropped: VecDeque<u64>,
+    pub(super) disk: DiskState,
+    /// Since when there has been nothing to compute.
+    pub(super) idle_since: Option<Instant>,
 }
 
 /// Sizes that do not change while the engine runs.
@@ -52,8 +72,15 @@ pub(super) struct Worker<'m> {
 pub(super) struct Limits {
     pub(super) n_batch: usize,
     pub(super) n_ctx_slot: usize,
-    /// A sequence's memory can lose its end without losing all (not so with recurrent layers).
+    /// A sequence's memory can lose its end without losing all (not so with recurrent layers), also
+    /// after its state was put back (not so with layers that see a window).
     pub(super) can_truncate: bool,
+    /// The device keeps the newest checkpoint of each sequence.
+    pub(super) device_checkpoints: bool,
+    /// Most bytes of checkpoints of histories in seats.
+    pub(super) checkpoint_bytes: u64,
+    /// Tokens of a prompt after which a checkpoint is taken.
+    pub(super) checkpoint_every: usize,
 }
 
 enum Drained {
@@ -74,9 +101,10 @@ impl Worker<'_> {
             let idle = self.queue.is_empty() && self.slots.iter().all(|s| s.work.is_none());
             if idle && (matches!(drained, Drained::Disconnected) || self.draining.is_some()) {
                 self.shared.stopped.store(true, Ordering::Release);
-                self.shared.heartbeat.idle();
+                self.leave();
                 return;
             }
+            self.close_gaps();
             let mut parts = self.plan();
             if !parts.is_empty() {
                 self.step(&mut parts);
@@ -94,26 +122,35 @@ impl Worker<'_> {
         let working = |s: &Slot| s.want() != Want::Nothing;
         if !self.slots.iter().any(working) {
             let waits = self.slots.iter().any(|s| s.work.is_some()) || !self.queue.is_empty();
+            if !waits && self.closed {
+                return Drained::Disconnected;
+            }
             if !waits && self.draining.is_some() {
                 // The last request ended: no command will come that this could wait for.
                 return Drained::Continue;
             }
+            let idle_work = if waits { None } else { self.until_idle_work() };
+            self.publish();
             self.shared.heartbeat.idle();
-            let first = if waits {
-                self.commands.recv_timeout(STALL_POLL)
-            } else {
-                self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            let first = match idle_work {
+                _ if waits => self.commands.recv_timeout(STALL_POLL),
+                Some(time) => self.commands.recv_timeout(time),
+                None => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             self.shared.heartbeat.step();
             match first {
                 Ok(command) => self.take(command),
-                Err(RecvTimeoutError::Timeout) => return Drained::Continue,
+                Err(RecvTimeoutError::Timeout) if waits => return Drained::Continue,
+                Err(RecvTimeoutError::Timeout) => self.idle_work(),
                 Err(RecvTimeoutError::Disconnected) => return Drained::Disconnected,
             }
+        } else {
+            self.idle_since = None;
         }
         loop {
             match self.commands.try_recv() {
                 Ok(command) => self.take(command),
+                Err(TryRecvError::Empty) if self.closed => return Drained::Disconnected,
                 Err(TryRecvError::Empty) => return Drained::Continue,
                 Err(TryRecvError::Disconnected) => return Drained::Disconnected,
             }
@@ -122,6 +159,8 @@ impl Worker<'_> {
 
     fn take(&mut self, command: Command) {
         match command {
+            Command::Close => self.closed = true,
+            Command::Disk(event) => self.disk_did(event),
             Command::Submit(jobs) => {
                 for job in jobs {
                     if self.draining.is_some() {
@@ -229,17 +268,28 @@ impl Worker<'_> {
     fn release(&mut self, slot: usize) {
         let state = &mut self.slots[slot];
         if let Some(work) = state.work.take() {
-            update(&mut self.shared.slots()[slot], &work, state.tokens.len());
-            self.shared.slots()[slot].processing = false;
+            let mut snapshots = self.shared.slots();
+            update(&mut snapshots[slot], &work);
+            snapshots[slot].processing = false;
         }
     }
 
     fn publish(&self) {
+        let gauges = &self.shared.counters.cache;
+        gauges.memory_states.store(self.memory.len() as u64, Ordering::Relaxed);
+        gauges.memory_bytes.store(self.memory.bytes(), Ordering::Relaxed);
+        gauges.files_refused.store(self.disk.refused(), Ordering::Relaxed);
         let mut snapshots = self.shared.slots();
         for (snapshot, slot) in snapshots.iter_mut().zip(&self.slots) {
             if let Some(work) = &slot.work {
-                update(snapshot, work, slot.tokens.len());
+                update(snapshot, work);
             }
+            let history = &slot.history;
+            snapshot.cached_tokens = history.tokens.len() as u32;
+            snapshot.conversation = history.conversation.id;
+            snapshot.checkpoints = history.positions().count() as u32;
+            snapshot.saved =
+                history.on_disk || history.saved.is_some_and(|id| self.memory.get(id).is_some());
         }
     }
 }
@@ -251,7 +301,7 @@ fn retain_waiting(queue: &mut VecDeque<Job>, shared: &Shared, stays: impl FnMut(
     shared.waiting.fetch_sub(before - queue.len(), Ordering::AcqRel);
 }
 
-fn update(snapshot: &mut SlotSnapshot, work: &Work, held: usize) {
+fn update(snapshot: &mut SlotSnapshot, work: &Work) {
     snapshot.prompt_processed = match work.phase {
         Phase::Prompt { read } => read as u32,
         Phase::Generate { .. } => work.request.prompt.len() as u32,
@@ -260,5 +310,7 @@ fn update(snapshot: &mut SlotSnapshot, work: &Work, held: usize) {
     snapshot.decoded = work.generated;
     snapshot.has_new_line = work.has_new_line;
     snapshot.remaining = work.request.max_tokens.map(|max| max.saturating_sub(work.generated));
-    snapshot.cached_tokens = held as u32;
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Around every request: its line in the log, and an answer even if a handler panics.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -66,11 +68,23 @@ struct Work {
     /// The served model's name, if the request generates.
     model: Option<String>,
     prompt_tokens: Option<u64>,
-    cached_tokens: Option<u64>,
+    /// By the prompt's index.
+    lookups: BTreeMap<usize, CacheLookup>,
     completion_tokens: Option<u64>,
     first_token: Option<Duration>,
     /// Why a generation that had begun was given up.
     failure: Option<String>,
+}
+
+/// What the caches had of a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CacheLookup {
+    /// Tokens that need no computing.
+    pub(crate) cached: u32,
+    /// Where those came from.
+    pub(crate) from: Option<&'static str>,
+    /// Why it was not more.
+    pub(crate) miss_reason: Option<&'static str>,
 }
 
 /// The path as a log may show it: a control character of Unicode, or one that turns the direction
@@ -133,8 +147,18 @@ impl RequestLog {
         self.work().prompt_tokens = Some(n as u64);
     }
 
-    pub(crate) fn add_cached(&self, n: u32) {
-        *self.work().cached_tokens.get_or_insert(0) += u64::from(n);
+    /// A choice of this prompt was looked up. Of several choices the one that found the least
+    /// counts, as in `usage`: the others may have found its tokens.
+    pub(crate) fn looked_up(&self, prompt: usize, lookup: CacheLookup) {
+        match self.work().lookups.entry(prompt) {
+            Entry::Vacant(entry) => {
+                entry.insert(lookup);
+            }
+            Entry::Occupied(mut entry) if lookup.cached < entry.get().cached => {
+                entry.insert(lookup);
+            }
+            Entry::Occupied(_) => {}
+        }
     }
 
     pub(crate) fn add_completion(&self, n: u32) {
@@ -189,6 +213,12 @@ impl RequestLog {
             (None, None, _) => ": the client left before the answer".to_owned(),
         };
         let ms = |duration: Duration| duration.as_millis() as u64;
+        let lookups = || work.lookups.values();
+        let cached_tokens: Option<u64> =
+            (!work.lookups.is_empty()).then(|| lookups().map(|l| u64::from(l.cached)).sum());
+        // Of several prompts one speaks for all.
+        let cached_from = lookups().find_map(|lookup| lookup.from);
+        let cache_miss_reason = lookups().find_map(|lookup| lookup.miss_reason);
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -197,7 +227,9 @@ impl RequestLog {
                     route = work.route,
                     status,
                     prompt_tokens = work.prompt_tokens,
-                    cached_tokens = work.cached_tokens,
+                    cached_tokens,
+                    cached_from,
+                    cache_miss_reason,
                     completion_tokens = work.completion_tokens,
                     ttft_ms = work.first_token.map(ms),
                     duration_ms = ms(duration),
@@ -311,8 +343,51 @@ impl Drop for Logged {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_prompts_choices_the_one_that_found_the_least_counts() {
+        let counts = Arc::new(Counts::new(&prometheus::Registry::new()));
+        let log = RequestLog::new(&Request::default(), counts);
+        let lookup = |cached, from| CacheLookup { cached, from, miss_reason: None };
+        log.looked_up(0, lookup(9, Some("sequence")));
+        log.looked_up(1, lookup(3, Some("disk")));
+        log.looked_up(0, lookup(0, None));
+        log.looked_up(0, lookup(9, Some("sequence")));
+        let kept: Vec<CacheLookup> = log.work().lookups.values().copied().collect();
+        assert_eq!(kept, [lookup(0, None), lookup(3, Some("disk"))]);
+    }
+
+    /// The line that a request leaves, as JSON.
+    fn line(log: &RequestLog) -> serde_json::Value {
+        let buffer = tempfile::NamedTempFile::new().unwrap();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_writer(buffer.reopen().unwrap())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || log.end(Some(StatusCode::OK), true));
+        serde_json::from_slice(&std::fs::read(buffer.path()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_line_says_where_cached_tokens_came_from_once_that_is_known() {
+        let mut request = Request::default();
+        *request.method_mut() = Method::POST;
+        let counts = Arc::new(Counts::new(&prometheus::Registry::new()));
+        let log = RequestLog::new(&request, counts);
+        for field in ["cached_tokens", "cached_from", "cache_miss_reason"] {
+            assert!(line(&log).get(field).is_none(), "{field}");
+        }
+        let miss_reason = Some("changed");
+        log.looked_up(0, CacheLookup { cached: 4, from: None, miss_reason: None });
+        log.looked_up(1, CacheLookup { cached: 3, from: Some("disk"), miss_reason });
+        let line = line(&log);
+        assert_eq!((&line["cached_tokens"], &line["cached_from"]), (&7.into(), &"disk".into()));
+        assert_eq!(line["cache_miss_reason"], "changed");
+    }
 
     #[test]
     fn a_path_is_logged_without_what_could_hide_the_rest_of_the_line() {

@@ -90,6 +90,11 @@ impl Keys {
         self.is_empty() || presented(headers).any(|key| self.contains(key))
     }
 
+    /// The SHA-256 of the key with which a request with these headers passes.
+    pub fn admitted(&self, headers: &HeaderMap) -> Option<[u8; 32]> {
+        presented(headers).find(|key| self.contains(key)).map(|key| Sha256::digest(key).into())
+    }
+
     /// Takes the same time for every key, right or wrong.
     fn contains(&self, key: &[u8]) -> bool {
         let hash: [u8; 32] = Sha256::digest(key).into();
@@ -176,6 +181,16 @@ mod tests {
             assert!(!keys.admit(&with("authorization", value)), "{value}");
         }
         assert!(!keys.admit(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_request_passes_with_the_first_right_key() {
+        let (settings, _dir) = settings(&["k1", "k2"], None);
+        let keys = load_keys(&settings).unwrap();
+        let mut headers = with("authorization", "Bearer k3");
+        headers.insert("x-api-key", HeaderValue::from_static("k2"));
+        assert_eq!(keys.admitted(&headers), Some(Sha256::digest("k2").into()));
+        assert_eq!(keys.admitted(&with("x-api-key", "k3")), None);
     }
 
     #[test]

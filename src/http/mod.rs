@@ -19,7 +19,7 @@ mod socket;
 mod write_errors;
 
 pub use accept::raise_descriptor_limit;
-pub(crate) use access_log::{RequestLog, catch_panics, log_requests, note_route};
+pub(crate) use access_log::{CacheLookup, RequestLog, catch_panics, log_requests, note_route};
 pub use auth::{KeyError, Keys, load_keys};
 pub(crate) use body::read_body;
 pub use context::{Context, WriteError};

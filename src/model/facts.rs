@@ -36,6 +36,8 @@ pub struct GgufFacts {
     /// Whether each position has a vector that was learned (GPT-2, StarCoder): there is none past
     /// the trained context, and llama.cpp aborts on one.
     pub has_learned_positions: bool,
+    /// Whether layers see a window of the tokens only, or chunks of them.
+    pub has_window: bool,
     /// Whether keys and values are one compressed tensor, which must have one type.
     pub shares_key_and_value: bool,
     /// The chat template.
@@ -68,9 +70,10 @@ impl GgufFacts {
         self.layers.iter().filter(|layer| layer.recurrent).count()
     }
 
-    /// Whether a sequence cannot be cut at any token, as a recurrent state cannot be rewound.
-    pub fn is_hybrid_or_recurrent(&self) -> bool {
-        self.recurrent_layers() > 0
+    /// Whether a sequence needs checkpoints to go back to: a recurrent state cannot be cut, and of a
+    /// layer that sees a window a saved state has no more than the window before its end.
+    pub fn needs_checkpoints(&self) -> bool {
+        self.recurrent_layers() > 0 || self.has_window
     }
 
     pub(super) fn read(gguf: &Gguf) -> Result<Self, GgufError> {
@@ -102,6 +105,9 @@ impl GgufFacts {
                 .tensors
                 .iter()
                 .any(|tensor| tensor.name == "position_embd.weight"),
+            has_window: ["attention.sliding_window", "attention.chunk_size"]
+                .iter()
+                .any(|key| keys.number(key).is_ok_and(|tokens| tokens.is_some_and(|n| n > 0))),
             shares_key_and_value: keys.is_mla()? || keys.architecture == "deepseek4",
             layers: layers.used,
             sampling: recommendations(gguf),

@@ -6,6 +6,7 @@ mod error;
 mod facts;
 mod file;
 mod gguf;
+mod identity;
 mod plan;
 mod quantization;
 mod sampling;
@@ -20,6 +21,7 @@ pub use error::ModelFileError;
 pub use facts::{GgufFacts, Layer};
 pub use file::ModelFile;
 pub use gguf::{ArrayFacts, Entry, Gguf, GgufError, MetaValue, TensorInfo, ValueType};
+pub use identity::identity;
 pub use plan::{
     CacheShape, CacheTypeConflict, ContextDecision, GpuMemory, Layout, MemoryNeed, MemoryShortage,
     PlanError, budget, bytes_per_value, decide_cache_types, decide_context, decide_flash_attention,

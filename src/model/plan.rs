@@ -2,6 +2,7 @@
 
 mod budget;
 mod cache_types;
+mod caches;
 mod context;
 mod error;
 mod layout;

@@ -18,6 +18,8 @@ use crate::config::ModelSettings;
 pub struct Source {
     /// What llama.cpp opens.
     pub path: PathBuf,
+    /// All its files, in order.
+    pub parts: Vec<PathBuf>,
     /// What people know it as; `None`: built in.
     pub shown: Option<PathBuf>,
     /// What its header says.
@@ -52,7 +54,8 @@ impl Source {
     fn file(path: &Path) -> Result<Self, SourceError> {
         let model = ModelFile::open(path)?;
         let shown = Some(model.path.clone());
-        Ok(Self { path: model.path, shown, facts: model.facts, _memory: None })
+        let ModelFile { path, parts, facts } = model;
+        Ok(Self { path, parts, shown, facts, _memory: None })
     }
 
     /// The built-in model as a file in memory: llama.cpp only opens paths.
@@ -64,7 +67,8 @@ impl Source {
         );
         file.write_all(BUILTIN).map_err(SourceError::Memory)?;
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        Ok(Self { path, shown: None, facts, _memory: Some(file) })
+        let parts = vec![path.clone()];
+        Ok(Self { path, parts, shown: None, facts, _memory: Some(file) })
     }
 
     /// The names the model is served under; the first is given in answers.

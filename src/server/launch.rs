@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::caches::cache_params;
 use super::exit::{Exit, Failure};
-use crate::config::{Gpu, LimitSettings, Loaded};
-use crate::engine::{self, Device, EngineLimits, LoadParams};
+use crate::config::{CACHE_DIRECTORY, Gpu, LimitSettings, Loaded};
+use crate::engine::{self, CacheParams, Device, EngineLimits, LoadParams};
 use crate::host::{Memory, physical_cores};
 use crate::model::{GpuMemory, Layout, Source, budget, layout};
 
@@ -50,7 +51,7 @@ pub(super) fn plan(
         n => n,
     };
     let limits = engine_limits(&settings.limits);
-    let params = LoadParams {
+    let mut params = LoadParams {
         path: source.path.clone(),
         shown_path: source.shown.clone(),
         ftype: source.facts.quantization.unwrap_or("unknown").to_owned(),
@@ -60,6 +61,7 @@ pub(super) fn plan(
         n_ctx: decided.ctx_total,
         slots: context.parallel,
         learned_positions: source.facts.has_learned_positions,
+        has_window: source.facts.has_window,
         batch: context.batch,
         ubatch: shape.ubatch,
         flash_attn: shape.flash_attn,
@@ -73,7 +75,22 @@ pub(super) fn plan(
         queue: limits.queue,
         stream_buffer_bytes: limits.stream_buffer_bytes,
         stream_stall_timeout: limits.stream_stall_timeout,
+        cache: CacheParams::default(),
     };
+    let cache_directory = std::env::var_os(CACHE_DIRECTORY);
+    let used = if on_gpu { gpus.as_slice() } else { &[] };
+    let cache = &settings.cache;
+    let (cache, kept, error) =
+        cache_params(cache, cache_directory.as_deref(), source, &shape, &params, used);
+    if context.cache_prompt {
+        params.cache = cache;
+        notices.push(kept);
+        warnings.extend(error);
+    } else {
+        // What is in a slot can be asked for by a request; nobody would look further.
+        params.cache = CacheParams { memory_bytes: 0, disk: None, ..cache };
+        notices.push("no states are saved: context.cache_prompt is off".to_owned());
+    }
     Ok(LaunchPlan { params, notices, warnings })
 }
 
@@ -112,13 +129,40 @@ mod tests {
     use super::*;
     use crate::config::{Sources, load};
 
-    fn notices(slots: &str) -> Vec<String> {
-        let variables = [("LLAMA_ARG_CTX_SIZE", "2048"), ("LLAMA_ARG_N_PARALLEL", slots)];
+    fn plan_of(variables: &[(&str, &str)]) -> LaunchPlan {
         let environment = variables.iter().map(|(name, value)| (name.into(), value.into()));
         let sources = Sources { environment: environment.collect(), ..Sources::default() };
         let loaded = load(sources).unwrap();
         let source = Source::open(&loaded.settings.model).unwrap();
-        plan(&loaded, &source, None, &[]).unwrap().notices
+        plan(&loaded, &source, None, &[]).unwrap()
+    }
+
+    fn notices(slots: &str) -> Vec<String> {
+        plan_of(&[("LLAMA_ARG_CTX_SIZE", "2048"), ("LLAMA_ARG_N_PARALLEL", slots)]).notices
+    }
+
+    #[test]
+    fn states_on_disk_are_named_by_what_changes_them() {
+        let disk = |variables: &[(&str, &str)]| {
+            let set = [&[("STRIXHALO_CACHE__DISK_DIR", "/tmp/prompts")], variables].concat();
+            plan_of(&set).params.cache.disk
+        };
+        let key = |variables: &[(&str, &str)]| disk(variables).unwrap().key;
+        let usual = key(&[]);
+        assert_eq!(key(&[]), usual);
+        assert_eq!(key(&[("LLAMA_ARG_CTX_SIZE", "512")]), usual);
+        for other in [
+            ("LLAMA_ARG_N_PARALLEL", "4"),
+            ("LLAMA_ARG_CACHE_TYPE_K", "f16"),
+            ("LLAMA_ARG_CACHE_TYPE_V", "f16"),
+            ("LLAMA_ARG_FLASH_ATTN", "off"),
+            ("LLAMA_ARG_MODEL", "tests/models/tiny-qwen3moe.gguf"),
+        ] {
+            assert_ne!(key(&[other]), usual, "{other:?}");
+        }
+        assert_eq!(disk(&[("STRIXHALO_CACHE__DISK_MIB", "0")]), None);
+        assert_eq!(plan_of(&[]).params.cache.disk, None);
+        assert_eq!(disk(&[]).unwrap().max_bytes, 32 << 30);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The life of the serving process: its start, the loop that serves, its end, and the exit codes of
 //! all commands.
 
+#[cfg(feature = "engine")]
+mod caches;
 mod exit;
 #[cfg(feature = "engine")]
 mod launch;

@@ -74,6 +74,9 @@ fn what_is_not_known_of_a_request_is_left_out_of_its_line() {
         for absent in ["model", "prompt_tokens", "cached_tokens", "completion_tokens", "ttft_ms"] {
             assert!(line.get(absent).is_none(), "{absent} in {line}");
         }
+        for absent in ["cached_from", "cache_miss_reason"] {
+            assert!(line.get(absent).is_none(), "{absent} in {line}");
+        }
         assert!(!line.to_string().contains("sesame"), "{line}");
     }
 }

@@ -173,6 +173,19 @@ fn json_lines_are_written_when_asked_though_systemd_took_the_log() {
 }
 
 #[test]
+fn the_start_says_where_states_are_kept_which_is_in_the_cache_directory_that_systemd_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let systemd = format!("CACHE_DIRECTORY={path}");
+    let service = Start::with(&["--port", "0", &systemd]).spawn();
+    service.wait_for_log(&format!("up to 32.0 GiB in {path}/prompts"));
+    let off = Start::with(&["--port", "0", "--cache-disk-size", "0", &systemd]).spawn();
+    off.wait_for_log("none on disk (the disk cache is off)");
+    let without = Start::with(&["--port", "0"]).spawn();
+    without.wait_for_log("none on disk (the disk cache is off)");
+}
+
+#[test]
 fn a_journal_that_cannot_be_reached_is_a_warning_and_lines_on_stderr() {
     if std::path::Path::new("/run/systemd/journal/socket").exists() {
         eprintln!("not tested: this machine has a journal");

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a GGUF model with random weights: qwen3, qwen3moe or qwen3next.
+"""Writes a GGUF model with random weights: qwen3, qwen3moe, qwen3next or gemma3.
 
     make_random.py tiny-qwen3next out.gguf
     make_random.py bench-0.6b out.gguf --type Q4_0 --set n_layer=14 n_ctx=8192
@@ -21,11 +21,14 @@ DENSE = dict(arch="qwen3", vocab=2048, n_ctx=4096, n_embd=128, n_layer=4, n_head
 MOE = dict(DENSE, arch="qwen3moe", n_expert=8, n_expert_used=2, n_ff_exp=64)
 NEXT = dict(MOE, arch="qwen3next", n_layer=8, n_ff_exp=32, n_ff_shexp=32, rope_dim=16, interval=4,
             conv=4, state=64, k_heads=2, v_heads=4, mtp=0)
+# 5 of 6 layers see a window only.
+WINDOW = dict(DENSE, arch="gemma3", n_layer=6, window=64)
 
 PRESETS = {
     "tiny-qwen3": DENSE,
     "tiny-qwen3moe": MOE,
     "tiny-qwen3next": NEXT,
+    "tiny-gemma3": WINDOW,
     # Qwen3-0.6B but for the vocabulary (151936 there: --set pad_vocab=151936)
     "bench-0.6b": dict(DENSE, vocab=32768, n_ctx=40960, n_embd=1024, n_layer=28, n_head=16,
                        n_head_kv=8, head_dim=128, n_ff=3072, tied=1),
@@ -72,7 +75,10 @@ def tensors(p):
             yield b + "attn_q_norm.weight", (hd,)
             yield b + "attn_k_norm.weight", (hd,)
         yield b + ("post_attention_norm.weight" if hybrid else "ffn_norm.weight"), (d,)
-        if p["arch"] == "qwen3":
+        if p["arch"] == "gemma3":
+            yield b + "post_attention_norm.weight", (d,)
+            yield b + "post_ffw_norm.weight", (d,)
+        if p["arch"] in ("qwen3", "gemma3"):
             yield b + "ffn_gate.weight", (p["n_ff"], d)
             yield b + "ffn_up.weight", (p["n_ff"], d)
             yield b + "ffn_down.weight", (d, p["n_ff"])
@@ -130,6 +136,8 @@ def write(p, path, ftype, seed):
         w.add_expert_count(p["n_expert"])
         w.add_expert_used_count(p["n_expert_used"])
         w.add_expert_feed_forward_length(p["n_ff_exp"])
+    if arch == "gemma3":
+        w.add_sliding_window(p["window"])
     if arch == "qwen3next":
         w.add_expert_shared_feed_forward_length(p["n_ff_shexp"])
         w.add_rope_dimension_count(p["rope_dim"])

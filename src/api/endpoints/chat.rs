@@ -3,10 +3,11 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
+use http::HeaderMap;
 
 use super::body::JsonBody;
 use crate::api::error::ApiError;
-use crate::api::generation::{ChatAnswer, Task, chat_prompt, start};
+use crate::api::generation::{ChatAnswer, Task, chat_prompt, named_conversation, start};
 use crate::api::reply::{ReplyOptions, openai, respond};
 use crate::api::state::AppState;
 use crate::http::RequestLog;
@@ -15,6 +16,7 @@ use crate::protocol::openai::ChatBody;
 pub(in crate::api) async fn chat(
     State(state): State<AppState>,
     Extension(log): Extension<RequestLog>,
+    headers: HeaderMap,
     JsonBody(body): JsonBody<ChatBody>,
 ) -> Result<Response, ApiError> {
     let call = body.check(&state.settings())?;
@@ -24,6 +26,7 @@ pub(in crate::api) async fn chat(
     reply.legacy_functions = call.legacy_functions;
     let dialect = openai::Chat::new(model.name(), reply);
     let task = Task {
+        conversation: named_conversation(&state, &headers, &call.options),
         model: model.clone(),
         options: call.options,
         log,

@@ -3,10 +3,11 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
+use http::HeaderMap;
 
 use super::body::JsonBody;
 use crate::api::error::ApiError;
-use crate::api::generation::{Task, start, text_prompt};
+use crate::api::generation::{Task, named_conversation, start, text_prompt};
 use crate::api::reply::{ReplyOptions, openai, respond};
 use crate::api::state::AppState;
 use crate::http::RequestLog;
@@ -15,6 +16,7 @@ use crate::protocol::openai::CompletionBody;
 pub(in crate::api) async fn completions(
     State(state): State<AppState>,
     Extension(log): Extension<RequestLog>,
+    headers: HeaderMap,
     JsonBody(body): JsonBody<CompletionBody>,
 ) -> Result<Response, ApiError> {
     let call = body.check(&state.settings())?;
@@ -23,6 +25,7 @@ pub(in crate::api) async fn completions(
     let reply = ReplyOptions::new(&call.options, call.logprobs);
     let dialect = openai::Text::new(model.name(), reply);
     let task = Task {
+        conversation: named_conversation(&state, &headers, &call.options),
         model: model.clone(),
         options: call.options,
         log,

@@ -1,6 +1,7 @@
 //! `/slots`: what each slot is doing.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -8,10 +9,11 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::sampling::sampling;
+use crate::api::cache_names;
 use crate::api::error::ApiError;
 use crate::api::model::LoadState;
 use crate::api::state::AppState;
-use crate::engine::{SamplingParams, SlotSnapshot};
+use crate::engine::{CacheCounters, SamplingParams, SlotSnapshot};
 
 /// `?model=NAME` asks for one of several models.
 pub(in crate::api) async fn slots(
@@ -24,19 +26,40 @@ pub(in crate::api) async fn slots(
         ));
     }
     let served = state.resolve(query.get("model").map(String::as_str))?;
-    let (slots, n_ctx) = match served.load_state() {
-        LoadState::Ready(model) => (model.engine.slots(), model.engine.facts().n_ctx_slot),
+    let model = match served.load_state() {
+        LoadState::Ready(model) => Some(model),
         // No slot is there before the model is.
-        _ => (Vec::new(), 0),
+        _ => None,
     };
+    let slots = model.as_ref().map(|model| model.engine.slots()).unwrap_or_default();
     if query.contains_key("fail_on_no_slot") && slots.iter().all(|s| s.processing) {
         return Err(ApiError::unavailable("no slot available", "no_slot"));
     }
-    let slots: Vec<Value> = slots.iter().map(|s| slot(s, n_ctx)).collect();
+    let slots: Vec<Value> = model
+        .iter()
+        .flat_map(|model| {
+            let n_ctx = model.engine.facts().n_ctx_slot;
+            let held = held(&model.engine.counters().cache);
+            slots.iter().map(move |s| slot(s, n_ctx, &held))
+        })
+        .collect();
     Ok(Json(slots).into_response())
 }
 
-fn slot(slot: &SlotSnapshot, n_ctx: u32) -> Value {
+/// What the caches hold for all slots. Each slot repeats it, as it does `n_ctx`: clients expect a
+/// list of slots and nothing else.
+fn held(counters: &CacheCounters) -> Value {
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    json!({
+        "memory_states": read(&counters.memory_states),
+        "memory_bytes": read(&counters.memory_bytes),
+        "checkpoint_bytes": read(&counters.checkpoint_bytes),
+        "disk_files": read(&counters.disk_files),
+        "disk_bytes": read(&counters.disk_bytes),
+    })
+}
+
+fn slot(slot: &SlotSnapshot, n_ctx: u32, held: &Value) -> Value {
     json!({
         "id": slot.id,
         "n_ctx": n_ctx,
@@ -53,6 +76,15 @@ fn slot(slot: &SlotSnapshot, n_ctx: u32) -> Value {
         "n_prompt_tokens_processed": slot.prompt_processed.saturating_sub(slot.prompt_cached),
         "n_prompt_tokens_cache": slot.prompt_cached,
         "n_tokens_cached": slot.cached_tokens,
+        "cache": {
+            "source": slot.cache_source.map(cache_names::source),
+            "miss_reason": slot.cache_miss.map(cache_names::miss),
+            "conversation": (slot.conversation != 0)
+                .then(|| format!("{:016x}", slot.conversation)),
+            "checkpoints": slot.checkpoints,
+            "saved": slot.saved,
+            "held": held,
+        },
         "params": slot.sampling.as_ref().map(|params| params_of(slot, params)),
         "next_token": [{
             "has_next_token": slot.processing && slot.remaining != Some(0),
@@ -77,6 +109,7 @@ fn params_of(slot: &SlotSnapshot, params: &SamplingParams) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{CacheMiss, CacheSource};
 
     #[test]
     fn a_slot_tells_computed_and_cached_prompt_tokens_apart() {
@@ -89,11 +122,41 @@ mod tests {
             remaining: None,
             ..SlotSnapshot::default()
         };
-        let slot = slot(&snapshot, 4096);
+        let slot = slot(&snapshot, 4096, &Value::Null);
         assert_eq!((&slot["state"], &slot["id_task"]), (&json!("prompt"), &json!(-1)));
         assert_eq!(slot["n_prompt_tokens_processed"], 40);
         assert_eq!(slot["n_prompt_tokens_cache"], 30);
         assert_eq!(slot["next_token"][0]["n_remain"], -1);
         assert_eq!(slot["next_token"][0]["has_next_token"], true);
+    }
+
+    #[test]
+    fn a_slot_tells_where_its_tokens_came_from_and_what_is_held() {
+        let counters = CacheCounters::default();
+        counters.memory_states.store(2, Ordering::Relaxed);
+        counters.memory_bytes.store(3 << 30, Ordering::Relaxed);
+        let mut snapshot = SlotSnapshot {
+            cache_source: Some(CacheSource::Disk),
+            cache_miss: Some(CacheMiss::Changed),
+            conversation: 0xab,
+            checkpoints: 4,
+            saved: true,
+            ..SlotSnapshot::default()
+        };
+        let cache =
+            |snapshot: &SlotSnapshot| slot(snapshot, 4096, &held(&counters))["cache"].clone();
+        let held = json!({"memory_states": 2, "memory_bytes": 3_221_225_472_u64,
+            "checkpoint_bytes": 0, "disk_files": 0, "disk_bytes": 0});
+        assert_eq!(
+            cache(&snapshot),
+            json!({"source": "disk", "miss_reason": "changed", "conversation": "00000000000000ab",
+                "checkpoints": 4, "saved": true, "held": held})
+        );
+        snapshot = SlotSnapshot::default();
+        assert_eq!(
+            cache(&snapshot),
+            json!({"source": null, "miss_reason": null, "conversation": null, "checkpoints": 0,
+                "saved": false, "held": held})
+        );
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::api::cache_names;
 use crate::api::metrics::{Counts, Sequences};
 use crate::engine::{GenerationEvent, Timings};
-use crate::http::RequestLog;
+use crate::http::{CacheLookup, RequestLog};
 
 /// Measures one sequence. It works in the request's own task on what the engine's events tell:
 /// a token costs a few atomic additions, and no lock.
@@ -13,8 +14,8 @@ pub(super) struct Meter {
     log: RequestLog,
     counts: Arc<Counts>,
     histograms: Sequences,
-    /// Its prompt's cached tokens count.
-    counts_prompt: bool,
+    /// Its prompt's index in the request.
+    prompt: usize,
     submitted: Instant,
     /// A slot has taken it.
     started: bool,
@@ -25,12 +26,12 @@ pub(super) struct Meter {
 
 impl Meter {
     /// For a sequence that is submitted now.
-    pub(super) fn new(log: RequestLog, counts: Arc<Counts>, counts_prompt: bool) -> Self {
+    pub(super) fn new(log: RequestLog, counts: Arc<Counts>, prompt: usize) -> Self {
         Self {
             histograms: counts.sequences(log.route().as_deref()),
             log,
             counts,
-            counts_prompt,
+            prompt,
             submitted: Instant::now(),
             started: false,
             predicted: 0,
@@ -40,13 +41,16 @@ impl Meter {
 
     pub(super) fn event(&mut self, event: &GenerationEvent) {
         match event {
-            GenerationEvent::Started { cached_tokens, .. } => {
+            GenerationEvent::Started { cached_tokens, source, miss, .. } => {
                 self.started = true;
                 self.histograms.queue_time.observe(self.submitted.elapsed().as_secs_f64());
                 self.counts.looked_up(*cached_tokens);
-                if self.counts_prompt {
-                    self.log.add_cached(*cached_tokens);
-                }
+                let lookup = CacheLookup {
+                    cached: *cached_tokens,
+                    from: source.map(cache_names::source),
+                    miss_reason: miss.map(cache_names::miss),
+                };
+                self.log.looked_up(self.prompt, lookup);
             }
             GenerationEvent::Output { timings, .. } => self.generated(timings),
             GenerationEvent::Done(summary) => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::conversation;
 use super::task::Task;
 use crate::api::error::ApiError;
 use crate::api::model::LoadedModel;
@@ -16,6 +17,10 @@ pub(in crate::api) struct Tokenized {
     pub(super) tokens: Vec<Token>,
     /// Positions in `tokens` at which user messages begin.
     pub(super) message_starts: Vec<usize>,
+    /// Positions in `tokens` at which a later prompt may begin to differ, ascending.
+    pub(super) borders: Vec<usize>,
+    /// What its beginning names its conversation.
+    pub(super) conversation: u64,
     /// Text that each answer to this prompt begins with (`echo`).
     pub(super) preface: Option<String>,
     /// Tokens at the start that are not in the prompt's text.
@@ -54,7 +59,8 @@ pub(in crate::api) fn render(
     let is_own = rendered.breaks.first().is_none_or(|&at| at >= bos.len());
     if !bos.is_empty() && is_own && rendered.prompt.starts_with(&bos) {
         rendered.prompt.drain(..bos.len());
-        for at in rendered.message_starts.iter_mut().chain(&mut rendered.breaks) {
+        let Rendered { prompt: _, breaks, message_starts, borders, opening } = &mut rendered;
+        for at in breaks.iter_mut().chain(message_starts).chain(borders).chain(opening) {
             *at = at.saturating_sub(bos.len());
         }
     }
@@ -72,13 +78,40 @@ pub(in crate::api) fn chat_prompt(
     let tokens = bounded(model, &rendered.prompt, &rendered.breaks, true, "messages")?;
     let added = usize::from(vocabulary.adds_bos() && !tokens.is_empty());
     let added_bytes = vocabulary.detokenize(&tokens[..added]).len();
-    let starts = rendered.message_starts.iter().map(|&start| start + added_bytes);
-    let message_starts = vocabulary.tokens_at_bytes(&tokens, starts);
+    let positions = |offsets: &[usize]| {
+        vocabulary.tokens_at_bytes(&tokens, offsets.iter().map(|&offset| offset + added_bytes))
+    };
+    let message_starts = positions(&rendered.message_starts);
+    let borders = positions(&rendered.borders);
+    let answer = rendered.opening.and_then(|opening| positions(&[opening]).pop());
+    let borders = usable(borders, answer, tokens.len());
     let opening = opening(model, conversation, &rendered.prompt);
     let template = model.template.as_ref().ok();
     let thinking_budget = template.and_then(|template| template.thinking_budget(conversation));
-    let prompt = Tokenized { tokens, message_starts, preface, added, opening, thinking_budget };
+    let prompt = Tokenized {
+        tokens,
+        message_starts,
+        borders,
+        conversation: conversation::of_messages(&conversation.messages),
+        preface,
+        added,
+        opening,
+        thinking_budget,
+    };
     check(model, prompt, "messages")
+}
+
+/// The borders of a prompt of `n` tokens: those of its messages and of the opening of its answer,
+/// at which something is before and behind. Where no opening is known, the last is so far before
+/// the end as llama-server puts it.
+fn usable(mut borders: Vec<usize>, opening: Option<usize>, n: usize) -> Vec<usize> {
+    const TAIL: usize = 4;
+    borders.push(opening.unwrap_or(n.saturating_sub(TAIL)));
+    // A message may begin behind the tail.
+    borders.sort_unstable();
+    borders.dedup();
+    borders.retain(|border| (1..n).contains(border));
+    borders
 }
 
 /// Where the output begins behind the prompt of a conversation.
@@ -133,6 +166,8 @@ pub(in crate::api) fn text_prompt(
         _ => String::from_utf8_lossy(&vocabulary.detokenize(&tokens[added..])).into_owned(),
     });
     let prompt = Tokenized {
+        borders: usable(Vec::new(), None, tokens.len()),
+        conversation: conversation::of_tokens(&tokens),
         tokens,
         message_starts: Vec::new(),
         preface,
@@ -265,6 +300,8 @@ pub(super) fn sequences(
             id: task.log.id().to_owned(),
             prompt: prompt.tokens.clone(),
             message_starts: prompt.message_starts.clone(),
+            borders: prompt.borders.clone(),
+            conversation: conversation::named_or(task.conversation, prompt.conversation),
             max_tokens: options.max_tokens,
             sampling,
             grammar: None,
@@ -286,4 +323,20 @@ pub(super) fn sequences(
         .flat_map(|p| (0..options.n).map(move |k| (p, k)))
         .map(|(p, k)| sequence(p, k))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn borders_have_tokens_on_both_sides_and_end_before_the_answer() {
+        assert_eq!(usable(vec![0, 5, 5, 20], Some(40), 44), [5, 20, 40]);
+        assert_eq!(usable(vec![5, 44], None, 44), [5, 40]);
+        assert_eq!(usable(vec![5, 42], None, 44), [5, 40, 42]);
+        assert_eq!(usable(Vec::new(), None, 300), [296]);
+        for n in 0..=4 {
+            assert_eq!(usable(Vec::new(), None, n), [0_usize; 0]);
+        }
+    }
 }

@@ -130,8 +130,7 @@ fn merge(
     counts: &Arc<Counts>,
 ) -> Events {
     let events = stream::select_all(streams.into_iter().enumerate().map(|(choice, stream)| {
-        // Each prompt's cached tokens count once, as in `usage`.
-        let meter = Meter::new(log.clone(), counts.clone(), choice % n == 0);
+        let meter = Meter::new(log.clone(), counts.clone(), choice / n);
         stream::unfold((stream, meter), move |(mut stream, mut meter)| async move {
             let event = stream.next().await?;
             meter.event(&event);

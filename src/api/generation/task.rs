@@ -2,7 +2,7 @@
 
 use crate::api::model::ServedModel;
 use crate::chat::{Reasoning, ResponseFormat, Tools};
-use crate::engine::Vocabulary;
+use crate::engine::{ConversationId, Vocabulary};
 use crate::http::RequestLog;
 use crate::protocol::Options;
 
@@ -11,6 +11,8 @@ pub(in crate::api) struct Task {
     pub(in crate::api) model: ServedModel,
     pub(in crate::api) options: Options,
     pub(in crate::api) log: RequestLog,
+    /// As the client names it; `id` is 0 where it does not.
+    pub(in crate::api) conversation: ConversationId,
     /// Report each token's log probability and this many alternatives.
     pub(in crate::api) logprobs: Option<u32>,
     /// Also those of the prompts' tokens.

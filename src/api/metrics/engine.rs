@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::cache::add_cache;
 use super::families::Families;
 use crate::api::model::{LoadState, LoadedModel, ServedModel};
 use crate::api::state::AppState;
@@ -144,6 +145,8 @@ pub(super) fn add_state(families: &mut Families, state: &AppState) {
         f64::from(state.settings().limits.queue),
     );
     add_slots(families, &slots, n_ctx);
+    let counters: Vec<_> = loaded.iter().map(|(_, model)| &model.engine.counters().cache).collect();
+    add_cache(families, &counters);
 }
 
 /// `n_ctx`: the context of all slots together.

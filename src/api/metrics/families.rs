@@ -15,6 +15,11 @@ impl Families {
         self.add(MetricType::COUNTER, name, help, &[(&[], value)]);
     }
 
+    /// A counter with labels; without samples there is no family.
+    pub(super) fn counters(&mut self, name: &str, help: &str, samples: &[Sample<'_>]) {
+        self.add(MetricType::COUNTER, name, help, samples);
+    }
+
     pub(super) fn gauge(&mut self, name: &str, help: &str, value: f64) {
         self.add(MetricType::GAUGE, name, help, &[(&[], value)]);
     }

@@ -3,6 +3,7 @@
 //! What the engine, the slots and the machine are at is read at each scrape; requests feed
 //! counters and histograms as they go. Nothing is reset by a scrape.
 
+mod cache;
 mod counts;
 mod engine;
 mod families;

@@ -62,6 +62,20 @@ impl StepCost {
         }
     }
 
+    /// Seconds of a step that computes a token of each running stream; 0 before the first one.
+    pub(crate) fn decode_seconds(&self) -> f64 {
+        self.decode
+    }
+
+    /// Seconds that a prompt of so many tokens takes alone.
+    pub(crate) fn prefill_seconds(&self, tokens: usize) -> f64 {
+        /// Before the first step.
+        const USUAL: f64 = 1e-3;
+        let (n, ubatch) = (tokens as f64, self.ubatch.max(TILE) as f64);
+        let per_token = self.prefill.as_ref().map_or(USUAL, |p| p.takes(ubatch) / ubatch);
+        n * per_token
+    }
+
     /// Prompt tokens that the next step may read: whole tiles, at most a ubatch.
     ///
     /// Alone, as many as take [`MAX_STEP`]. Beside streams, as many as leave the target to both

@@ -143,18 +143,6 @@ fn for_oldest(prompts: usize, budget: usize, step: u64) -> usize {
     }
 }
 
-/// The slots between those of a step (in rising order) that should take part in it with a token
-/// of no use, so that llama.cpp computes the step in one pass.
-///
-/// Sequences whose numbers do not follow one another are computed apart, and each pass reads all
-/// weights. A token more is cheaper than a pass, but many are not. A token of a prompt that is
-/// being read would do as well, but its next chunks would begin elsewhere, and round differently.
-pub(crate) fn fillers(slots: &[usize]) -> Vec<usize> {
-    const MAX_GAP: usize = 2;
-    let gaps = slots.windows(2).map(|pair| pair[0] + 1..pair[1]);
-    gaps.filter(|gap| gap.len() <= MAX_GAP).flatten().collect()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -180,13 +168,6 @@ mod tests {
         assert_eq!(kind(&both, Prompts), Streams);
         assert_eq!(kind(&both[..1], Streams), Streams);
         assert_eq!(kind(&both[1..], Prompts), Prompts);
-    }
-
-    #[test]
-    fn small_gaps_between_slots_are_filled_and_large_ones_are_not() {
-        assert_eq!(fillers(&[0, 1, 3, 6, 10]), [2, 4, 5]);
-        assert!(fillers(&[4]).is_empty());
-        assert!(fillers(&[]).is_empty());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::plan::Part;
 use super::slot::Phase;
 use crate::engine::handle::add;
 use crate::engine::sample::logprobs;
+use crate::engine::schedule::StepKind;
 use crate::engine::{FinishReason, GenerationError, GenerationEvent, OutputToken};
 
 impl Worker<'_> {
@@ -17,6 +18,12 @@ impl Worker<'_> {
     pub(super) fn commit(&mut self, parts: &[Part]) {
         for part in parts {
             self.commit_part(part);
+        }
+        if let [part] = parts
+            && self.kind == StepKind::Streams
+            && self.slots[part.slot].work.is_none()
+        {
+            self.keep_proof(part.slot, part.first);
         }
     }
 
@@ -26,10 +33,10 @@ impl Worker<'_> {
         let Some(work) = &mut state.work else { return };
         let (tokens, _) = work.next_tokens(part.share);
         let n = tokens.len();
-        state.tokens.extend_from_slice(tokens);
+        state.history.extend(tokens);
         let next = first + n as i32;
         let counters = &self.shared.counters;
-        counters.longest_sequence.fetch_max(state.tokens.len() as u64, Ordering::Relaxed);
+        counters.longest_sequence.fetch_max(state.history.tokens.len() as u64, Ordering::Relaxed);
         match work.phase {
             Phase::Generate { .. } => self.sample(part.slot, next - 1),
             Phase::Prompt { read } => {
@@ -51,7 +58,13 @@ impl Worker<'_> {
                 if work.request.progress {
                     work.events.send(GenerationEvent::Progress(work.progress(read)));
                 }
-                if read == work.request.prompt.len() {
+                let is_marked = work.marks.contains(&read);
+                let is_last = work.opening == Some(read);
+                let is_read = read == work.request.prompt.len();
+                if is_marked {
+                    self.take_checkpoint(part.slot, is_last);
+                }
+                if is_read {
                     self.prompt_done(part.slot, next - 1);
                 }
             }
@@ -75,8 +88,9 @@ impl Worker<'_> {
 
     /// Chooses the next token of a slot from row `row` of the step's outputs.
     fn sample(&mut self, slot: usize, row: i32) {
-        let held = self.slots[slot].tokens.len();
-        let Some(work) = &mut self.slots[slot].work else { return };
+        let state = &mut self.slots[slot];
+        let held = state.history.tokens.len();
+        let Some(work) = &mut state.work else { return };
         let row = self.context.get_logits_ith(row);
         let sampler = &mut work.sampler;
         let thinking = work.thinking.as_mut();
@@ -94,6 +108,7 @@ impl Worker<'_> {
                 return self.release(slot);
             }
         };
+        state.history.next = Some(token);
         work.generated += 1;
         work.last_token = Some(Instant::now());
         add(&self.shared.counters.predicted_tokens, 1);

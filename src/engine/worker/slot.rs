@@ -1,32 +1,102 @@
-//! A slot: one sequence of the context, what it holds, and the request it works on.
+//! A slot: one sequence of the context, what it holds, and the request it works on. A sequence id
+//! is a seat for a running request and nothing else: histories move.
 
 use std::time::{Duration, Instant};
 
+use llama_cpp_2::context::session::SeqState;
+
+use crate::engine::cache::{Checkpoint, Proof};
 use crate::engine::sample::Sampler;
-use crate::engine::schedule::{SlotView, Want};
+use crate::engine::schedule::{SeatView, Want};
 use crate::engine::stream::EventSender;
 use crate::engine::text::{Assembled, TextAssembler};
 use crate::engine::thinking::Thinking;
 use crate::engine::{
-    FinishReason, GenerationEvent, GenerationRequest, OutputToken, PromptProgress, Summary,
-    Timings, Token, TokenLogprobs,
+    ConversationId, FinishReason, GenerationEvent, GenerationRequest, OutputToken, PromptProgress,
+    Summary, Timings, Token, TokenLogprobs,
 };
 
 /// Prompt tokens per step when each one's logits are wanted: a row is 600 kB for a vocabulary
 /// of 150,000.
 const PROMPT_LOGPROBS_CHUNK: usize = 32;
 
-/// One sequence of the context.
+/// A seat: a sequence of the context, what it holds, and the request that works on it.
 #[derive(Default)]
 pub(crate) struct Slot {
-    /// The tokens that the sequence's memory holds.
-    pub(crate) tokens: Vec<Token>,
-    /// Up to where a prompt must agree to continue this sequence's conversation.
-    pub(crate) anchor: usize,
-    /// Number of the last request it took; grows over all slots.
-    pub(crate) last_used: u64,
+    pub(crate) history: History,
     /// The request being worked on.
     pub(crate) work: Option<Work>,
+}
+
+/// What a sequence's memory holds.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    pub(crate) tokens: Vec<Token>,
+    /// Up to where a prompt must agree to continue this conversation.
+    pub(crate) anchor: usize,
+    pub(crate) conversation: ConversationId,
+    /// Recurrent states at earlier positions, ascending.
+    pub(crate) checkpoints: Vec<Checkpoint>,
+    /// The newest of them while it is on the device alone.
+    pub(crate) on_device: Option<DeviceCheckpoint>,
+    /// Number of the last request that worked on it; grows over all seats.
+    pub(crate) last_used: u64,
+    /// Requests that worked on it.
+    pub(crate) turns: u32,
+    /// The token that was sampled last, and not computed.
+    pub(crate) next: Option<Token>,
+    /// What came out after the last token, which was computed alone.
+    pub(crate) proof: Option<Proof>,
+    /// The state in memory that holds all of this.
+    pub(crate) saved: Option<u64>,
+    /// It is on disk, or will be.
+    pub(crate) on_disk: bool,
+    /// Writing it was tried.
+    pub(crate) tried_disk: bool,
+    /// Its request wants nothing kept of it beyond its seat.
+    pub(crate) is_private: bool,
+    /// It could not be saved.
+    pub(crate) unsavable: bool,
+}
+
+/// A recurrent state in the device's memory. llama.cpp keeps one for each sequence id, so it is
+/// this seat's until the next one is taken there.
+#[derive(Debug)]
+pub(crate) struct DeviceCheckpoint {
+    pub(crate) position: usize,
+    pub(crate) state: SeqState,
+}
+
+impl History {
+    /// Positions of all checkpoints.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = usize> {
+        let on_device = self.on_device.iter().map(|checkpoint| checkpoint.position);
+        self.checkpoints.iter().map(|checkpoint| checkpoint.position).chain(on_device)
+    }
+
+    /// A prompt so short that it is computed sooner than a conversation is put away, such as the
+    /// request for a title, whose history hardly anybody comes back to.
+    pub(crate) fn is_one_off(&self) -> bool {
+        const MAX_TOKENS: usize = 1024;
+        self.turns <= 1 && self.tokens.len() <= MAX_TOKENS
+    }
+
+    /// Tokens were computed behind it.
+    pub(crate) fn extend(&mut self, tokens: &[Token]) {
+        self.tokens.extend_from_slice(tokens);
+        self.changed();
+    }
+
+    /// Its end was cut off.
+    pub(crate) fn shorten(&mut self, keep: usize) {
+        self.tokens.truncate(keep);
+        self.changed();
+    }
+
+    fn changed(&mut self) {
+        (self.next, self.proof, self.saved) = (None, None, None);
+        (self.on_disk, self.tried_disk, self.unsavable) = (false, false, false);
+    }
 }
 
 /// A request being worked on.
@@ -43,6 +113,10 @@ pub(crate) struct Work {
     pub(crate) thinking: Option<Thinking>,
     pub(crate) prompt_logprobs: Vec<(Token, Option<TokenLogprobs>)>,
     pub(crate) cached: usize,
+    /// Positions in the prompt at which a recurrent state is kept, ascending.
+    pub(crate) marks: Vec<usize>,
+    /// The last of those that are its own: where the answer's opening begins, in most cases.
+    pub(crate) opening: Option<usize>,
     pub(crate) queued_for: Duration,
     pub(crate) started: Instant,
     pub(crate) prompt_done: Option<Instant>,
@@ -63,12 +137,14 @@ pub(crate) enum Phase {
 }
 
 impl Slot {
-    pub(crate) fn view(&self) -> SlotView<'_> {
-        SlotView {
+    /// `saved`: the state in memory that its history names is still there.
+    pub(crate) fn view(&self, saved: bool) -> SeatView {
+        SeatView {
             busy: self.work.is_some(),
-            tokens: &self.tokens,
-            anchor: self.anchor,
-            last_used: self.last_used,
+            held: self.history.tokens.len(),
+            saved,
+            one_off: self.history.is_one_off(),
+            last_used: self.history.last_used,
         }
     }
 
@@ -85,7 +161,7 @@ impl Work {
         match self.phase {
             Phase::Generate { .. } => Want::Decode,
             Phase::Prompt { read } => Want::Prompt {
-                remaining: self.request.prompt.len() - read,
+                remaining: self.stop() - read,
                 most: match self.request.prompt_logprobs {
                     Some(_) => PROMPT_LOGPROBS_CHUNK,
                     None => usize::MAX,
@@ -95,12 +171,19 @@ impl Work {
         }
     }
 
+    /// Where reading the prompt stops next: at the next mark or at the prompt's end.
+    pub(crate) fn stop(&self) -> usize {
+        let Phase::Prompt { read } = self.phase else { return self.request.prompt.len() };
+        let mark = self.marks.iter().copied().find(|&mark| mark > read);
+        mark.unwrap_or(self.request.prompt.len())
+    }
+
     /// The tokens of a share of a step, and whether the logits of all of them are wanted.
     pub(crate) fn next_tokens(&self, share: usize) -> (&[Token], bool) {
         match &self.phase {
             Phase::Generate { next } => (std::slice::from_ref(next), true),
             Phase::Prompt { read } => {
-                let end = (*read + share).min(self.request.prompt.len());
+                let end = (*read + share).min(self.stop());
                 (&self.request.prompt[*read..end], self.request.prompt_logprobs.is_some())
             }
         }

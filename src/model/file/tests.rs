@@ -28,7 +28,16 @@ fn a_small_model_gives_its_facts() {
     assert_eq!(facts.n_params, 64 * 5);
     assert_eq!(facts.chat_template.as_deref(), Some("{{ messages }}"));
     assert_eq!(facts.layers[0].kv_heads, 2);
-    assert!(!facts.is_hybrid_or_recurrent());
+    assert!(!facts.needs_checkpoints());
+}
+
+#[test]
+fn a_model_whose_layers_see_a_window_needs_checkpoints() {
+    for key in ["gemma3.attention.sliding_window", "gemma3.attention.chunk_size"] {
+        let facts = facts_of(&Writer::model("gemma3").u32(key, 1024)).unwrap();
+        assert!(facts.has_window && facts.needs_checkpoints(), "{key}");
+        assert!(!facts_of(&Writer::model("gemma3").u32(key, 0)).unwrap().has_window);
+    }
 }
 
 #[test]

@@ -113,13 +113,23 @@ impl fmt::Display for MemoryShortage {
         if need.recurrent > 0 {
             write!(f, ", recurrent state {}", gib(need.recurrent))?;
         }
+        if need.checkpoints > 0 {
+            write!(f, ", earlier recurrent states {}", gib(need.checkpoints))?;
+        }
+        if need.host_cache > 0 {
+            write!(f, ", saved states {}", gib(need.host_cache))?;
+        }
         write!(f, ", compute buffers about {}), but {} are free: ", gib(need.compute), gib(*free))?;
+        let lower_cache = (need.host_cache > 0).then(|| "lower cache.ram_mib".to_owned());
         let Some(largest) = self.largest_ctx else {
-            return f.write_str(
-                "free memory, use a smaller quantization of the model, or a smaller model",
+            let lower_cache = lower_cache.map(|way| format!("{way}, ")).unwrap_or_default();
+            return write!(
+                f,
+                "{lower_cache}free memory, use a smaller quantization of the model, or a smaller model"
             );
         };
         let mut ways = vec![format!("set context.ctx_size to at most {largest}")];
+        ways.extend(lower_cache);
         if let Some(need) = self.need_q4_0 {
             ways.push(format!("set both cache types to q4_0 (then {} are needed)", gib(need)));
         }

@@ -2,7 +2,8 @@
 
 use super::super::facts::GgufFacts;
 use super::cache_types::{decide_cache_types, decide_flash_attention};
-use super::context::{ContextDecision, decide_context};
+use super::caches::decide_caches;
+use super::context::ContextDecision;
 use super::error::PlanError;
 use super::memory::CacheShape;
 use crate::config::{FlashAttn, Loaded};
@@ -17,7 +18,7 @@ const SMALL: u64 = 50_000_000;
 /// What was decided.
 #[derive(Debug)]
 pub struct Layout {
-    /// Kind of attention and types of the KV cache.
+    /// Kind of attention, types of the KV cache, and what is kept beside it.
     pub shape: CacheShape,
     /// The size.
     pub context: ContextDecision,
@@ -91,9 +92,10 @@ fn layout_with(
         cache_type_v,
         ubatch: context.ubatch,
         flash_attn,
+        host_cache: 0,
+        checkpoints: 0,
     };
-    let user_set = is_set("context.ctx_size").then_some(context.ctx_size);
-    let context = decide_context(facts, user_set, context.ctx_size, &shape, budget)?;
+    let (shape, context) = decide_caches(loaded, facts, shape, budget)?;
     Ok(Layout { shape, context, notices: no_flash.into_iter().chain(notices).collect() })
 }
 
@@ -121,7 +123,8 @@ mod tests {
     }
 
     fn need(layout: &Layout, per_slot: u32) -> Option<u64> {
-        Some(memory_need(&facts(), &layout.shape, per_slot.into()).total())
+        let shape = CacheShape { host_cache: 0, ..layout.shape };
+        Some(memory_need(&facts(), &shape, per_slot.into()).total())
     }
 
     const FLASH: (bool, CacheType, CacheType) = (true, CacheType::Q8_0, CacheType::Q8_0);

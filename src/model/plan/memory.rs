@@ -20,6 +20,10 @@ pub struct CacheShape {
     pub ubatch: u32,
     /// Whether flash attention is used.
     pub flash_attn: bool,
+    /// Bytes for states that are saved in memory.
+    pub host_cache: u64,
+    /// Bytes for recurrent states of the sequences in slots, for models that have them.
+    pub checkpoints: u64,
 }
 
 /// Bytes that a loaded model takes.
@@ -31,6 +35,10 @@ pub struct MemoryNeed {
     pub kv: u64,
     /// Recurrent states of all slots.
     pub recurrent: u64,
+    /// Recurrent states of the slots at earlier positions.
+    pub checkpoints: u64,
+    /// Saved states.
+    pub host_cache: u64,
     /// Compute buffers, estimated.
     pub compute: u64,
 }
@@ -38,7 +46,7 @@ pub struct MemoryNeed {
 impl MemoryNeed {
     /// The sum.
     pub fn total(&self) -> u64 {
-        [self.kv, self.recurrent, self.compute]
+        [self.kv, self.recurrent, self.checkpoints, self.host_cache, self.compute]
             .iter()
             .fold(self.weights, |sum, part| sum.saturating_add(*part))
     }
@@ -90,6 +98,8 @@ pub fn memory_need(facts: &GgufFacts, shape: &CacheShape, per_slot: u64) -> Memo
             .saturating_mul(facts.state_values)
             .saturating_mul(4)
             .saturating_mul(slots),
+        checkpoints: shape.checkpoints,
+        host_cache: shape.host_cache,
         compute: compute_buffers(facts, shape, if has_kv { cells } else { 0 }),
     }
 }

@@ -22,13 +22,14 @@ fn model(layers: usize, kv_heads: u32, head: u32, trained: u32) -> GgufFacts {
         layers: vec![layer; layers],
         state_values: 0,
         has_learned_positions: false,
+        has_window: false,
         shares_key_and_value: false,
         chat_template: None,
         sampling: Vec::new(),
     }
 }
 
-fn coder_next() -> GgufFacts {
+pub(super) fn coder_next() -> GgufFacts {
     let mut facts = model(48, 2, 256, 262_144);
     for (index, layer) in facts.layers.iter_mut().enumerate() {
         if (index + 1) % 4 != 0 {
@@ -40,8 +41,16 @@ fn coder_next() -> GgufFacts {
     facts
 }
 
-fn shape(kind: CacheType, parallel: u32) -> CacheShape {
-    CacheShape { parallel, cache_type_k: kind, cache_type_v: kind, ubatch: 512, flash_attn: true }
+pub(super) fn shape(kind: CacheType, parallel: u32) -> CacheShape {
+    CacheShape {
+        parallel,
+        cache_type_k: kind,
+        cache_type_v: kind,
+        ubatch: 512,
+        flash_attn: true,
+        host_cache: 0,
+        checkpoints: 0,
+    }
 }
 
 #[test]

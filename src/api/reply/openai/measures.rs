@@ -54,13 +54,19 @@ pub(super) fn finish_reason(ending: &Ending, legacy: bool) -> &'static str {
     }
 }
 
-/// Each prompt counts once, all choices count.
+/// Each prompt counts once, all choices count. Of a prompt that is what its worst choice found in
+/// the caches: the others may have found what that one computed.
 pub(super) fn usage(prompt_tokens: &[usize], endings: &[Ending]) -> Usage {
     let per_prompt = (endings.len() / prompt_tokens.len().max(1)).max(1);
-    let cached = |e: &Ending| u64::from(e.summary.timings.cached_tokens);
+    let cached = |choices: &[Ending]| {
+        let timings = choices.iter().map(|e| &e.summary.timings);
+        // One that had no time to begin was not looked up.
+        let begun = timings.filter(|t| t.cached_tokens > 0 || t.prompt_tokens > 0);
+        begun.map(|t| u64::from(t.cached_tokens)).min().unwrap_or(0)
+    };
     Usage::new(
         prompt_tokens.iter().map(|&n| n as u64).sum(),
-        endings.iter().step_by(per_prompt).map(cached).sum(),
+        endings.chunks(per_prompt).map(cached).sum(),
         endings.iter().map(|e| u64::from(e.summary.timings.predicted_tokens)).sum(),
     )
     .with_reasoning(endings.iter().map(|e| u64::from(e.reasoning_tokens)).sum())
@@ -145,6 +151,11 @@ mod tests {
         let endings = [ending(2, 5), ending(7, 6), ending(3, 1), ending(9, 1)];
         assert_eq!(usage(&[10, 20], &endings), Usage::new(30, 5, 13).with_reasoning(5));
         assert_eq!(usage(&[10], &endings[..1]), Usage::new(10, 2, 5).with_reasoning(2));
+        // The second choice computed the prompt, the first one waited for it, the last one came
+        // too late.
+        let mut computed = ending(0, 1);
+        computed.summary.timings.prompt_tokens = 10;
+        assert_eq!(usage(&[10], &[ending(9, 1), computed, ending(0, 0)]), Usage::new(10, 0, 2));
     }
 
     #[test]
