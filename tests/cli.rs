@@ -3,6 +3,8 @@
 
 #[path = "cli/binary.rs"]
 mod binary;
+#[path = "cli/cache.rs"]
+mod cache;
 #[path = "cli/config.rs"]
 mod config;
 #[path = "cli/generate.rs"]

@@ -2,6 +2,7 @@
 
 mod arguments;
 pub mod bench;
+mod cache;
 mod config;
 mod generate;
 mod serve;
@@ -71,6 +72,7 @@ fn command() -> Command {
                 .args(crate::config::arguments()),
         )
         .subcommand(config::command())
+        .subcommand(cache::command())
         .subcommand(bench::BenchArgs::augment_args(
             Command::new("bench").about("Measure an OpenAI-compatible server"),
         ))
@@ -88,6 +90,7 @@ fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
             }
         }
         Some(("config", matches)) => config::run(matches, warnings),
+        Some(("cache", matches)) => cache::run(matches),
         Some(("bench", matches)) => match bench::BenchArgs::from_arg_matches(matches) {
             Ok(args) => bench::run(args),
             Err(error) => misused(&error),

@@ -38,6 +38,8 @@ fn every_command_that_is_shown_has_a_man_page() {
         "strixhalo-serve",
         "strixhalo-bench",
         "strixhalo-version",
+        "strixhalo-cache",
+        "strixhalo-cache-clear",
         "strixhalo-config",
         "strixhalo-config-check",
     ];
