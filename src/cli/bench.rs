@@ -3,13 +3,16 @@
 
 mod arguments;
 mod client;
+mod conversation;
 mod load;
 mod prompt;
 mod report;
 mod rps;
+mod slots;
 pub mod sse;
 mod stall;
 mod stats;
+mod step;
 mod target;
 
 use std::process::ExitCode;
@@ -20,6 +23,7 @@ use serde_json::Value;
 pub use self::arguments::BenchArgs;
 use self::arguments::Scenario;
 use self::client::{Client, ClientError};
+use self::conversation::ConversationLoad;
 use self::load::Load;
 use self::prompt::PromptMaker;
 use self::report::{Environment, Report};
@@ -87,17 +91,20 @@ fn measure(args: &BenchArgs) -> Result<Report, (u8, String)> {
         prefill: Vec::new(),
         stall: None,
         rps: None,
+        conversations: Vec::new(),
+        slots: None,
         notes,
     };
-    run_scenarios(args, &target, context_size(props.as_ref()), &mut report);
+    run_scenarios(args, &target, props.as_ref(), &mut report);
     if report.is_empty() {
         return Err((EX_USAGE, format!("nothing to measure: {}", report.notes.join("; "))));
     }
     Ok(report)
 }
 
-fn run_scenarios(args: &BenchArgs, target: &Target, context: Option<u32>, report: &mut Report) {
+fn run_scenarios(args: &BenchArgs, target: &Target, props: Option<&Value>, report: &mut Report) {
     let mut index = 0;
+    let context = context_size(props);
     let fits = |load: Load, notes: &mut Vec<String>| {
         let tokens = load.prompt_tokens.saturating_add(load.max_tokens);
         let fits = context.is_none_or(|context| tokens <= context);
@@ -151,6 +158,35 @@ fn run_scenarios(args: &BenchArgs, target: &Target, context: Option<u32>, report
         let duration = Duration::from_secs(args.duration);
         report.rps = Some(rps::run(target, args.connections, duration, &mut index));
     }
+    for &scenario in args.scenario.iter().filter(|scenario| scenario.is_conversation()) {
+        let mut load = ConversationLoad {
+            scenario,
+            tokens: first_size,
+            conversations: args.conversations,
+            turns: args.turns,
+            at_once: args.connections,
+            resumed: args.resumed,
+            stream_tokens: 0,
+            timeout: Duration::from_secs(args.timeout),
+        };
+        let needed = load.context_tokens();
+        load.stream_tokens = context.unwrap_or(UNKNOWN_CONTEXT).saturating_sub(needed).max(1);
+        if fits(Load { streams: 1, prompt_tokens: needed, max_tokens: 1 }, &mut report.notes) {
+            progress(&format!("{}: {first_size} tokens", scenario.name()), args.repeat);
+            report.conversations.push(conversation::run(target, load, args.repeat, &mut index));
+        }
+    }
+    if args.scenario.contains(&Scenario::Slots) {
+        let of =
+            |&streams| Load { streams, prompt_tokens: first_size, max_tokens: args.max_tokens };
+        let mut loads: Vec<Load> = args.streams.iter().map(of).collect();
+        loads.retain(|&load| fits(load, &mut report.notes));
+        let most = loads.iter().map(|load| load.streams).max();
+        if let Some(slots) = most.map(|most| total_slots(props).unwrap_or(most)) {
+            progress(&format!("slots: {:?} streams over {slots} slots", args.streams), args.repeat);
+            report.slots = Some(slots::run(target, &loads, slots, args.repeat, &mut index));
+        }
+    }
 }
 
 fn choose_model(args: &BenchArgs, client: &Client) -> Result<String, (u8, String)> {
@@ -193,6 +229,12 @@ fn context_size(props: Option<&Value>) -> Option<u32> {
     u32::try_from(size).ok().filter(|size| *size > 0)
 }
 
+/// Slots, from servers that tell.
+fn total_slots(props: Option<&Value>) -> Option<u32> {
+    let slots = props?.get("total_slots")?.as_u64()?;
+    u32::try_from(slots).ok().filter(|slots| (1..=1024).contains(slots))
+}
+
 fn progress(what: &str, repeat: u32) {
     match repeat {
         1 => eprintln!("{what}"),
@@ -203,7 +245,7 @@ fn progress(what: &str, repeat: u32) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use clap::Parser;
+    use clap::{Parser, ValueEnum};
 
     use super::*;
 
@@ -234,6 +276,14 @@ mod tests {
         assert_eq!(args.scenario, [Scenario::Stall, Scenario::Rps]);
         for wrong in [["--streams", "0"], ["--repeat", "0"], ["--scenario", "nothing"]] {
             assert!(parse(&wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn each_scenario_is_known_by_its_name() {
+        for &scenario in Scenario::value_variants() {
+            let args = parse(&["--scenario", &scenario.name(), "--resumed"]).unwrap();
+            assert_eq!(args.scenario, [scenario]);
         }
     }
 

@@ -4,10 +4,11 @@ settings, rounds interleaved, only one of the two busy at a time.
 
     compare.py --ours target/release/strixhalo --peer /usr/bin/llama-server --model FILE.gguf
     compare.py ... --scenario decode,streams8,prefill2048 --rounds 3 --json result.json
+    compare.py ... --scenario caches --rounds 1 --starts 3 --flash-attention off
 
 Prints a Markdown table: per figure the median of each server's rounds (of all starts), and the
-median of the rounds' ratios, turned so that above 1 is always better for us. Python's standard
-library only.
+median of the rounds' ratios, turned so that above 1 is always better for us. `caches` stands for
+the scenarios of conversations.py, whose targets are printed too. Python's standard library only.
 """
 import argparse
 import datetime
@@ -26,8 +27,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import conversations
+
 # A scenario: the slots and the context per slot its server is started with, the load, and the
-# figures taken from the result: name, path in the JSON, whether more is better.
+# figures taken from the result: name, path in the JSON or a function of it, whether more is better,
+# and maybe a target.
 DECODE = [("tokens/s of the stream", "decode/0/median/stream_tokens_per_second", True),
           ("time to first token, ms", "decode/0/median/ttft_ms/p50", False),
           ("time between tokens p99, ms", "decode/0/median/inter_token_ms/p99", False)]
@@ -64,7 +68,9 @@ SCENARIOS = {
     "rps": (8, 512, ["--scenario", "rps", "--connections", "8"], RPS),
 }
 DEFAULT = list(SCENARIOS)
-ALIASES = {"prefill": ["prefill512", "prefill2048", "prefill8192"], "all": DEFAULT}
+SCENARIOS |= conversations.SCENARIOS
+ALIASES = {"prefill": ["prefill512", "prefill2048", "prefill8192"], "all": DEFAULT,
+           "caches": list(conversations.SCENARIOS)}
 # Taken of each start of the two servers.
 STARTUP = [("start to ready, s", "ready_s", False), ("memory after load, MiB", "rss_mib", False),
            ("peak memory, MiB", "peak_mib", False)]
@@ -147,10 +153,13 @@ class Server:
         time.sleep(seconds)
         return (self.cpu_seconds() - before) / seconds * 100
 
-    def stop(self):
-        self.process.terminate()
+    def stop(self, kill=False):
+        if kill:
+            self.process.kill()
+        else:
+            self.process.terminate()
         try:
-            self.process.wait(15)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -158,6 +167,8 @@ class Server:
 
 
 def value_at(result, path):
+    if callable(path):
+        return path(result)
     for key in path.split("/"):
         if result is None:
             return None
@@ -167,6 +178,10 @@ def value_at(result, path):
 
 def measure(options, server, load, seed):
     """One call of the load generator; its JSON."""
+    if options.shrink > 1:
+        load = list(load)
+        size = load.index("--prompt-tokens") + 1
+        load[size] = str(max(16, int(load[size]) // options.shrink))
     command = options.bench + ["bench", "--url", server.base + "/v1", "--json", "--ignore-eos",
                                "--seed", str(seed), "--duration", str(options.rps_seconds)] + load
     if "--repeat" not in load:
@@ -204,10 +219,21 @@ def median(values):
     return statistics.median(values) if values else None
 
 
-def figure(scenario, name, more_is_better, pairs):
-    return {"scenario": scenario, "figure": name, "more_is_better": more_is_better,
-            "ours": median(pair[0] for pair in pairs), "peer": median(pair[1] for pair in pairs),
-            "ratio": median(ratio(pair, more_is_better) for pair in pairs), "rounds": pairs}
+def figure(scenario, name, more_is_better, pairs, target=None):
+    ours, peer = (median(pair[side] for pair in pairs) for side in (0, 1))
+    row = {"scenario": scenario, "figure": name, "more_is_better": more_is_better, "ours": ours,
+           "peer": peer, "ratio": median(ratio(pair, more_is_better) for pair in pairs),
+           "rounds": pairs}
+    if target:
+        row["target"] = conversations.words(target)
+        row["met"] = conversations.met(target, ours, peer)
+    return row
+
+
+def wanted_of(name):
+    """A scenario's figures: name, path, whether more is better, target."""
+    return [(title, path, more, (*target, None)[0])
+            for title, path, more, *target in SCENARIOS[name][3]]
 
 
 def run_group(options, slots, context, names, logs, commands):
@@ -219,9 +245,53 @@ def run_group(options, slots, context, names, logs, commands):
             pairs.setdefault(key, []).extend(more)
     wanted = [(settings, "idle CPU, %", False)]
     for name in names:
-        wanted += [(name, title, more) for title, _, more in SCENARIOS[name][3]]
+        wanted += [(name, title, more, target) for title, _, more, target in wanted_of(name)]
     wanted += [(settings, title, more) for title, _, more in STARTUP]
-    return [figure(name, title, more, pairs[name, title]) for name, title, more in wanted]
+    return [figure(name, title, more, pairs[name, title], *target)
+            for name, title, more, *target in wanted]
+
+
+def run_restarted(options, name, logs, commands):
+    """A scenario whose servers are started for it, one after the other."""
+    slots, context, load, _ = SCENARIOS[name]
+    ending = conversations.RESTARTED[name]
+    pairs = {}
+    for start in range(options.starts):
+        results = {}
+        cache_args = options.ours_cache_args if ending else ""
+        both = [("ours", options.ours, f"{options.ours_args} {cache_args}"),
+                ("peer", options.peer, options.peer_args)]
+        for side, program, more in both if start % 2 == 0 else reversed(both):
+            print(f"{name}: start {start + 1} of {options.starts}, {side}", file=sys.stderr)
+            with tempfile.TemporaryDirectory(prefix="strixhalo-bench-") as cache:
+                command = server_command(options, program, slots, context)
+                command += shlex.split(more.replace("{dir}", cache))
+                log = str(Path(logs) / f"{side}-{name}-{start + 1}.log")
+                results[side] = restarted_result(options, name, side, command, log, load, ending,
+                                                 start + 1)
+            commands.append(shlex.join(command))
+        for title, path, _, _ in wanted_of(name):
+            pair = [value_at(results[side], path) for side in ("ours", "peer")]
+            pairs.setdefault(title, []).append(pair)
+    return [figure(name, title, more, pairs[title], target)
+            for title, _, more, target in wanted_of(name)]
+
+
+def restarted_result(options, name, side, command, log, load, ending, seed):
+    """Results of one server; of the second half of the load where the server ends in between."""
+    seed += 1000 * list(SCENARIOS).index(name)
+    server = Server(side, command, side == "ours", log)
+    try:
+        result = measure(options, server, load, seed)["results"]
+        if ending:
+            # What is written while a server is idle has time to be written.
+            time.sleep(options.idle_before_end)
+            server.stop(kill=ending == "kill")
+            server = Server(side, command, side == "ours", log)
+            result = measure(options, server, load + ["--resumed"], seed)["results"]
+    finally:
+        server.stop()
+    return result
 
 
 def run_start(options, slots, context, names, logs, commands, start):
@@ -246,18 +316,18 @@ def run_start(options, slots, context, names, logs, commands, start):
         busy += [subprocess.Popen([sys.executable, "-c", "while True: pass"])
                  for _ in range(options.busy)]
         for name in names:
-            load, wanted = SCENARIOS[name][2:]
+            load, wanted = SCENARIOS[name][2], wanted_of(name)
             for number in range(options.rounds * start + 1, options.rounds * (start + 1) + 1):
                 print(f"{name}: round {number} of {options.rounds * options.starts}",
                       file=sys.stderr)
                 # A seed of its own: the prompts of another scenario would come from a cache.
-                seed = 1000 * DEFAULT.index(name) + number
+                seed = 1000 * list(SCENARIOS).index(name) + number
                 results = {}
                 # Who goes first changes, so that a machine that slows down favors nobody.
                 for server in servers if number % 2 else reversed(servers):
                     results[server] = measure(options, servers[server], load, seed)["results"]
                     time.sleep(SETTLE_S)
-                for title, path, _ in wanted:
+                for title, path, _, _ in wanted:
                     pair = [value_at(results[server], path) for server in ("ours", "peer")]
                     pairs.setdefault((name, title), []).append(pair)
         for server in servers.values():
@@ -316,6 +386,15 @@ def markdown(report):
     for row in report["figures"]:
         lines.append(f"| {row['scenario']} | {row['figure']} | {number(row['ours'])} "
                      f"| {number(row['peer'])} | {number(row['ratio'])} |")
+    aims = [row for row in report["figures"] if "target" in row]
+    if aims:
+        lines += ["", "| scenario | figure | ours | peer | ours / peer | target | met |",
+                  "|---|---|--:|--:|--:|---|---|"]
+    for row in aims:
+        by_peer = row["ours"] / row["peer"] if row["ours"] is not None and row["peer"] else None
+        lines.append(f"| {row['scenario']} | {row['figure']} | {number(row['ours'])} "
+                     f"| {number(row['peer'])} | {number(by_peer)} | {row['target']} "
+                     f"| {'-' if row['met'] is None else 'yes' if row['met'] else 'no'} |")
     return "\n".join(lines)
 
 
@@ -326,7 +405,8 @@ def arguments():
                         help="the llama-server binary, or a command that runs it")
     parser.add_argument("--model", required=True, metavar="FILE.gguf")
     parser.add_argument("--scenario", default="all",
-                        help=f"any of {','.join(DEFAULT)}; prefill for all three [%(default)s]")
+                        help=f"any of {','.join(SCENARIOS)}; prefill for all three, caches for "
+                             f"those of conversations [{','.join(DEFAULT)}]")
     parser.add_argument("--rounds", type=int, default=5, help="for each start [%(default)s]")
     # Which pages of memory a process gets moves its speed by up to 20 %, for as long as it runs.
     parser.add_argument("--starts", type=int, default=1,
@@ -341,6 +421,13 @@ def arguments():
     parser.add_argument("--idle-seconds", type=float, default=5)
     # A mapped model is not all counted as resident: both read it, as ours does by default.
     parser.add_argument("--ours-args", default="", help="more arguments for our server")
+    parser.add_argument("--ours-cache-args", default="--cache-disk {dir}",
+                        help="more arguments for our server where it is started again; {dir} is a "
+                             "new folder [%(default)s]")
+    parser.add_argument("--idle-before-end", type=float, default=15, metavar="SECONDS",
+                        help="before a server is started again [%(default)s]")
+    parser.add_argument("--shrink", type=int, default=1, metavar="N",
+                        help="prompts of an Nth of their size, for a quick look [%(default)s]")
     parser.add_argument("--peer-args", default="--load-mode none",
                         help="more arguments for the peer [%(default)s; older ones: --no-mmap]")
     parser.add_argument("--bench", metavar="COMMAND", help="load generator [the --ours binary]")
@@ -352,7 +439,8 @@ def arguments():
         names += ALIASES.get(name, [name])
     unknown = [name for name in names if name not in SCENARIOS]
     if unknown:
-        parser.error(f"--scenario {unknown[0]}: not one of {','.join(DEFAULT)},prefill,all")
+        parser.error(f"--scenario {unknown[0]}: not one of "
+                     f"{','.join([*SCENARIOS, *ALIASES])}")
     if min(options.rounds, options.starts) < 1:
         parser.error("--rounds, --starts: at least 1")
     if not os.path.isfile(options.model):
@@ -373,10 +461,14 @@ def main():
               "command": shlex.join(sys.argv), "servers": [], "figures": []}
     groups = {}
     for name in options.scenario:
-        groups.setdefault(SCENARIOS[name][:2], []).append(name)
+        if name not in conversations.RESTARTED:
+            groups.setdefault(SCENARIOS[name][:2], []).append(name)
     try:
         for (slots, context), names in groups.items():
             report["figures"] += run_group(options, slots, context, names, logs, report["servers"])
+        for name in options.scenario:
+            if name in conversations.RESTARTED:
+                report["figures"] += run_restarted(options, name, logs, report["servers"])
     except Failed as error:
         print(f"compare.py: {error}", file=sys.stderr)
         return 1

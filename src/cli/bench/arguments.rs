@@ -1,5 +1,6 @@
 //! The arguments of `strixhalo bench`.
 
+use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 
 use super::target::Endpoint;
@@ -17,6 +18,51 @@ pub(super) enum Scenario {
     Stall,
     /// Requests per second, one token each, over connections that stay open.
     Rps,
+    /// A chat twice, with another last message, then an agent's loop. This and the following send
+    /// chats of the first size; what counts is prompt tokens computed and time to first token.
+    Repeat,
+    /// An agent's conversation of `--turns` turns.
+    Turns,
+    /// `--conversations` conversations in turn, `--turns` times.
+    Rotate,
+    /// Two conversations with the same system prompt.
+    Share,
+    /// `--connections` requests at once with the same system prompt.
+    Burst,
+    /// One more request with the system prompt of `--connections` running streams.
+    Join,
+    /// A parent, its sub-agents with the same system prompt, and the parent again.
+    Agents,
+    /// A conversation; with `--resumed` the turn that follows it.
+    Resume,
+    /// Tokens/s for each number of streams, before and after every slot held a conversation.
+    Slots,
+}
+
+impl Scenario {
+    /// Its name on the command line and in results.
+    pub(super) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Whether chats are sent, in which something comes again.
+    pub(super) fn is_conversation(self) -> bool {
+        match self {
+            Scenario::Decode
+            | Scenario::Prefill
+            | Scenario::Stall
+            | Scenario::Rps
+            | Scenario::Slots => false,
+            Scenario::Repeat
+            | Scenario::Turns
+            | Scenario::Rotate
+            | Scenario::Share
+            | Scenario::Burst
+            | Scenario::Join
+            | Scenario::Agents
+            | Scenario::Resume => true,
+        }
+    }
 }
 
 /// Measures an OpenAI-compatible server: tokens/s, time to first token, time between tokens.
@@ -67,7 +113,7 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 8192,
           value_parser = RangedU64ValueParser::<u32>::new().range(1..=4_000_000))]
     pub(super) stall_prompt: u32,
-    /// Connections of `rps`
+    /// Connections of `rps`, requests of `burst`, running streams of `join`
     #[arg(long, default_value_t = 8,
           value_parser = RangedU64ValueParser::<u32>::new().range(1..=1024))]
     pub(super) connections: u32,
@@ -75,6 +121,17 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 10,
           value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400))]
     pub(super) duration: u64,
+    /// Conversations of `rotate`
+    #[arg(long, default_value_t = 6,
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=1024))]
+    pub(super) conversations: u32,
+    /// Turns of each conversation of `turns` and `rotate`
+    #[arg(long, default_value_t = 10,
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=1000))]
+    pub(super) turns: u32,
+    /// Send the next turn of the conversation that `resume` sent with the same seed
+    #[arg(long)]
+    pub(super) resumed: bool,
     /// Which prompts are made
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,

@@ -47,6 +47,11 @@ impl PromptMaker {
         text + &rest
     }
 
+    /// About how many tokens so many words have.
+    pub(super) fn tokens(&self, words: usize) -> f64 {
+        (words as f64 * self.tokens_per_word).round()
+    }
+
     fn count(&self, tokens: u32) -> usize {
         (f64::from(tokens) / self.tokens_per_word).round() as usize
     }

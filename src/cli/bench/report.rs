@@ -8,8 +8,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::arguments::BenchArgs;
+use super::conversation::ConversationResult;
 use super::load::LoadResult;
 use super::rps::RpsResult;
+use super::slots::SlotsResult;
 use super::stall::StallResult;
 use super::stats::Spread;
 
@@ -23,6 +25,8 @@ pub(super) struct Report {
     pub(super) prefill: Vec<LoadResult>,
     pub(super) stall: Option<StallResult>,
     pub(super) rps: Option<RpsResult>,
+    pub(super) conversations: Vec<ConversationResult>,
+    pub(super) slots: Option<SlotsResult>,
     /// What the reader must know: loads that were left out, missing counts.
     pub(super) notes: Vec<String>,
 }
@@ -60,6 +64,9 @@ impl Environment {
                 "stall_prompt": args.stall_prompt,
                 "connections": args.connections,
                 "duration": args.duration,
+                "conversations": args.conversations,
+                "turns": args.turns,
+                "resumed": args.resumed,
                 "seed": args.seed,
                 "timeout": args.timeout,
                 "tokens_per_word": tokens_per_word,
@@ -93,19 +100,26 @@ impl Report {
             && self.prefill.is_empty()
             && self.stall.is_none()
             && self.rps.is_none()
+            && self.conversations.is_empty()
+            && self.loads().next().is_none()
     }
 
     /// Requests that failed.
     pub(super) fn errors(&self) -> usize {
-        let loads = self.decode.iter().chain(&self.prefill).map(|result| result.errors);
-        loads.sum::<usize>()
+        self.loads().map(|result| result.errors).sum::<usize>()
             + self.stall.as_ref().map_or(0, |stall| stall.errors.len())
             + self.rps.as_ref().map_or(0, |rps| rps.errors.len())
+            + self.conversations.iter().map(|result| result.errors.len()).sum::<usize>()
+    }
+
+    fn loads(&self) -> impl Iterator<Item = &LoadResult> {
+        let slots = self.slots.iter().flat_map(|slots| slots.fresh.iter().chain(&slots.held));
+        self.decode.iter().chain(&self.prefill).chain(slots)
     }
 
     /// One JSON object with settings, environment and every request's figures.
     pub(super) fn json(&self) -> String {
-        let value = json!({
+        let mut value = json!({
             "settings": self.environment.settings,
             "environment": {
                 "date": self.environment.date,
@@ -117,10 +131,14 @@ impl Report {
                 "prefill": self.prefill,
                 "stall": self.stall,
                 "rps": self.rps,
+                "slots": self.slots,
             },
             "errors": self.errors(),
             "notes": self.notes,
         });
+        for result in &self.conversations {
+            value["results"][result.load.scenario.name()] = json!(result);
+        }
         format!("{value:#}\n")
     }
 
@@ -143,7 +161,7 @@ impl Report {
             self.environment.date,
         );
         if !self.decode.is_empty() {
-            text += &format!("\n{}", self.decode_table());
+            text += &format!("\ndecode\n{}", decode_table(&self.decode));
         }
         if !self.prefill.is_empty() {
             text += &format!("\n{}", self.prefill_table());
@@ -154,55 +172,21 @@ impl Report {
         if let Some(rps) = &self.rps {
             text += &format!("\n{}", rps_table(rps));
         }
+        for result in &self.conversations {
+            text += &format!("\n{}", conversation_table(result));
+        }
+        if let Some(slots) = &self.slots {
+            text += &format!("\nslots: before\n{}", decode_table(&slots.fresh));
+            text += &format!(
+                "slots: after each of {} held a conversation\n{}",
+                slots.slots,
+                decode_table(&slots.held)
+            );
+        }
         for line in self.notes.iter().chain(&self.error_lines()) {
             let _ = writeln!(text, "\n{line}");
         }
         text
-    }
-
-    fn decode_table(&self) -> String {
-        let mut rows = vec![row([
-            "streams",
-            "prompt",
-            "cached",
-            "output",
-            "tok/chunk",
-            "tok/s",
-            "tok/s",
-            "TTFT ms",
-            "",
-            "between tokens, ms",
-            "",
-            "",
-            "",
-            "req/s",
-            "errors",
-        ])];
-        rows.push(row([
-            "", "tokens", "", "", "", "total", "a stream", "p50", "max", "p50", "p90", "p99",
-            "max", "", "",
-        ]));
-        for result in &self.decode {
-            let m = &result.median;
-            rows.push(row([
-                &result.load.streams.to_string() as &str,
-                &number(m.prompt_tokens, 0),
-                &number(m.cached_tokens, 0),
-                &number(m.completion_tokens, 0),
-                &number(m.completion_tokens.zip(m.chunks).map(|(t, c)| t / c.max(1.0)), 2),
-                &number(m.total_tokens_per_second, 2),
-                &number(m.stream_tokens_per_second, 2),
-                &number(m.ttft_ms.map(|s| s.p50), 1),
-                &number(m.ttft_ms.map(|s| s.max), 1),
-                &number(m.inter_token_ms.map(|s| s.p50), 2),
-                &number(m.inter_token_ms.map(|s| s.p90), 2),
-                &number(m.inter_token_ms.map(|s| s.p99), 2),
-                &number(m.inter_token_ms.map(|s| s.max), 2),
-                &number(m.requests_per_second, 2),
-                &result.errors.to_string(),
-            ]));
-        }
-        format!("decode\n{}", aligned(&rows))
     }
 
     fn prefill_table(&self) -> String {
@@ -232,10 +216,9 @@ impl Report {
 
     fn error_lines(&self) -> Vec<String> {
         let mut messages: Vec<&str> = self
-            .decode
-            .iter()
-            .chain(&self.prefill)
+            .loads()
             .flat_map(LoadResult::messages)
+            .chain(self.conversations.iter().flat_map(|c| c.errors.iter().map(String::as_str)))
             .chain(self.stall.iter().flat_map(|s| s.errors.iter().map(String::as_str)))
             .chain(self.rps.iter().flat_map(|r| r.errors.iter().map(String::as_str)))
             .collect();
@@ -249,6 +232,79 @@ impl Report {
         }
         lines
     }
+}
+
+fn decode_table(results: &[LoadResult]) -> String {
+    let mut rows = vec![row([
+        "streams",
+        "prompt",
+        "cached",
+        "output",
+        "tok/chunk",
+        "tok/s",
+        "tok/s",
+        "TTFT ms",
+        "",
+        "between tokens, ms",
+        "",
+        "",
+        "",
+        "req/s",
+        "errors",
+    ])];
+    rows.push(row([
+        "", "tokens", "", "", "", "total", "a stream", "p50", "max", "p50", "p90", "p99", "max",
+        "", "",
+    ]));
+    for result in results {
+        let m = &result.median;
+        rows.push(row([
+            &result.load.streams.to_string() as &str,
+            &number(m.prompt_tokens, 0),
+            &number(m.cached_tokens, 0),
+            &number(m.completion_tokens, 0),
+            &number(m.completion_tokens.zip(m.chunks).map(|(t, c)| t / c.max(1.0)), 2),
+            &number(m.total_tokens_per_second, 2),
+            &number(m.stream_tokens_per_second, 2),
+            &number(m.ttft_ms.map(|s| s.p50), 1),
+            &number(m.ttft_ms.map(|s| s.max), 1),
+            &number(m.inter_token_ms.map(|s| s.p50), 2),
+            &number(m.inter_token_ms.map(|s| s.p90), 2),
+            &number(m.inter_token_ms.map(|s| s.p99), 2),
+            &number(m.inter_token_ms.map(|s| s.max), 2),
+            &number(m.requests_per_second, 2),
+            &result.errors.to_string(),
+        ]));
+    }
+    aligned(&rows)
+}
+
+fn conversation_table(result: &ConversationResult) -> String {
+    let mut rows = vec![row([
+        "requests",
+        "prompt tokens",
+        "cached",
+        "computed",
+        "new, about",
+        "TTFT ms p50",
+        "max",
+    ])];
+    for step in &result.steps {
+        rows.push(row([
+            &step.step as &str,
+            &number(step.prompt_tokens, 0),
+            &number(step.cached_tokens, 0),
+            &number(step.computed_tokens, 0),
+            &number(Some(step.new_tokens), 0),
+            &number(step.ttft_ms.map(|s| s.p50), 1),
+            &number(step.ttft_ms.map(|s| s.max), 1),
+        ]));
+    }
+    let errors = match result.errors.len() {
+        0 => String::new(),
+        errors => format!(", {errors} errors"),
+    };
+    format!("{}{errors}\n{}", result.load.scenario.name(), aligned(&rows))
 }
 
 fn stall_table(stall: &StallResult) -> String {

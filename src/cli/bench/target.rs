@@ -19,6 +19,15 @@ pub(super) enum Endpoint {
     Chat,
 }
 
+impl Endpoint {
+    fn path(self) -> &'static str {
+        match self {
+            Endpoint::Completions => "/completions",
+            Endpoint::Chat => "/chat/completions",
+        }
+    }
+}
+
 /// A server, ready to be asked.
 #[derive(Clone)]
 pub(super) struct Target {
@@ -37,15 +46,30 @@ impl Target {
         max_tokens: u32,
         on_text: impl FnMut() -> bool,
     ) -> Result<Sample, ClientError> {
-        let mut body = self.body(prompt, max_tokens);
+        let mut body = self.body(prompt, max_tokens, self.endpoint);
         body["stream"] = true.into();
         body["stream_options"] = json!({"include_usage": true});
-        self.client.stream(self.path(), &body, on_text)
+        self.client.stream(self.endpoint.path(), &body, on_text)
+    }
+
+    /// One streamed chat; `on_text` as in [`Client::stream`].
+    pub(super) fn chat(
+        &self,
+        messages: &[Value],
+        max_tokens: u32,
+        on_text: impl FnMut() -> bool,
+    ) -> Result<Sample, ClientError> {
+        let mut body = self.body("", max_tokens, Endpoint::Chat);
+        body["messages"] = messages.into();
+        body["stream"] = true.into();
+        body["stream_options"] = json!({"include_usage": true});
+        self.client.stream(Endpoint::Chat.path(), &body, on_text)
     }
 
     /// One request that is answered in one piece.
     pub(super) fn complete(&self, prompt: &str, max_tokens: u32) -> Result<Event, ClientError> {
-        self.client.complete(self.path(), &self.body(prompt, max_tokens))
+        let body = self.body(prompt, max_tokens, self.endpoint);
+        self.client.complete(self.endpoint.path(), &body)
     }
 
     /// Warms the server up, and learns from two prompts how many tokens a word has. `None` if the
@@ -60,20 +84,13 @@ impl Target {
         Ok((long > short).then(|| (long - short) as f64 / words))
     }
 
-    fn path(&self) -> &'static str {
-        match self.endpoint {
-            Endpoint::Completions => "/completions",
-            Endpoint::Chat => "/chat/completions",
-        }
-    }
-
-    fn body(&self, prompt: &str, max_tokens: u32) -> Value {
+    fn body(&self, prompt: &str, max_tokens: u32, endpoint: Endpoint) -> Value {
         let mut body = json!({
             "model": self.model,
             "max_tokens": max_tokens,
             "temperature": 0,
         });
-        match self.endpoint {
+        match endpoint {
             Endpoint::Completions => body["prompt"] = prompt.into(),
             Endpoint::Chat => body["messages"] = json!([{"role": "user", "content": prompt}]),
         }
