@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// A running server; killed when dropped.
@@ -124,6 +125,14 @@ impl Server {
         self.post_bytes(path, body.to_string().as_bytes(), "application/json")
     }
 
+    pub fn post_with(&self, path: &str, headers: &[(&str, &str)], body: Value) -> Reply {
+        let mut request = self.agent.post(format!("{}{path}", self.base));
+        for (name, value) in headers.iter().chain(&[("content-type", "application/json")]) {
+            request = request.header(*name, *value);
+        }
+        reply(request.send(body.to_string().as_bytes()).expect("an answer"))
+    }
+
     pub fn post_bytes(&self, path: &str, body: &[u8], content_type: &str) -> Reply {
         let request =
             self.agent.post(format!("{}{path}", self.base)).header("content-type", content_type);
@@ -179,6 +188,13 @@ impl Server {
     /// The process's id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Asks the process to end, and waits until it has.
+    pub fn terminate(mut self) -> ExitStatus {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).expect("the process can be ended");
+        self.child.wait().expect("the process ends")
     }
 
     /// Slots that are at work.

@@ -4,11 +4,13 @@
 #![allow(unreachable_pub)] // the harness is the modules' interface
 
 mod answers;
+mod cache;
 mod cancel;
 mod chat;
 mod chat_cases;
 mod completions;
 mod connections;
+mod conversations;
 mod demo;
 mod full_precision;
 mod gpu;

@@ -8,6 +8,9 @@
 readonly gpu_api_tests=(
     cancel::a_client_that_leaves_frees_its_slots_streaming_or_not
     cancel::clients_that_leave_do_not_wait_for_others
+    cache::a_system_prompt_is_read_once_for_two_conversations
+    cache::an_agents_loop_whose_answers_are_not_what_was_generated_reads_only_its_new_tail
+    cache::disk::conversations_go_on_after_a_restart
     chat::a_repeated_prompt_comes_from_the_cache
     chat::log_probabilities_have_an_entry_for_every_token_and_as_many_alternatives_as_asked
     completions::echo_with_log_probabilities_scores_the_prompt
@@ -25,14 +28,20 @@ readonly gpu_engine_tests=(
 gpu_chroot=
 gpu_device=
 
-# gpu_check [--features FEATURE]: on the machine's own GPU where a feature is named.
+# gpu_check [--features FEATURE] [--soak MINUTES]: on the machine's own GPU where a feature is named.
 gpu_check() {
-    local feature=vulkan
-    case $# in
-        0) gpu_chroot=$cache/gpu-check/root ;;
-        *) [[ $# == 2 && $1 == --features ]] || die "usage: ./dev gpu-check [--features hip|vulkan|cuda]"
-            feature=$2 ;;
-    esac
+    local feature=vulkan minutes=2
+    gpu_chroot=$cache/gpu-check/root
+    while (($# >= 2)); do
+        case $1 in
+            --features) feature=$2 gpu_chroot= ;;
+            --soak) minutes=$2 ;;
+            *) break ;;
+        esac
+        shift 2
+    done
+    [[ $# == 0 && $minutes =~ ^[0-9]+$ ]] \
+        || die "usage: ./dev gpu-check [--features hip|vulkan|cuda] [--soak MINUTES]"
     case $feature in
         vulkan) gpu_device=Vulkan0 ;;
         hip) gpu_device=ROCm0 ;;
@@ -41,7 +50,8 @@ gpu_check() {
     esac
     if [[ -n $gpu_chroot ]]; then
         [[ $(id -u) == 0 ]] || die "chroot needs root: run ./dev gpu-check as root"
-        [[ -e $gpu_chroot/.complete ]] || make_sid_chroot "$gpu_chroot" install_lavapipe
+        [[ -e $gpu_chroot/.complete && -x $gpu_chroot/usr/bin/python3 ]] \
+            || make_sid_chroot "$gpu_chroot" install_lavapipe
     fi
     # shellcheck disable=SC2034 # tests.sh reads it
     summary_due=yes
@@ -53,12 +63,23 @@ gpu_check() {
     gpu_tests api/main --ignored gpu::
     gpu_tests api/main --exact "${gpu_api_tests[@]}"
     gpu_tests engine --exact "${gpu_engine_tests[@]}"
+    ((minutes == 0)) || gpu_soak "$minutes"
     summary 0
     ((failed == 0))
 }
 
 # About a minute and 800 MB. install_lavapipe FOLDER
-install_lavapipe() { chroot_install "$1" mesa-vulkan-drivers libvulkan1 libgomp1; }
+install_lavapipe() { chroot_install "$1" mesa-vulkan-drivers libvulkan1 libgomp1 python3; }
+
+# Conversations of a hybrid model, whose states a GPU keeps itself. gpu_soak MINUTES
+gpu_soak() {
+    local status=0
+    say "== on $gpu_device: tools/soak/caches.py for $1 minutes"
+    # Kernels of a GPU multiply with 16 bits here and there.
+    with_gpu timeout $((60 * $1 + 600)) python3 tools/soak/caches.py "$(realpath "$binary")" \
+        --model tests/models/tiny-qwen3next.gguf --minutes "$1" --clients 2 --tie 0.01 >&2 || status=$?
+    count 0 $((status == 0)) $((status != 0)) 0
+}
 
 # Tests of one file of tests/, one after another. gpu_tests FILE --exact|--ignored NAME...
 gpu_tests() {
