@@ -157,6 +157,7 @@ fn serve(
         Ok(context) => context,
         Err(_) => return fail(LoadError::Context { n_ctx: params.n_ctx }),
     };
+    let write_bytes_per_hour = params.cache.disk.as_ref().map_or(0, |d| d.write_bytes_per_hour);
     let disk = params.cache.disk.as_ref().and_then(|disk| open_disk(disk, to_engine));
     let can_truncate = !model.is_recurrent() && !model.is_hybrid() && !params.has_window;
     let mut worker = Worker {
@@ -189,7 +190,7 @@ fn serve(
         checkpoint_seconds: 0.0,
         copied: None,
         dropped: Default::default(),
-        disk: DiskState::new(disk),
+        disk: DiskState::new(disk, write_bytes_per_hour),
         idle_since: None,
     };
     worker.count_files();

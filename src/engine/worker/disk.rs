@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Worker;
 use crate::engine::cache::{Disk, DiskEntry, DiskEvent, Snapshot};
@@ -24,13 +24,30 @@ pub(in crate::engine) struct DiskState {
     read: Vec<(u64, Arc<Snapshot>)>,
     /// Bytes per second.
     speed: f64,
+    write_bytes_per_hour: u64,
 }
 
 impl DiskState {
     /// `None`: nothing is kept on disk.
-    pub(in crate::engine) fn new(disk: Option<Disk>) -> Self {
+    pub(in crate::engine) fn new(disk: Option<Disk>, write_bytes_per_hour: u64) -> Self {
         let entries = disk.as_ref().map(Disk::entries).unwrap_or_default();
-        Self { disk, entries, reading: Vec::new(), read: Vec::new(), speed: USUAL_SPEED }
+        Self {
+            disk,
+            entries,
+            reading: Vec::new(),
+            read: Vec::new(),
+            speed: USUAL_SPEED,
+            write_bytes_per_hour,
+        }
+    }
+
+    /// How long a history of so many bytes rests before it is written: a tenth of the time in which
+    /// the hour's budget has grown by as much. Each turn would be a whole state, and the budget gone
+    /// with a few of a large model's.
+    pub(super) fn rest(&self, bytes: usize) -> Duration {
+        const HOUR: f64 = 3600.0;
+        let per_second = self.write_bytes_per_hour as f64 / HOUR;
+        Duration::from_secs_f64((0.1 * bytes as f64 / per_second.max(1.0)).min(HOUR))
     }
 
     pub(super) fn is_on(&self) -> bool {

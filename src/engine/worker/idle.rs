@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Worker;
+use super::memory::Part;
 use crate::engine::cache::Snapshot;
 use crate::engine::schedule;
 
@@ -14,8 +15,8 @@ const BEFORE_MEMORY: Duration = Duration::from_millis(200);
 /// It is the next turn's that would have to do without the checkpoint.
 const BEFORE_SETTLING: Duration = Duration::from_millis(20);
 
-/// A conversation that goes on within this time is not written to disk in between: each turn would
-/// be a whole state. What a crash can lose is what was computed since.
+/// A conversation that goes on within this time is not written to disk in between. What a crash can
+/// lose is what was computed since.
 const BEFORE_DISK: Duration = Duration::from_secs(5);
 
 /// Shorter histories are computed again sooner than a file is worth it.
@@ -39,7 +40,9 @@ impl Worker<'_> {
         let after = match self.find_idle_work()? {
             Work::Settle(_) => BEFORE_SETTLING,
             Work::ToMemory(_) => BEFORE_MEMORY,
-            Work::ToDisk(_) => BEFORE_DISK,
+            Work::ToDisk(seat) => {
+                BEFORE_DISK.max(self.disk.rest(self.state_bytes(seat, Part::Whole)))
+            }
         };
         Some(after.saturating_sub(since.elapsed()))
     }
