@@ -24,8 +24,15 @@ fuzz_target!(|data: &[u8]| {
     for (cache_type_k, cache_type_v) in
         [(CacheType::Q8_0, CacheType::Q8_0), (CacheType::F16, CacheType::F32)]
     {
-        let shape =
-            CacheShape { parallel: 2, cache_type_k, cache_type_v, ubatch: 512, flash_attn: true };
+        let shape = CacheShape {
+            parallel: 2,
+            cache_type_k,
+            cache_type_v,
+            ubatch: 512,
+            flash_attn: true,
+            host_cache: 1 << 30,
+            checkpoints: 1 << 28,
+        };
         let need = memory_need(&facts, &shape, facts.n_ctx_train.into());
         assert!(need.total() >= need.weights);
         if let Some(tokens) = largest_ctx_per_slot(&facts, &shape, 64 << 30) {
