@@ -7,7 +7,6 @@ use sha2::{Digest, Sha256};
 
 use crate::api::state::AppState;
 use crate::chat::{Message, Role};
-use crate::config::Settings;
 use crate::engine::{ConversationId, Token};
 use crate::protocol::Options;
 
@@ -75,16 +74,11 @@ pub(super) fn of_tokens(tokens: &[Token]) -> u64 {
 /// Who may use what is kept of the request: the hash of its API key, or 0 for everybody.
 fn owner_of(state: &AppState, headers: &HeaderMap) -> u64 {
     let keys = state.http().keys();
-    if !isolates_keys(&state.settings()) || keys.is_empty() {
+    if !state.settings().cache.isolate_keys || keys.is_empty() {
         return 0;
     }
     // The key may have been withdrawn while the request was read: then it is nobody's.
     keys.admitted(headers).map_or(u64::MAX, |key| hash("owner", [key.as_slice()]))
-}
-
-/// Whether the histories of different API keys are kept apart.
-fn isolates_keys(settings: &Settings) -> bool {
-    settings.cache.isolate_keys
 }
 
 /// A hash of `parts`, told apart from those of other kinds; never 0.
@@ -105,6 +99,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::config::Settings;
     use crate::protocol::FromJson;
     use crate::protocol::openai::ChatBody;
 

@@ -131,16 +131,14 @@ impl Worker<'_> {
             Some(Candidate { place: Place::Memory(saved.id), held, seconds })
         });
         let on_disk = self.disk.entries().filter_map(|entry| {
-            if !who.may_use(entry.conversation) {
+            let fits = entry.tokens.len() < self.limits.n_ctx_slot;
+            if !fits || !who.may_use(entry.conversation) {
                 return None;
             }
             let checkpoints = entry.checkpoints.iter().copied();
             let held = matching(&entry.tokens, checkpoints, prompt, can_cut);
             let read =
                 if self.disk.has_read(entry.id) { 0.0 } else { self.disk.seconds(entry.bytes) };
-            if entry.tokens.len() >= self.limits.n_ctx_slot {
-                return None;
-            }
             let seconds = read + copy(entry.tokens.len()) + self.cost.decode_seconds();
             Some(Candidate { place: Place::Disk(entry.id), held, seconds })
         });
@@ -277,10 +275,9 @@ impl Worker<'_> {
     ) -> Option<Start> {
         let wished = request.id_slot.map(|id| id as usize % self.slots.len());
         let Some(Candidate { place, held, .. }) = from else {
-            let seat = self.free_seat(wished)?;
+            let seat = self.free_seat(wished, None)?;
             let miss = Some(self.why_not(request, None));
-            let restored = Restored { cached: 0, read: 0 };
-            return Some(Start { seat, restored, source: None, miss });
+            return Some(Start { seat, restored: Restored::exactly(0), source: None, miss });
         };
         match place {
             Place::Seat(holder) => {
@@ -294,19 +291,13 @@ impl Worker<'_> {
                     self.save(holder, true);
                     self.bring(holder)?
                 } else {
-                    match self.free_seat_beside(holder) {
+                    match self.free_seat(None, Some(holder)) {
                         Some(seat) => {
                             let usable = self.held_by(holder, request).usable;
                             let kept = self.copy(holder, seat, usable);
-                            let restored = Restored { cached: kept, read: kept };
-                            let source = CacheSource::Sequence;
-                            return Some(self.started(
-                                request,
-                                seat,
-                                restored,
-                                source,
-                                (held, length),
-                            ));
+                            let restored = Restored::exactly(kept);
+                            let (source, found) = (CacheSource::Sequence, (held, length));
+                            return Some(self.started(request, seat, restored, source, found));
                         }
                         None => self.bring(holder)?,
                     }
@@ -314,13 +305,13 @@ impl Worker<'_> {
                 // Saving another may have thinned its checkpoints.
                 let usable = self.held_by(seat, request).usable;
                 let kept = self.truncate(seat, usable);
-                let restored = Restored { cached: kept, read: kept };
+                let restored = Restored::exactly(kept);
                 Some(self.started(request, seat, restored, CacheSource::Slot, (held, length)))
             }
             Place::Memory(id) => {
                 // Freeing a seat may push it out of the store.
                 let snapshot = self.memory.get(id)?.snapshot.clone();
-                let seat = self.free_seat(wished)?;
+                let seat = self.free_seat(wished, None)?;
                 self.memory.touch(id, self.arrivals);
                 let restored = self.restored(request, seat, &snapshot, held, CacheSource::Memory);
                 restored.or_else(|| {
@@ -330,7 +321,7 @@ impl Worker<'_> {
             }
             Place::Disk(id) => {
                 let snapshot = self.disk.take_read(id)?;
-                let seat = self.free_seat(wished)?;
+                let seat = self.free_seat(wished, None)?;
                 self.disk.touch(id);
                 let restored = self.restored(request, seat, &snapshot, held, CacheSource::Disk);
                 if restored.is_none() {

@@ -63,10 +63,6 @@ impl DiskState {
         bytes as f64 / self.speed
     }
 
-    pub(super) fn is_reading(&self, id: u64) -> bool {
-        self.reading.contains(&id)
-    }
-
     /// What was read of an entry. It is given once: what it is used for then holds it.
     pub(super) fn take_read(&mut self, id: u64) -> Option<Arc<Snapshot>> {
         let at = self.read.iter().position(|(read, _)| *read == id)?;
@@ -80,7 +76,7 @@ impl DiskState {
     /// Begins to read an entry.
     pub(super) fn read(&mut self, id: u64) {
         if let Some(disk) = &self.disk
-            && !self.is_reading(id)
+            && !self.reading.contains(&id)
         {
             self.reading.push(id);
             disk.read(id);

@@ -38,16 +38,25 @@ pub(super) struct Restored {
     pub(super) read: usize,
 }
 
+impl Restored {
+    /// So many tokens are held, and none was computed for it.
+    pub(super) fn exactly(kept: usize) -> Self {
+        Self { cached: kept, read: kept }
+    }
+}
+
 impl Worker<'_> {
     /// Saves what a seat holds to memory, unless that is done or not worth it. With `stays` the
     /// seat goes on holding it, else its end may be lost.
     pub(super) fn save(&mut self, seat: usize, stays: bool) {
-        let tokens = self.slots[seat].history.tokens.len();
         let history = &self.slots[seat].history;
+        if self.is_saved(seat) || history.tokens.len() < MIN_TOKENS || history.is_private {
+            return;
+        }
+        // Counting them looks at every cell of the sequence.
         let bytes = self.state_bytes(seat, Part::Whole) as u64;
         let fits = bytes <= self.memory.max_bytes();
-        let is_wanted = fits || (self.disk.is_on() && !history.on_disk);
-        if self.is_saved(seat) || tokens < MIN_TOKENS || history.is_private || !is_wanted {
+        if !fits && (!self.disk.is_on() || history.on_disk) {
             return;
         }
         // Before the memory for the new one is taken.
@@ -202,7 +211,7 @@ impl Worker<'_> {
             self.truncate(seat, held.usable)
         };
         self.thin_checkpoints();
-        Some(Restored { cached: kept, read: kept })
+        Some(Restored::exactly(kept))
     }
 
     /// Computes a token behind a seat's history in a step of its own, whose only row of logits is

@@ -31,20 +31,17 @@ impl Worker<'_> {
     }
 
     /// Empties the seat that costs the least to give up; its history is saved first. `wished`: the
-    /// one that the client asks for.
-    pub(super) fn free_seat(&mut self, wished: Option<usize>) -> Option<usize> {
-        let open = self.open_seats();
+    /// one that the client asks for; `holder`: the one that holds what is to be copied, which stays.
+    /// `None`: there is none beside that.
+    pub(super) fn free_seat(
+        &mut self,
+        wished: Option<usize>,
+        holder: Option<usize>,
+    ) -> Option<usize> {
+        let mut open = self.open_seats();
+        open.retain(|&seat| Some(seat) != holder);
         let wished = wished.filter(|seat| open.contains(seat));
         let seat = wished.or_else(|| schedule::cheapest(&self.views(), &open))?;
-        self.save(seat, false);
-        self.forget(seat);
-        Some(seat)
-    }
-
-    /// The same for a seat other than the one that holds what is to be copied; `None`: there is none.
-    pub(super) fn free_seat_beside(&mut self, holder: usize) -> Option<usize> {
-        let open: Vec<usize> = self.open_seats().into_iter().filter(|&i| i != holder).collect();
-        let seat = schedule::cheapest(&self.views(), &open)?;
         self.save(seat, false);
         self.forget(seat);
         Some(seat)
