@@ -10,6 +10,7 @@
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use strixhalo::chat::Tool;
 use strixhalo::chat::output::{End, Event, FORMATS, Opening, Parser};
@@ -85,10 +86,13 @@ fn check(events: &[Event], output: &str) {
         }
     }
     for (arguments, is_whole) in calls {
-        let value = serde_json::from_str::<Value>(&arguments);
+        // `Value` would refuse 1e400, which is a number to JSON's grammar.
+        let is_json = serde_json::from_str::<IgnoredAny>(&arguments).is_ok();
         match is_whole {
-            Some(true) => assert!(value.is_ok_and(|value| value.is_object()), "{arguments}"),
-            Some(false) => assert!(value.is_err(), "cut, but whole: {arguments}"),
+            Some(true) => {
+                assert!(is_json && arguments.trim_start().starts_with('{'), "{arguments}");
+            }
+            Some(false) => assert!(!is_json, "cut, but whole: {arguments}"),
             None => panic!("a call does not end"),
         }
     }

@@ -26,7 +26,8 @@ fuzz_one() {
     local found=$fuzz_dir/corpus/$target crashes=$fuzz_dir/crashes/$target
     log=$fuzz_dir/$target.log
     mkdir -p "$found" "$crashes"
-    "$fuzz_bin/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
+    # Without a backtrace, which would push the message out of what is shown.
+    RUST_BACKTRACE=0 "$fuzz_bin/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
         -print_final_stats=1 -artifact_prefix="$crashes/" \
         "$found" "fuzz/corpus/$target" >"$log" 2>&1 || status=$?
     if ((status == 0)); then
