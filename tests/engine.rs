@@ -7,6 +7,8 @@
 mod cache;
 #[path = "engine/grammar.rs"]
 mod grammar;
+#[path = "engine/rope.rs"]
+mod rope;
 #[path = "engine/tokens.rs"]
 mod tokens;
 
@@ -14,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strixhalo::config::{CacheType, SamplerKind, SamplingSettings};
+use strixhalo::config::{CacheType, Rope, SamplerKind, SamplingSettings};
 use strixhalo::engine::{
     CacheMiss, CacheParams, CacheSource, ConversationId, DiskParams, Engine, FinishReason,
     GenerationError, GenerationEvent, GenerationRequest, GenerationStream, LoadParams, OutputToken,
@@ -39,6 +41,7 @@ fn params(slots: u32, n_ctx: u32) -> LoadParams {
         flash_attn: true,
         cache_type_k: CacheType::F16,
         cache_type_v: CacheType::F16,
+        rope: Rope::default(),
         threads: 1,
         threads_batch: 1,
         warmup: true,

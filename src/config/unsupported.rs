@@ -46,7 +46,6 @@ const DOWNLOAD: &str =
     "strixhalo does not download models; get the GGUF file and name it with --model";
 const VISION: &str = "images, audio and video are not served; use a text model without it";
 const LORA: &str = "adapters and control vectors are not loaded; merge them into the GGUF file";
-const ROPE: &str = "the model's own RoPE values are used; write other ones into the GGUF file";
 const SHARED: &str =
     "memory is shared on a Strix Halo, so placement saves nothing; use --n-gpu-layers";
 const DRAFT: &str = "speculative decoding is not built in; the answers are the same without it";
@@ -103,15 +102,6 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
     row("", &["--control-vector-scaled"], 1, Refuse, &[], LORA),
     row("", &["--control-vector-layer-range"], 2, Refuse, &[], LORA),
     row("", &["--override-kv"], 1, Refuse, &[], "metadata cannot be overridden; write it into the GGUF file"),
-    row("LLAMA_ARG_ROPE_SCALING_TYPE", &["--rope-scaling"], 1, Refuse, &[], ROPE),
-    row("LLAMA_ARG_ROPE_SCALE", &["--rope-scale"], 1, Refuse, &[], ROPE),
-    row("LLAMA_ARG_ROPE_FREQ_BASE", &["--rope-freq-base"], 1, Refuse, &["0"], ROPE),
-    row("LLAMA_ARG_ROPE_FREQ_SCALE", &["--rope-freq-scale"], 1, Refuse, &["0"], ROPE),
-    row("LLAMA_ARG_YARN_ORIG_CTX", &["--yarn-orig-ctx"], 1, Refuse, &["0"], ROPE),
-    row("LLAMA_ARG_YARN_EXT_FACTOR", &["--yarn-ext-factor"], 1, Refuse, &["-1", "-1.0"], ROPE),
-    row("LLAMA_ARG_YARN_ATTN_FACTOR", &["--yarn-attn-factor"], 1, Refuse, &["-1", "-1.0"], ROPE),
-    row("LLAMA_ARG_YARN_BETA_SLOW", &["--yarn-beta-slow"], 1, Refuse, &["-1", "-1.0"], ROPE),
-    row("LLAMA_ARG_YARN_BETA_FAST", &["--yarn-beta-fast"], 1, Refuse, &["-1", "-1.0"], ROPE),
     row("LLAMA_ARG_GRP_ATTN_N", &["-gan", "--grp-attn-n"], 1, Refuse, &["1"], "self-extend is not supported; use a model trained for the context"),
     row("LLAMA_ARG_GRP_ATTN_W", &["-gaw", "--grp-attn-w"], 1, Warn, &[], "self-extend is not supported; use a model trained for the context"),
     row("LLAMA_ARG_EMBEDDINGS", &["--embedding", "--embeddings"], 0, Refuse, OFF, ENDPOINT),

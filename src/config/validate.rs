@@ -14,6 +14,7 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// Checks the settings, and brings those into shape that have several forms.
 pub(crate) fn validate(loaded: &mut Loaded) -> Result<(), ConfigError> {
     context(loaded)?;
+    rope(loaded)?;
     template(loaded)?;
     server(loaded)?;
     if loaded.settings.model.alias.iter().any(|name| name.trim().is_empty()) {
@@ -81,6 +82,38 @@ fn context(loaded: &mut Loaded) -> Result<(), ConfigError> {
                 .to_owned(),
         );
     }
+    Ok(())
+}
+
+/// One factor that has two names: the stronger layer's is taken, as llama-server takes the last.
+fn rope(loaded: &mut Loaded) -> Result<(), ConfigError> {
+    const SCALE: &str = "context.rope_scale";
+    const INVERSE: &str = "context.rope_freq_scale";
+    let context = &mut loaded.settings.context;
+    if context.rope_scale == 0.0 || context.rope_freq_scale == 0.0 {
+        return Ok(());
+    }
+    let (scale, inverse) = (loaded.origins.get(SCALE).rank(), loaded.origins.get(INVERSE).rank());
+    let (kept, dropped) = match scale.cmp(&inverse) {
+        std::cmp::Ordering::Greater => {
+            context.rope_freq_scale = 0.0;
+            (SCALE, INVERSE)
+        }
+        std::cmp::Ordering::Less => {
+            context.rope_scale = 0.0;
+            (INVERSE, SCALE)
+        }
+        std::cmp::Ordering::Equal => {
+            let problem = "rope_scale, which is its inverse, is set as well; set one of the two";
+            return Err(wrong(loaded, INVERSE, problem));
+        }
+    };
+    loaded.warnings.push(format!(
+        "{dropped} from {} has no effect: {kept} from {} is stronger",
+        loaded.origins.get(dropped),
+        loaded.origins.get(kept)
+    ));
+    loaded.origins.unset(dropped);
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use llama_cpp_2::context::LlamaContext;
-use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
+use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams, RopeScalingType};
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
@@ -21,7 +21,7 @@ use super::sample::{Candidates, Constraints};
 use super::schedule::{StepCost, StepKind};
 use super::worker::{DiskState, Limits, Slot, Worker, memory};
 use super::{SlotSnapshot, Vocabulary};
-use crate::config::CacheType;
+use crate::config::{CacheType, Rope, RopeScaling};
 
 /// Stack of the engine thread. Grammars recurse, if less than where they are compiled.
 const STACK: usize = 64 << 20;
@@ -52,6 +52,7 @@ pub struct LoadParams {
     pub flash_attn: bool,
     pub cache_type_k: CacheType,
     pub cache_type_v: CacheType,
+    pub rope: Rope,
     pub threads: u32,
     pub threads_batch: u32,
     pub warmup: bool,
@@ -252,6 +253,19 @@ fn context_params(params: &LoadParams) -> LlamaContextParams {
         .with_flash_attention_policy(flash_attn)
         .with_type_k(kv_type(params.cache_type_k))
         .with_type_v(kv_type(params.cache_type_v))
+        .with_rope_scaling_type(match params.rope.scaling {
+            RopeScaling::Model => RopeScalingType::Unspecified,
+            RopeScaling::None => RopeScalingType::None,
+            RopeScaling::Linear => RopeScalingType::Linear,
+            RopeScaling::Yarn => RopeScalingType::Yarn,
+        })
+        .with_rope_freq_base(params.rope.freq_base)
+        .with_rope_freq_scale(params.rope.freq_scale)
+        .with_yarn_orig_ctx(params.rope.yarn_orig_ctx)
+        .with_yarn_ext_factor(params.rope.yarn_ext_factor)
+        .with_yarn_attn_factor(params.rope.yarn_attn_factor)
+        .with_yarn_beta_slow(params.rope.yarn_beta_slow)
+        .with_yarn_beta_fast(params.rope.yarn_beta_fast)
         .with_n_threads(threads(params.threads))
         .with_n_threads_batch(threads(params.threads_batch))
         .with_offload_kqv(params.n_gpu_layers.is_some())

@@ -3,6 +3,7 @@
 use super::architecture;
 use super::gguf::{Entry, Gguf, GgufError, MetaValue, TOKENS, ValueType};
 use super::quantization::file_type_name;
+use super::rope::RopeFacts;
 use super::sampling::recommendations;
 use crate::config::Recommendation;
 
@@ -36,6 +37,8 @@ pub struct GgufFacts {
     /// Whether each position has a vector that was learned (GPT-2, StarCoder): there is none past
     /// the trained context, and llama.cpp aborts on one.
     pub has_learned_positions: bool,
+    /// Its rotary positions.
+    pub rope: RopeFacts,
     /// Whether layers see a window of the tokens only, or chunks of them.
     pub has_window: bool,
     /// Whether keys and values are one compressed tensor, which must have one type.
@@ -105,6 +108,7 @@ impl GgufFacts {
                 .tensors
                 .iter()
                 .any(|tensor| tensor.name == "position_embd.weight"),
+            rope: RopeFacts::read(&keys)?,
             has_window: ["attention.sliding_window", "attention.chunk_size"]
                 .iter()
                 .any(|key| keys.number(key).is_ok_and(|tokens| tokens.is_some_and(|n| n > 0))),

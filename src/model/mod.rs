@@ -9,6 +9,7 @@ mod gguf;
 mod identity;
 mod plan;
 mod quantization;
+mod rope;
 mod sampling;
 mod sanity;
 mod source;
@@ -28,4 +29,5 @@ pub use plan::{
     largest_ctx_per_slot, layout, memory_need,
 };
 pub use quantization::{TensorType, file_type_name};
+pub use rope::RopeFacts;
 pub use source::{Source, SourceError};

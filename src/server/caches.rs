@@ -67,7 +67,7 @@ fn kept(cache: &CacheParams) -> String {
 }
 
 /// Names the weights and all that changes a state of theirs: builds, types of the KV cache, the kind
-/// of attention, and what computes it. The context's size does not,
+/// of attention, rotary positions, and what computes it. The context's size does not,
 /// the number of slots does: a state says how many there are.
 fn key(identity: &[u8; 32], params: &LoadParams, gpus: &[&Device]) -> [u8; 32] {
     let gpus = gpus.iter().map(|gpu| format!("{} {} {}", gpu.backend, gpu.name, gpu.description));
@@ -77,6 +77,7 @@ fn key(identity: &[u8; 32], params: &LoadParams, gpus: &[&Device]) -> [u8; 32] {
         engine::system_info(),
         format!("{:?} {:?}", params.cache_type_k, params.cache_type_v),
         format!("{} {:?} {}", params.flash_attn, params.n_gpu_layers, params.slots),
+        format!("{:?}", params.rope),
     ];
     let mut hash = Sha256::new_with_prefix(identity);
     for part in parts.into_iter().chain(gpus) {

@@ -67,6 +67,7 @@ pub(super) fn plan(
         flash_attn: shape.flash_attn,
         cache_type_k: shape.cache_type_k,
         cache_type_v: shape.cache_type_v,
+        rope: context.rope(),
         threads,
         threads_batch: if context.threads_batch == 0 { threads } else { context.threads_batch },
         warmup: model.warmup,
@@ -156,6 +157,9 @@ mod tests {
             ("LLAMA_ARG_CACHE_TYPE_K", "f16"),
             ("LLAMA_ARG_CACHE_TYPE_V", "f16"),
             ("LLAMA_ARG_FLASH_ATTN", "off"),
+            ("LLAMA_ARG_ROPE_SCALING_TYPE", "yarn"),
+            ("LLAMA_ARG_ROPE_SCALE", "4"),
+            ("LLAMA_ARG_YARN_ORIG_CTX", "128"),
             ("LLAMA_ARG_MODEL", "tests/models/tiny-qwen3moe.gguf"),
         ] {
             assert_ne!(key(&[other]), usual, "{other:?}");

@@ -138,3 +138,42 @@ fn the_schema_is_json_with_a_description_for_every_key() {
     assert_eq!(keys["top_p"]["default"], json!(0.95));
     assert_eq!(schema["additionalProperties"], json!(false));
 }
+
+#[test]
+fn rope_and_yarn_are_set_by_llama_servers_names() {
+    let (shown, warnings) = show(
+        &["--rope-scaling", "yarn", "--rope-scale", "4", "--yarn-orig-ctx", "32768"],
+        &[
+            ("LLAMA_ARG_ROPE_FREQ_BASE", "1000000"),
+            ("LLAMA_ARG_YARN_EXT_FACTOR", "0.5"),
+            ("LLAMA_ARG_YARN_ATTN_FACTOR", "1.1"),
+            ("LLAMA_ARG_YARN_BETA_SLOW", "2"),
+            ("LLAMA_ARG_YARN_BETA_FAST", "16"),
+            ("LLAMA_ARG_ROPE_FREQ_SCALE", "0.5"),
+        ],
+    );
+    assert_eq!(
+        warnings.trim_end(),
+        "strixhalo: warning: context.rope_freq_scale from LLAMA_ARG_ROPE_FREQ_SCALE has no effect: context.rope_scale from --rope-scale is stronger"
+    );
+    for (key, value) in [
+        ("rope_scaling", json!("yarn")),
+        ("rope_scale", json!(4.0)),
+        ("rope_freq_base", json!(1e6)),
+        ("rope_freq_scale", json!(0.0)),
+        ("yarn_orig_ctx", json!(32768)),
+        ("yarn_ext_factor", json!(0.5)),
+        ("yarn_attn_factor", json!(1.1)),
+        ("yarn_beta_slow", json!(2.0)),
+        ("yarn_beta_fast", json!(16.0)),
+    ] {
+        assert_eq!(shown[format!("context.{key}")]["value"], value, "{key}");
+    }
+    let (unset, warnings) = show(&["--yarn-ext-factor", "-1", "--rope-scaling", "none"], &[]);
+    assert_eq!(
+        (unset["context.rope_scaling"]["value"].clone(), warnings.as_str()),
+        (json!("none"), "")
+    );
+    let both = ["config", "show", "--rope-scale", "4", "--rope-freq-scale", "0.25"];
+    assert!(refused(64, &both, &[]).contains("set one of the two"));
+}

@@ -5,6 +5,7 @@
 
 mod cache;
 mod model;
+mod rope;
 mod sampling;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cache::*;
 pub use model::*;
+pub use rope::*;
 pub use sampling::*;
 
 /// All settings of the server.

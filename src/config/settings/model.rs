@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::rope::RopeScaling;
+
 /// Which model is served, and how it is loaded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -119,6 +121,38 @@ pub struct ContextSettings {
     /// flows, and costs a prompt beside streams little of its speed.
     #[schemars(range(min = 1, max = 60_000))]
     pub step_target_ms: u32,
+    /// How rotary positions (RoPE) are stretched: `none`, `linear`, `yarn`, or `model`, the default,
+    /// as the model's file says. `yarn` with `rope_scale` is what model cards ask for to go past the
+    /// trained context; it changes answers at any length, so it is not done unasked.
+    pub rope_scaling: RopeScaling,
+    /// The context is stretched by this factor, such as 4 for four times the trained one; 0: as the
+    /// model's file says. The context that a model is taken to be trained for grows with it.
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub rope_scale: f32,
+    /// Base frequency of rotary positions; 0: the model's own, which fits nearly always.
+    #[schemars(range(min = 0.0))]
+    pub rope_freq_base: f32,
+    /// The same as `rope_scale`, told as its inverse: 0.25 stretches by 4; 0: as the model's file says.
+    #[schemars(range(min = 0.0, max = 1_000_000.0))]
+    pub rope_freq_scale: f32,
+    /// Tokens of context before YaRN's stretching; 0: what the model's file says. Qwen3's cards name
+    /// 32768, while its files say 40960.
+    #[schemars(range(max = 2_147_483_647))]
+    pub yarn_orig_ctx: u32,
+    /// YaRN's share of extrapolation; 0: interpolation alone; -1: 1 with YaRN and 0 without, or what
+    /// the model's file says.
+    #[schemars(range(min = -1.0, max = 1000.0))]
+    pub yarn_ext_factor: f32,
+    /// YaRN's scale of attention; -1: the model's own. llama.cpp computes it from the stretching
+    /// wherever `yarn_ext_factor` is not 0.
+    #[schemars(range(min = -1.0, max = 1000.0))]
+    pub yarn_attn_factor: f32,
+    /// YaRN's lower bound of rotations (alpha); -1: the model's own.
+    #[schemars(range(min = -1.0, max = 1_000_000.0))]
+    pub yarn_beta_slow: f32,
+    /// YaRN's upper bound of rotations (beta); -1: the model's own.
+    #[schemars(range(min = -1.0, max = 1_000_000.0))]
+    pub yarn_beta_fast: f32,
 }
 
 impl Default for ContextSettings {
@@ -135,6 +169,15 @@ impl Default for ContextSettings {
             threads_batch: 0,
             cache_prompt: true,
             step_target_ms: 250,
+            rope_scaling: RopeScaling::Model,
+            rope_scale: 0.0,
+            rope_freq_base: 0.0,
+            rope_freq_scale: 0.0,
+            yarn_orig_ctx: 0,
+            yarn_ext_factor: -1.0,
+            yarn_attn_factor: -1.0,
+            yarn_beta_slow: -1.0,
+            yarn_beta_fast: -1.0,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use crate::config::{CacheType, SamplingSettings};
+use crate::config::{CacheType, Rope, SamplingSettings};
 use crate::engine::cache::{Disk, DiskEvent, Snapshot};
 use crate::engine::{
     CacheMiss, CacheParams, CacheSource, ConversationId, DiskParams, Engine, GenerationEvent,
@@ -42,6 +42,7 @@ fn engine(model: &str, cache_type_k: CacheType, directory: &Path) -> Engine {
         flash_attn: true,
         cache_type_k,
         cache_type_v: CacheType::F16,
+        rope: Rope::default(),
         threads: 1,
         threads_batch: 1,
         warmup: true,

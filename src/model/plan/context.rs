@@ -55,7 +55,8 @@ pub fn decide_context(
         ));
     } else if user_set.is_some() && asked > trained {
         notices.push(format!(
-            "context of {asked} tokens per slot is more than the {trained} that the model was trained for: answers get worse past that, unless the model supports YaRN and it is set up"
+            "context of {asked} tokens per slot is more than the {trained} that the model was trained for: answers get worse past that, unless YaRN stretches it (--rope-scaling yarn --rope-scale {})",
+            asked.div_ceil(trained)
         ));
     }
     if let Some(budget) = budget

@@ -36,6 +36,25 @@ pub fn layout(
     on_gpu: bool,
     budget: Option<u64>,
 ) -> Result<Layout, PlanError> {
+    let trained = facts.n_ctx_train;
+    let stretched = facts.stretched(&loaded.settings.context.rope());
+    let facts = stretched.as_ref();
+    let mut layout = unstretched(loaded, facts, on_gpu, budget)?;
+    if facts.n_ctx_train != trained {
+        layout.notices.push(format!(
+            "rotary positions are stretched from {trained} to {} tokens, as it was set",
+            facts.n_ctx_train
+        ));
+    }
+    Ok(layout)
+}
+
+fn unstretched(
+    loaded: &Loaded,
+    facts: &GgufFacts,
+    on_gpu: bool,
+    budget: Option<u64>,
+) -> Result<Layout, PlanError> {
     let with = |flash_attn| layout_with(loaded, facts, flash_attn, budget);
     match loaded.settings.context.flash_attn {
         FlashAttn::On if loaded.origins.is_set("context.flash_attn") => with(true),
@@ -162,6 +181,25 @@ mod tests {
         let just_enough = need(&flash.unwrap(), 65_536);
         let layout = layout(&set, &facts(), false, just_enough).unwrap();
         assert_eq!((of(&layout), layout.context.per_slot), (FLASH, 65_536));
+    }
+
+    #[test]
+    fn a_context_within_what_yarn_stretches_to_is_no_warning() {
+        let facts = GgufFacts { n_ctx_train: 40_960, ..facts() };
+        let yarn = [
+            ("LLAMA_ARG_ROPE_SCALING_TYPE", "yarn"),
+            ("LLAMA_ARG_ROPE_SCALE", "4"),
+            ("LLAMA_ARG_YARN_ORIG_CTX", "32768"),
+        ];
+        let of = |more: &[(&str, &str)]| {
+            layout(&settings(&[&yarn[..], more].concat()), &facts, true, None).unwrap()
+        };
+        let set = of(&[("LLAMA_ARG_CTX_SIZE", "262144")]);
+        assert_eq!((set.context.per_slot, set.context.notices.len()), (131_072, 0));
+        assert!(set.notices[0].contains("from 40960 to 131072"), "{:?}", set.notices);
+        assert_eq!(of(&[]).context.per_slot, 131_072);
+        let past = of(&[("LLAMA_ARG_CTX_SIZE", "262146")]);
+        assert!(past.context.notices[0].contains("--rope-scale 2"), "{:?}", past.context.notices);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::CacheType;
-use crate::model::{GgufFacts, Layer};
+use crate::model::{GgufFacts, Layer, RopeFacts};
 
 const GB: f64 = 1e9;
 
@@ -22,6 +22,7 @@ fn model(layers: usize, kv_heads: u32, head: u32, trained: u32) -> GgufFacts {
         layers: vec![layer; layers],
         state_values: 0,
         has_learned_positions: false,
+        rope: RopeFacts::default(),
         has_window: false,
         shares_key_and_value: false,
         chat_template: None,

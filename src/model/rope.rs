@@ -1,0 +1,123 @@
+//! How far rotary positions (RoPE) reach, in the model's file and stretched by settings.
+
+use std::borrow::Cow;
+
+use super::facts::{GgufFacts, Keys};
+use super::gguf::{GgufError, MetaValue};
+use crate::config::{Rope, RopeScaling};
+
+/// What a model's file says about its rotary positions.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct RopeFacts {
+    /// How they are stretched; `None`: the file does not say, or in a way that settings have not.
+    pub scaling: Option<RopeScaling>,
+    /// The factor of stretching; `None`: 1.
+    pub factor: Option<f32>,
+    /// Tokens of context before it; `None`: the trained context.
+    pub original_ctx: Option<u32>,
+}
+
+impl RopeFacts {
+    pub(super) fn read(keys: &Keys<'_>) -> Result<Self, GgufError> {
+        let factor = ["rope.scaling.factor", "rope.scale_linear"]
+            .iter()
+            .find_map(|key| match keys.entry(key)?.value {
+                MetaValue::Float(factor) => Some(factor as f32),
+                _ => None,
+            })
+            .filter(|factor| factor.is_normal() && *factor > 0.0);
+        let scaling = match keys.text(&keys.key("rope.scaling.type"))? {
+            Some("none") => Some(RopeScaling::None),
+            Some("linear") => Some(RopeScaling::Linear),
+            Some("yarn") => Some(RopeScaling::Yarn),
+            _ => None,
+        };
+        let original_ctx = keys.number("rope.scaling.original_context_length")?;
+        Ok(Self { scaling, factor, original_ctx: original_ctx.filter(|tokens| *tokens > 0) })
+    }
+}
+
+impl GgufFacts {
+    /// The model as if it had been trained for the context that `rope` stretches it to. Without a
+    /// stretching that was asked for, and with learned positions, that is the trained one.
+    pub fn stretched(&self, rope: &Rope) -> Cow<'_, Self> {
+        let n_ctx_train = self.reach(rope);
+        if n_ctx_train == self.n_ctx_train {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self { n_ctx_train, ..self.clone() })
+    }
+
+    fn reach(&self, rope: &Rope) -> u32 {
+        let trained = self.n_ctx_train;
+        let asked = (rope.freq_scale != 0.0).then(|| f64::from(rope.freq_scale).recip());
+        if self.has_learned_positions || (rope.scaling == RopeScaling::Model && asked.is_none()) {
+            return trained;
+        }
+        let own = f64::from(self.rope.factor.unwrap_or(1.0));
+        let scaling = match rope.scaling {
+            RopeScaling::Model => self.rope.scaling.unwrap_or(RopeScaling::Linear),
+            scaling => scaling,
+        };
+        let before = match (scaling, rope.yarn_orig_ctx, self.rope.original_ctx) {
+            (RopeScaling::Yarn, tokens @ 1.., _) => f64::from(tokens),
+            (_, _, Some(tokens)) => f64::from(tokens),
+            (RopeScaling::Yarn, ..) => f64::from(trained),
+            _ => f64::from(trained) / own,
+        };
+        match scaling {
+            // llama.cpp then stretches nothing, whatever the factor.
+            RopeScaling::None => before as u32,
+            // A factor of 4 may come as 0.25 or 0.24999.
+            _ => ((before * asked.unwrap_or(own)).round() as u32).max(trained),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::{ContextSettings, ModelSettings};
+    use crate::model::Source;
+
+    fn reach(rope: RopeFacts, settings: ContextSettings) -> u32 {
+        let facts = Source::open(&ModelSettings::default()).unwrap().facts;
+        GgufFacts { n_ctx_train: 40_960, rope, ..facts }.stretched(&settings.rope()).n_ctx_train
+    }
+
+    #[test]
+    fn the_trained_context_grows_with_the_factor_that_is_set() {
+        let unset = ContextSettings::default;
+        let yarn = || ContextSettings { rope_scaling: RopeScaling::Yarn, ..unset() };
+        let plain = RopeFacts::default();
+        for (settings, expected) in [
+            (unset(), 40_960),
+            (yarn(), 40_960),
+            (ContextSettings { rope_scale: 4.0, ..yarn() }, 163_840),
+            (ContextSettings { rope_scale: 4.0, yarn_orig_ctx: 32_768, ..yarn() }, 131_072),
+            (ContextSettings { rope_freq_scale: 0.25, yarn_orig_ctx: 32_768, ..yarn() }, 131_072),
+            (ContextSettings { rope_scale: 1.2, yarn_orig_ctx: 32_768, ..yarn() }, 40_960),
+            (ContextSettings { rope_scale: 2.0, ..unset() }, 81_920),
+            (ContextSettings { rope_freq_base: 5e6, ..unset() }, 40_960),
+        ] {
+            assert_eq!(reach(plain, settings.clone()), expected, "{settings:?}");
+        }
+        let none = ContextSettings { rope_scaling: RopeScaling::None, rope_scale: 4.0, ..unset() };
+        assert_eq!(reach(plain, none), 40_960);
+    }
+
+    #[test]
+    fn a_file_that_is_stretched_already_is_stretched_from_where_it_began() {
+        let own = RopeFacts {
+            scaling: Some(RopeScaling::Yarn),
+            factor: Some(4.0),
+            original_ctx: Some(10_240),
+        };
+        let unset = ContextSettings::default;
+        assert_eq!(reach(own, unset()), 40_960);
+        assert_eq!(reach(own, ContextSettings { rope_scale: 8.0, ..unset() }), 81_920);
+        let none = ContextSettings { rope_scaling: RopeScaling::None, ..unset() };
+        assert_eq!(reach(own, none), 10_240);
+    }
+}
