@@ -85,6 +85,8 @@ fn a_gpu_is_shown_where_there_is_one_under_the_documented_names() {
         ("gpu_busy_percent", "50"),
         ("hwmon/hwmon3/power1_average", "84000000"),
         ("hwmon/hwmon3/temp1_input", "61500"),
+        ("hwmon/hwmon3/freq1_input", "2745000000"),
+        ("pp_dpm_mclk", "0: 400Mhz \n1: 1000Mhz *"),
     ] {
         std::fs::write(device.join(file), format!("{value}\n")).unwrap();
     }
@@ -97,6 +99,8 @@ fn a_gpu_is_shown_where_there_is_one_under_the_documented_names() {
         ("strixhalo_gpu_busy_ratio", "0.5"),
         ("strixhalo_gpu_power_watts", "84"),
         ("strixhalo_gpu_temperature_celsius", "61.5"),
+        ("strixhalo_gpu_shader_clock_hertz", "2745000000"),
+        ("strixhalo_gpu_memory_clock_hertz", "1000000000"),
     ] {
         let line = format!("{name}{{gpu=\"card0\"}} {value}");
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");
