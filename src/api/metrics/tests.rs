@@ -90,7 +90,17 @@ fn a_gpu_is_shown_where_there_is_one_under_the_documented_names() {
     ] {
         std::fs::write(device.join(file), format!("{value}\n")).unwrap();
     }
-    let text = text(&collect(&loading(), root.path())).unwrap();
+    let state = loading();
+    state.energy().of("card0").prompt.inc_by(30.0);
+    state.energy().of("card0").generation.inc_by(84.5);
+    let text = text(&collect(&state, root.path())).unwrap();
+    let energy = "strixhalo_gpu_energy_joules_total";
+    for (phase, value) in [("prompt", "30"), ("generation", "84.5")] {
+        let line = format!("{energy}{{gpu=\"card0\",phase=\"{phase}\"}} {value}");
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    let help = text.lines().find_map(|l| l.strip_prefix(&format!("# HELP {energy} "))).unwrap();
+    assert!(DOCS.contains(&format!("| `{energy}` | counter | `gpu`, `phase` | {help} |")));
     for (name, value) in [
         ("strixhalo_gpu_vram_bytes", "536870912"),
         ("strixhalo_gpu_vram_used_bytes", "1048576"),
