@@ -44,6 +44,7 @@ let
     };
     environment.etc = any;
     environment.systemPackages = list;
+    environment.loginShellInit = text;
     fileSystems = any;
     nix = any;
     nixpkgs = any;
@@ -139,6 +140,7 @@ let
     runCommand =
       name: environment: script:
       package name "" // environment // { inherit script; };
+    writeShellScript = name: text: package name "" // { inherit text; };
   };
 
   # With what the real ones say of themselves.
