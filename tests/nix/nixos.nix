@@ -42,9 +42,11 @@ let
       enableRedistributableFirmware = flag false;
       cpu.amd.updateMicrocode = flag false;
     };
-    environment.etc = any;
-    environment.systemPackages = list;
-    environment.loginShellInit = text;
+    environment = {
+      etc = any;
+      systemPackages = list;
+      loginShellInit = text;
+    };
     fileSystems = any;
     nix = any;
     nixpkgs = any;
@@ -140,6 +142,7 @@ let
     runCommand =
       name: environment: script:
       package name "" // environment // { inherit script; };
+    writeShellScriptBin = name: text: package name "" // { inherit text; };
     writeShellScript = name: text: package name "" // { inherit text; };
   };
 
