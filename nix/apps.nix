@@ -10,25 +10,21 @@ let
     meta = { inherit description; };
   };
 
-  # The variables that the service would have, unless the caller has set them. An empty one is taken
-  # away: to llama.cpp an empty GGML_CUDA_ENABLE_UNIFIED_MEMORY is switched on as well.
   profiles = import ./modules/rocm-profiles.nix;
   environmentOf =
-    package:
-    lib.concatStrings (
-      lib.mapAttrsToList (name: value: ''
-        export ${name}="''${${name}-${value}}"
-        [[ -n ''$${name} ]] || unset ${name}
-      '') profiles.${package.rocmProfile}
-    );
+    package: import ./modules/run-environment.nix { inherit lib; } profiles.${package.rocmProfile};
 
-  strixhalo = pkgs.writeShellApplication {
-    name = "strixhalo";
-    text = ''
-      ${environmentOf packages.strixhalo}
-      exec ${lib.getExe packages.strixhalo} "$@"
-    '';
-  };
+  # The server's program in the environment of its profile, with these arguments before the caller's.
+  strixhalo =
+    name: arguments:
+    pkgs.writeShellApplication {
+      inherit name;
+      text = ''
+        ${environmentOf packages.strixhalo}
+        exec ${lib.getExe packages.strixhalo} ${toString (arguments ++ [ "\"$@\"" ])}
+      '';
+    };
+  command = name: app (lib.getExe (strixhalo "strixhalo-${name}" [ name ]));
 
   # A benchmark talks HTTP: it needs no llama.cpp, so nothing big is built for it.
   bench = pkgs.writeShellApplication {
@@ -61,8 +57,13 @@ let
   };
 in
 {
-  default = app (lib.getExe strixhalo) "Serve on the GPU; without flags, the built-in demo model";
+  default = app (lib.getExe (
+    strixhalo "strixhalo" [ ]
+  )) "Serve on the GPU; without flags, the built-in demo model";
   cpu = app (lib.getExe packages.strixhalo-cpu) "Serve on the CPU of any x86-64";
+  doctor = command "doctor" "Check this machine: kernel, memory limits, devices, groups, the service";
+  plan = command "plan" "What a model takes of this machine's memory, from its header";
+  verify-gpu = command "verify-gpu" "Prove that the GPU computes what the CPU computes";
   bench = app (lib.getExe bench) "Measure an OpenAI-compatible server";
   rocm-tools = app (lib.getExe rocm-tools) "AMD's rocminfo, rocm-smi and hipconfig";
 }

@@ -52,6 +52,8 @@ in
       enable = true;
       memory.installedGiB = lib.mkDefault 128;
       users = [ cfg.user ];
+      # What `strixhalo doctor` finds, in a few lines.
+      loginMessage.enable = true;
       # How the GPU is driven: docs/profiles.md compares the three. For a new machine:
       #   rocm.profile = "gfx1151-native";
       # To stay on what the Compose set-up ran, without its slower way to allocate:

@@ -61,6 +61,8 @@ let
   profile = profiles.${cfg.rocm.profile};
 in
 {
+  imports = [ ./login-message.nix ];
+
   options.hardware.strixhalo = {
     enable = mkOption {
       type = types.bool;

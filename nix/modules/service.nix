@@ -69,6 +69,8 @@ let
     in
     if directory == null || own then null else toString directory;
 
+  environment = lib.filterAttrs (_: value: value != null) cfg.environment;
+
   checks = import ./service-checks.nix {
     inherit
       config
@@ -86,7 +88,7 @@ let
       modelsDirectory = cfg.models;
       inherit promptsDirectory;
       environmentFiles = lib.optional (cfg.environmentFile != null) (toString cfg.environmentFile);
-      environment = lib.filterAttrs (_: value: value != null) cfg.environment;
+      inherit environment;
       listenStreams = lib.optionals cfg.socket.enable (map listenStream host);
       watchdogSec = lib.max 120 (2 * effective.limits.stall_timeout);
       drainSec = effective.limits.drain_timeout;
@@ -296,8 +298,20 @@ in
 
     # Under /etc, so that SIGHUP finds the new file.
     environment.etc."strixhalo/settings.toml".source = settingsFile;
-    # For `strixhalo config`, `strixhalo bench` and the man page.
-    environment.systemPackages = [ cfg.package ];
+    # The man page and completions. And for people the command as the service has it: without the
+    # variables of its profile `strixhalo verify-gpu` would find no GPU, and `strixhalo plan` count
+    # another memory.
+    environment.systemPackages = [
+      cfg.package
+    ]
+    ++ lib.optional (environment != { }) (
+      lib.hiPrio (
+        pkgs.writeShellScriptBin "strixhalo" ''
+          ${import ./run-environment.nix { inherit lib; } environment}
+          exec ${lib.getExe cfg.package} "$@"
+        ''
+      )
+    );
 
     users.users.strixhalo = {
       isSystemUser = true;

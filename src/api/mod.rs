@@ -14,6 +14,7 @@ mod state;
 mod tests;
 
 pub use error::ApiError;
+pub use metrics::{Energy, GpuEnergy};
 pub use model::{LoadState, LoadedModel, Models, ServedModel};
 pub use router::router;
 pub use state::AppState;

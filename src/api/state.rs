@@ -6,7 +6,7 @@ use std::sync::Arc;
 use prometheus::Registry;
 
 use super::error::ApiError;
-use super::metrics::Counts;
+use super::metrics::{Counts, Energy};
 use super::model::{Models, ServedModel};
 use crate::config::Settings;
 use crate::http::Context;
@@ -75,6 +75,11 @@ impl AppState {
     /// What generations are counted in.
     pub(super) fn counts(&self) -> &Arc<Counts> {
         &self.inner.counts
+    }
+
+    /// The energy that computing took.
+    pub fn energy(&self) -> &Energy {
+        &self.inner.counts.energy
     }
 
     /// All counters and histograms, those of HTTP included.

@@ -1,7 +1,11 @@
 //! What the kernel's amdgpu driver tells about a GPU.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Files that tell a GPU's power in microwatts.
+const POWER_FILES: [&str; 2] = ["power1_average", "power1_input"];
+const MICROWATTS: f64 = 1e6;
 
 /// One GPU. What this kernel or GPU does not tell is `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,39 +26,24 @@ pub struct GpuReading {
     pub power: Option<f64>,
     /// Temperature in degrees Celsius.
     pub temperature: Option<f64>,
+    /// Clock of the shaders, in hertz.
+    pub shader_clock: Option<u64>,
+    /// Clock of the memory, in hertz.
+    pub memory_clock: Option<u64>,
 }
 
 impl GpuReading {
     /// Reads all GPUs of amdgpu below `root`/sys (`/` outside of tests), by name.
     pub fn read_all(root: &Path) -> Vec<Self> {
-        let Ok(entries) = fs::read_dir(root.join("sys/class/drm")) else { return Vec::new() };
-        let mut gpus: Vec<Self> = entries
-            .filter_map(|entry| {
-                let entry = entry.ok()?;
-                let name = entry.file_name().into_string().ok()?;
-                // `card0` is a GPU, `card0-HDMI-A-1` one of its connectors.
-                let number = name.strip_prefix("card")?;
-                if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
-                    return None;
-                }
-                Self::read(name, &entry.path().join("device"))
-            })
-            .collect();
-        gpus.sort_by(|a, b| a.name.cmp(&b.name));
-        gpus
+        devices(root).into_iter().filter_map(|(name, device)| Self::read(name, &device)).collect()
     }
 
     /// `None`: the device belongs to another driver.
     fn read(name: String, device: &Path) -> Option<Self> {
         let vram_total = Some(number(&device.join("mem_info_vram_total"))?);
-        let sensors = fs::read_dir(device.join("hwmon"))
-            .ok()
-            .and_then(|mut monitors| monitors.next()?.ok())
-            .map(|monitor| monitor.path());
-        let sensor = |file: &str, unit: f64| {
-            let value = number(&sensors.as_ref()?.join(file))?;
-            Some(value as f64 / unit)
-        };
+        let sensors = sensors(device);
+        let value = |file: &str| number(&sensors.as_ref()?.join(file));
+        let sensor = |file: &str, unit: f64| Some(value(file)? as f64 / unit);
         Some(Self {
             name,
             vram_total,
@@ -63,10 +52,76 @@ impl GpuReading {
             gtt_used: number(&device.join("mem_info_gtt_used")),
             busy: number(&device.join("gpu_busy_percent")).map(|percent| percent as f64 / 100.0),
             // Some GPUs tell the average, others the present power.
-            power: sensor("power1_average", 1e6).or_else(|| sensor("power1_input", 1e6)),
+            power: sensor(POWER_FILES[0], MICROWATTS)
+                .or_else(|| sensor(POWER_FILES[1], MICROWATTS)),
             temperature: sensor("temp1_input", 1e3),
+            // An APU's sensors do not have the memory's clock.
+            shader_clock: value("freq1_input").or_else(|| level(&device.join("pp_dpm_sclk"))),
+            memory_clock: value("freq2_input").or_else(|| level(&device.join("pp_dpm_mclk"))),
         })
     }
+}
+
+/// The file that tells a GPU's power, for those who read nothing else, and that often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PowerSensor {
+    gpu: String,
+    file: PathBuf,
+}
+
+impl PowerSensor {
+    /// Those of all GPUs of amdgpu below `root`/sys, by the GPU's name.
+    pub fn find_all(root: &Path) -> Vec<Self> {
+        devices(root)
+            .into_iter()
+            .filter(|(_, device)| device.join("mem_info_vram_total").exists())
+            .filter_map(|(gpu, device)| {
+                let sensors = sensors(&device)?;
+                let mut files = POWER_FILES.iter().map(|file| sensors.join(file));
+                Some(Self { gpu, file: files.find(|file| file.exists())? })
+            })
+            .collect()
+    }
+
+    /// The kernel's name of the GPU, such as `card0`.
+    pub fn gpu(&self) -> &str {
+        &self.gpu
+    }
+
+    /// The power, in watts. `None`: the GPU does not tell it now.
+    pub fn watts(&self) -> Option<f64> {
+        Some(number(&self.file)? as f64 / MICROWATTS)
+    }
+}
+
+/// GPUs of all drivers by name, each with its device's directory.
+fn devices(root: &Path) -> Vec<(String, PathBuf)> {
+    let Ok(entries) = fs::read_dir(root.join("sys/class/drm")) else { return Vec::new() };
+    let mut devices: Vec<_> = entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let name = entry.file_name().into_string().ok()?;
+            // `card0` is a GPU, `card0-HDMI-A-1` one of its connectors.
+            let number = name.strip_prefix("card")?;
+            let is_gpu = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+            is_gpu.then(|| (name, entry.path().join("device")))
+        })
+        .collect();
+    devices.sort();
+    devices
+}
+
+/// The directory of a device's sensors.
+fn sensors(device: &Path) -> Option<PathBuf> {
+    Some(fs::read_dir(device.join("hwmon")).ok()?.next()?.ok()?.path())
+}
+
+/// The level that is marked in a list such as `0: 400Mhz` and `1: 1000Mhz *`, in hertz.
+fn level(path: &Path) -> Option<u64> {
+    let levels = fs::read_to_string(path).ok()?;
+    let marked = levels.lines().find_map(|line| line.trim_end().strip_suffix('*'))?;
+    let megahertz = marked.split_once(':')?.1.trim().strip_suffix("Mhz")?;
+    megahertz.parse::<u64>().ok()?.checked_mul(1_000_000)
 }
 
 /// A file with one number. A GPU that sleeps answers some of them with an error.
@@ -99,6 +154,10 @@ mod tests {
             ("card1/device/gpu_busy_percent", "97\n"),
             ("card1/device/hwmon/hwmon5/power1_average", "84021000\n"),
             ("card1/device/hwmon/hwmon5/temp1_input", "61000\n"),
+            ("card1/device/hwmon/hwmon5/freq1_input", "2745000000\n"),
+            ("card1/device/hwmon/hwmon5/freq1_label", "sclk\n"),
+            ("card1/device/pp_dpm_sclk", "0: 600Mhz \n1: 2744Mhz *\n2: 2900Mhz \n"),
+            ("card1/device/pp_dpm_mclk", "0: 400Mhz \n1: 800Mhz \n2: 1000Mhz *\n"),
             ("card1-HDMI-A-1/status", "disconnected\n"),
             ("card0/device/vendor", "0x10de\n"),
             ("renderD128/dev", "226:128\n"),
@@ -112,8 +171,31 @@ mod tests {
             busy: Some(0.97),
             power: Some(84.021),
             temperature: Some(61.0),
+            shader_clock: Some(2_745_000_000),
+            memory_clock: Some(1_000_000_000),
         };
         assert_eq!(GpuReading::read_all(root.path()), [gpu]);
+        let sensors = PowerSensor::find_all(root.path());
+        let powers: Vec<_> = sensors.iter().map(|sensor| (sensor.gpu(), sensor.watts())).collect();
+        assert_eq!(powers, [("card1", Some(84.021))]);
+    }
+
+    #[test]
+    fn a_clock_that_no_sensor_tells_is_the_marked_level() {
+        let root = tree(&[
+            ("card0/device/mem_info_vram_total", "1024\n"),
+            ("card0/device/pp_dpm_sclk", "S: 19Mhz *\n0: 600Mhz \n1: 2900Mhz \n"),
+            ("card0/device/pp_dpm_mclk", "0: 400Mhz \n1: 1000Mhz \n"),
+        ]);
+        let gpus = GpuReading::read_all(root.path());
+        assert_eq!((gpus[0].shader_clock, gpus[0].memory_clock), (Some(19_000_000), None));
+        let root = tree(&[
+            ("card0/device/mem_info_vram_total", "1024\n"),
+            ("card0/device/pp_dpm_sclk", "*\n"),
+            ("card0/device/pp_dpm_mclk", "0: 99999999999999999999Mhz *\n"),
+        ]);
+        let gpus = GpuReading::read_all(root.path());
+        assert_eq!((gpus[0].shader_clock, gpus[0].memory_clock), (None, None));
     }
 
     #[test]
@@ -127,6 +209,15 @@ mod tests {
         assert_eq!(gpus.len(), 1);
         assert_eq!((gpus[0].busy, gpus[0].temperature, gpus[0].gtt_used), (None, None, None));
         assert_eq!(gpus[0].power, Some(5.5));
+        assert_eq!(PowerSensor::find_all(root.path())[0].watts(), Some(5.5));
         assert_eq!(GpuReading::read_all(Path::new("/nonexistent")), []);
+        assert_eq!(PowerSensor::find_all(Path::new("/nonexistent")), []);
+    }
+
+    #[test]
+    fn a_gpu_of_another_driver_has_no_power_here() {
+        let root = tree(&[("card0/device/hwmon/hwmon0/power1_input", "5500000\n")]);
+        assert_eq!(GpuReading::read_all(root.path()), []);
+        assert_eq!(PowerSensor::find_all(root.path()), []);
     }
 }

@@ -6,6 +6,6 @@ mod memory;
 mod process;
 
 pub use cpu::physical_cores;
-pub use gpu::GpuReading;
+pub use gpu::{GpuReading, PowerSensor};
 pub use memory::Memory;
 pub use process::ProcessUsage;

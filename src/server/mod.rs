@@ -3,6 +3,8 @@
 
 #[cfg(feature = "engine")]
 mod caches;
+#[cfg(feature = "engine")]
+mod energy;
 mod exit;
 #[cfg(feature = "engine")]
 mod launch;

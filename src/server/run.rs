@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::energy::measure_energy;
 use super::exit::{Exit, Failure};
 use super::launch::LaunchPlan;
 use super::load_report::{ReportInterval, report_loading};
@@ -55,6 +56,7 @@ impl Server {
             let (notifier, state) = (self.notifier.clone(), self.state.clone());
             tokio::spawn(send_heartbeats(notifier, state, load.subscribe(), interval));
         }
+        tokio::spawn(measure_energy(self.state.clone()));
         let (sender, mut events) = mpsc::unbounded_channel();
         let give_up = Arc::new(AtomicBool::new(false));
         let loader = spawn(plan, source, load, sender, give_up.clone()).map_err(|error| {

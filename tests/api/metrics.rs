@@ -202,5 +202,10 @@ fn every_metric_in_the_dashboard_exists() {
             || gpu.contains(&format!("| `{name}` |"));
         assert!(there, "{name} is in the dashboard, but not in /metrics");
     }
+    let shown: BTreeSet<String> = all.iter().flat_map(|expression| names(expression)).collect();
+    for row in gpu.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let name = row.split('`').next().unwrap();
+        assert!(shown.contains(name), "{name} is not in the dashboard");
+    }
     assert_eq!(dashboard["templating"]["list"][0]["type"], "datasource");
 }

@@ -16,6 +16,12 @@ let
     self.packages.x86_64-linux = packages;
   };
   profiles = import ../../nix/modules/rocm-profiles.nix;
+  release = lib.importJSON ../../nix/packages/rocm-6.4.1.json;
+  commands = [
+    "doctor"
+    "plan"
+    "verify-gpu"
+  ];
   linesOf = app: lib.splitString "\n" app.program;
   assignments = app: lib.filter (lib.hasPrefix "export ") (linesOf app);
 in
@@ -35,6 +41,46 @@ in
   "it starts the server with the arguments it is given" = {
     expected = true;
     actual = lib.elem ''exec ${lib.getExe packages.strixhalo} "$@"'' (linesOf apps.default);
+  };
+  "doctor, plan and verify-gpu are the same program in the same environment" = {
+    expected = lib.genAttrs commands (_: {
+      environment = assignments apps.default;
+      starts = true;
+    });
+    actual = lib.genAttrs commands (name: {
+      environment = assignments apps.${name};
+      starts = lib.elem ''exec ${lib.getExe packages.strixhalo} ${name} "$@"'' (linesOf apps.${name});
+    });
+  };
+  "each app says what it does" = {
+    expected = [
+      "bench"
+      "cpu"
+      "default"
+      "doctor"
+      "plan"
+      "rocm-tools"
+      "verify-gpu"
+    ];
+    actual = lib.attrNames (lib.filterAttrs (_: app: app.meta.description != "") apps);
+  };
+  "there is no clinfo, as the pinned ROCm has no OpenCL" = {
+    expected = [
+      false
+      false
+    ];
+    actual = [
+      (lib.hasInfix "clinfo" apps.rocm-tools.program)
+      (lib.any (package: lib.hasInfix "opencl" package.name) release.packages)
+    ];
+  };
+  "rocm-tools are in the pinned ROCm" = {
+    expected = [ ];
+    actual = lib.subtractLists (map (package: package.name) release.packages) [
+      "rocminfo"
+      "rocm-smi-lib"
+      "hipcc"
+    ];
   };
   "ROCm's own programs see the GPU the same way" = {
     expected = assignments apps.default;

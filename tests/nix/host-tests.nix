@@ -76,6 +76,10 @@ in
       passwords = host.services.openssh.settings.PasswordAuthentication;
     };
   };
+  "who logs in reads what the doctor finds" = {
+    expected = true;
+    actual = lib.hasInfix "strixhalo-login-message" host.environment.loginShellInit;
+  };
   "what the flake needs to be built again is installed" = {
     expected = true;
     actual = host.programs.git.enable or false;

@@ -42,8 +42,11 @@ let
       enableRedistributableFirmware = flag false;
       cpu.amd.updateMicrocode = flag false;
     };
-    environment.etc = any;
-    environment.systemPackages = list;
+    environment = {
+      etc = any;
+      systemPackages = list;
+      loginShellInit = text;
+    };
     fileSystems = any;
     nix = any;
     nixpkgs = any;
@@ -139,6 +142,8 @@ let
     runCommand =
       name: environment: script:
       package name "" // environment // { inherit script; };
+    writeShellScriptBin = name: text: package name "" // { inherit text; };
+    writeShellScript = name: text: package name "" // { inherit text; };
   };
 
   # With what the real ones say of themselves.

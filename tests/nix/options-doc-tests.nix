@@ -60,6 +60,7 @@ in
   "modules are named by their place in the repository, wherever that is" = {
     expected = [
       "nix/modules/hardware.nix"
+      "nix/modules/login-message.nix"
       "nix/modules/service.nix"
     ];
     actual = lib.unique (lib.concatMap (option: map (file: file.name) option.declarations) documented);

@@ -101,6 +101,32 @@ round_trip() {
     done
 }
 
+# The script of the login message with programs that answer, say nothing, fail, hang and are not there.
+# says NAME WANTED BODY: with a program of this body, it prints what is wanted and ends well.
+says() {
+    local shown status=0
+    rm -f "$scratch/program"
+    [[ -z $3 ]] || printf '#!/usr/bin/env bash\n%s\n' "$3" >"$scratch/program"
+    chmod +x "$scratch/program" 2>/dev/null || true
+    shown=$(timeout 20 bash nix/modules/login-message.sh "$scratch/program" 2>&1) || status=$?
+    if [[ $shown == "$2" && $status == 0 ]]; then
+        pass
+    else
+        fail "login-message.sh, $1: status $status, and it says: $shown"
+    fi
+}
+login_message() {
+    # shellcheck disable=SC2016 # the program's variables
+    says "a program that is asked for its summary" $'doctor --summary\nand more' 'echo "$@"; echo and more'
+    says "a program that says nothing" "" 'exit 0'
+    says "a program that fails" "1 check fails" 'echo 1 check fails; echo noise >&2; exit 2'
+    says "no program" "" ""
+    says "a program that hangs, also when it is told to end" \
+        "strixhalo doctor gave no answer within 2 s; the GPU's driver may hang: journalctl -k" \
+        'trap "" TERM HUP; echo half a line; exec sleep 6'
+}
+login_message
+
 if ! "$nix" --version >/dev/null 2>&1; then
     skip "all Nix tests: no nix command"
     finish
@@ -123,6 +149,7 @@ modules() {
     tests_of hardware-tests.nix "$with_lib"
     tests_of service-tests.nix "$with_lib"
     tests_of service-check-tests.nix "$with_lib"
+    tests_of login-message-tests.nix "$with_lib"
     tests_of host-tests.nix "$with_lib"
     tests_of installer-tests.nix "$with_lib installedHost = $scratch/host;"
     tests_of vm-tests.nix "$with_lib"

@@ -98,6 +98,36 @@ in
     expected = [ ];
     actual = (serviceOf { services.strixhalo.settings.model.gpu = "off"; }).DeviceAllow;
   };
+  "who types the command has the service's variables, unless they set them" =
+    let
+      commands =
+        configuration:
+        lib.filter (package: package ? text) (with_ configuration).environment.systemPackages;
+      awkward = {
+        services.strixhalo.environment.A = ''50 % "of" \ $it}'';
+      };
+    in
+    {
+      expected = {
+        lines = [
+          ''export HSA_OVERRIDE_GFX_VERSION="''${HSA_OVERRIDE_GFX_VERSION-11.0.0}"''
+          "[[ -n $HSA_OVERRIDE_GFX_VERSION ]] || unset HSA_OVERRIDE_GFX_VERSION"
+          ''exec ${nixos.packages.strixhalo}/bin/strixhalo "$@"''
+        ];
+        before = true;
+        quoted = true;
+        withoutAny = [ ];
+      };
+      actual = {
+        lines = lib.filter (line: lib.hasInfix "HSA_OVERRIDE" line || lib.hasPrefix "exec" line) (
+          lib.splitString "\n" (lib.head (commands { })).text
+        );
+        # Of two with the same name, this is the one that is found.
+        before = (lib.head (commands { })).meta.priority < 0;
+        quoted = lib.hasInfix ''"''${A-50 % \"of\" \\ \$it\}}"'' (lib.head (commands awkward)).text;
+        withoutAny = commands { hardware.strixhalo.rocm.profile = "vulkan"; };
+      };
+    };
   "the models directory belongs to whom the option says" = {
     expected = {
       user = "alice";

@@ -21,6 +21,7 @@ let
     git = nixos.package "git" "1";
     tmux = nixos.package "tmux" "1";
     jq = nixos.package "jq" "1";
+    util-linux = nixos.package "util-linux" "1";
     writeShellScript = name: _: nixos.package name "1";
   };
   server = import ../vm/nodes/server.nix { nixosModule = { }; };

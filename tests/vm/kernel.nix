@@ -37,5 +37,9 @@
         environment = machine.succeed("tr '\\0' '\\n' < /proc/$(systemctl show -P MainPID strixhalo)/environ")
         assert "GPU_MAX_HW_QUEUES=2" in environment, environment
         assert "HSA_OVERRIDE_GFX_VERSION" not in environment, environment
+
+    with subtest("and the command that people type"):
+        machine.succeed("grep -q GPU_MAX_HW_QUEUES $(command -v strixhalo)")
+        machine.succeed("strixhalo version && man -w strixhalo")
   '';
 }

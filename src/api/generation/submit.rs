@@ -113,6 +113,7 @@ fn submit(
         }
         SubmitError::Stopped => ApiError::shutting_down(),
     })?;
+    counts.energy.work_begins();
     let events = merge(streams, options.n as usize, log, counts);
     let log = log.clone();
     let vocabulary = model.engine.vocabulary().clone();

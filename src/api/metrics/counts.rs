@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, Registry};
 
+use super::energy::Energy;
 use crate::http::registered;
 
 /// Whole requests and waits: from what feels immediate to what clients give up on.
@@ -29,6 +30,8 @@ pub(in crate::api) struct Counts {
     hits: IntCounter,
     cached_tokens: IntCounter,
     loosened_schemas: IntCounter,
+    /// What computing took.
+    pub(in crate::api) energy: Energy,
     /// Seconds that a sequence keeps its slot, averaged, as bits; 0: not known yet.
     slot_seconds: AtomicU64,
 }
@@ -97,6 +100,7 @@ impl Counts {
                 "strixhalo_tool_schemas_loosened_total",
                 "Schemas of tools of which a part could not be enforced.",
             ),
+            energy: Energy::new(r),
             slot_seconds: AtomicU64::new(0),
         };
         for route in generating {

@@ -34,7 +34,7 @@ pub(super) fn add_process(families: &mut Families, usage: Option<ProcessUsage>, 
 /// GPUs of amdgpu; on a machine without one there are no such families.
 pub(super) fn add_gpus(families: &mut Families, gpus: &[GpuReading]) {
     type Value = fn(&GpuReading) -> Option<f64>;
-    let rows: [(&str, &str, Value); 7] = [
+    let rows: [(&str, &str, Value); 9] = [
         ("strixhalo_gpu_vram_bytes", "Memory set aside for the GPU.", |gpu| {
             gpu.vram_total.map(|n| n as f64)
         }),
@@ -56,6 +56,12 @@ pub(super) fn add_gpus(families: &mut Families, gpus: &[GpuReading]) {
             |gpu| gpu.power,
         ),
         ("strixhalo_gpu_temperature_celsius", "Temperature of the GPU.", |gpu| gpu.temperature),
+        ("strixhalo_gpu_shader_clock_hertz", "Clock of the GPU's shaders.", |gpu| {
+            gpu.shader_clock.map(|n| n as f64)
+        }),
+        ("strixhalo_gpu_memory_clock_hertz", "Clock of the GPU's memory.", |gpu| {
+            gpu.memory_clock.map(|n| n as f64)
+        }),
     ];
     let labels: Vec<_> = gpus.iter().map(|gpu| [("gpu", gpu.name.as_str())]).collect();
     for (name, help, value) in rows {

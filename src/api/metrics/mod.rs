@@ -5,6 +5,7 @@
 
 mod cache;
 mod counts;
+mod energy;
 mod engine;
 mod families;
 mod host;
@@ -18,6 +19,7 @@ use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 
 pub(super) use counts::{Counts, Sequences};
+pub use energy::{Energy, GpuEnergy};
 use families::Families;
 
 use super::error::ApiError;

@@ -85,10 +85,22 @@ fn a_gpu_is_shown_where_there_is_one_under_the_documented_names() {
         ("gpu_busy_percent", "50"),
         ("hwmon/hwmon3/power1_average", "84000000"),
         ("hwmon/hwmon3/temp1_input", "61500"),
+        ("hwmon/hwmon3/freq1_input", "2745000000"),
+        ("pp_dpm_mclk", "0: 400Mhz \n1: 1000Mhz *"),
     ] {
         std::fs::write(device.join(file), format!("{value}\n")).unwrap();
     }
-    let text = text(&collect(&loading(), root.path())).unwrap();
+    let state = loading();
+    state.energy().of("card0").prompt.inc_by(30.0);
+    state.energy().of("card0").generation.inc_by(84.5);
+    let text = text(&collect(&state, root.path())).unwrap();
+    let energy = "strixhalo_gpu_energy_joules_total";
+    for (phase, value) in [("prompt", "30"), ("generation", "84.5")] {
+        let line = format!("{energy}{{gpu=\"card0\",phase=\"{phase}\"}} {value}");
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
+    let help = text.lines().find_map(|l| l.strip_prefix(&format!("# HELP {energy} "))).unwrap();
+    assert!(DOCS.contains(&format!("| `{energy}` | counter | `gpu`, `phase` | {help} |")));
     for (name, value) in [
         ("strixhalo_gpu_vram_bytes", "536870912"),
         ("strixhalo_gpu_vram_used_bytes", "1048576"),
@@ -97,6 +109,8 @@ fn a_gpu_is_shown_where_there_is_one_under_the_documented_names() {
         ("strixhalo_gpu_busy_ratio", "0.5"),
         ("strixhalo_gpu_power_watts", "84"),
         ("strixhalo_gpu_temperature_celsius", "61.5"),
+        ("strixhalo_gpu_shader_clock_hertz", "2745000000"),
+        ("strixhalo_gpu_memory_clock_hertz", "1000000000"),
     ] {
         let line = format!("{name}{{gpu=\"card0\"}} {value}");
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");
