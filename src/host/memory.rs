@@ -3,12 +3,26 @@
 use std::fs;
 use std::path::Path;
 
-/// Memory of the machine, or of the cgroup where that allows less.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Memory of the machine, and what cgroups leave of it to this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Memory {
-    /// All memory, in bytes.
+    /// All memory of the machine, in bytes.
     pub total: u64,
-    /// What can be taken without swapping, in bytes.
+    /// What can be taken without swapping (`MemAvailable`), in bytes.
+    pub available: u64,
+    /// Free pages of the contiguous allocator (`CmaFree`), in bytes: they count as available, but
+    /// no memory that stays in place, such as a GPU's, can be taken from them.
+    pub cma_free: u64,
+    /// The tightest limit of a cgroup that this process is in.
+    pub cgroup: Option<CgroupMemory>,
+}
+
+/// What a cgroup with a limit allows. The kernel does not charge a GPU's buffers to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CgroupMemory {
+    /// The limit (`memory.max`), in bytes.
+    pub max: u64,
+    /// What can still be taken below it, in bytes.
     pub available: u64,
 }
 
@@ -22,16 +36,17 @@ impl Memory {
             let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
             kib.checked_mul(1024)
         };
-        let machine = Self { total: field("MemTotal:")?, available: field("MemAvailable:")? };
-        Some(cgroup(root).into_iter().fold(machine, |memory, group| Self {
-            total: memory.total.min(group.total),
-            available: memory.available.min(group.available),
-        }))
+        Some(Self {
+            total: field("MemTotal:")?,
+            available: field("MemAvailable:")?,
+            cma_free: field("CmaFree:").unwrap_or(0),
+            cgroup: cgroups(root).into_iter().min_by_key(|group| group.available),
+        })
     }
 }
 
 /// The limited groups that this process is in, from its own up to the root.
-fn cgroup(root: &Path) -> Vec<Memory> {
+fn cgroups(root: &Path) -> Vec<CgroupMemory> {
     let Ok(text) = fs::read_to_string(root.join("proc/self/cgroup")) else { return Vec::new() };
     let Some(own) = text.lines().find_map(|line| line.strip_prefix("0::/")) else {
         return Vec::new();
@@ -46,12 +61,12 @@ fn cgroup(root: &Path) -> Vec<Memory> {
         .collect()
 }
 
-fn limited(group: &Path) -> Option<Memory> {
+fn limited(group: &Path) -> Option<CgroupMemory> {
     let number = |file: &str| -> Option<u64> {
         fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()
     };
     // `memory.max` is the word `max` where there is no limit.
-    let total = number("memory.max")?;
+    let max = number("memory.max")?;
     let used = number("memory.current").unwrap_or(0);
     // Cached file pages count as used, but give way.
     let cached = fs::read_to_string(group.join("memory.stat"))
@@ -61,37 +76,32 @@ fn limited(group: &Path) -> Option<Memory> {
             line.trim().parse::<u64>().ok()
         })
         .unwrap_or(0);
-    Some(Memory { total, available: total.saturating_sub(used.saturating_sub(cached)).min(total) })
+    Some(CgroupMemory { max, available: max.saturating_sub(used.saturating_sub(cached)) })
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::host::tree::tree;
 
-    fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        root
-    }
-
-    const MEMINFO: (&str, &str) =
-        ("proc/meminfo", "MemTotal:  1000 kB\nMemFree: 10 kB\nMemAvailable:   600 kB\n");
+    const MEMINFO: (&str, &str) = (
+        "proc/meminfo",
+        "MemTotal:  1000 kB\nMemFree: 10 kB\nMemAvailable:   600 kB\nCmaFree:    20 kB\n",
+    );
 
     #[test]
     fn without_a_limit_the_machine_counts() {
-        let root = root(&[MEMINFO, ("sys/fs/cgroup/memory.max", "max\n")]);
+        let root = tree(&[MEMINFO, ("sys/fs/cgroup/memory.max", "max\n")]);
         let memory = Memory::read(root.path()).unwrap();
-        assert_eq!(memory, Memory { total: 1_024_000, available: 614_400 });
+        let expected =
+            Memory { total: 1_024_000, available: 614_400, cma_free: 20_480, cgroup: None };
+        assert_eq!(memory, expected);
     }
 
     #[test]
     fn the_tightest_group_above_the_process_counts() {
-        let root = root(&[
+        let root = tree(&[
             MEMINFO,
             ("proc/self/cgroup", "0::/system.slice/a.service\n"),
             ("sys/fs/cgroup/system.slice/memory.max", "300000\n"),
@@ -100,11 +110,11 @@ mod tests {
             ("sys/fs/cgroup/system.slice/a.service/memory.max", "max\n"),
         ]);
         let memory = Memory::read(root.path()).unwrap();
-        assert_eq!(memory, Memory { total: 300_000, available: 150_000 });
+        assert_eq!(memory.cgroup, Some(CgroupMemory { max: 300_000, available: 150_000 }));
     }
 
     #[test]
     fn without_meminfo_nothing_is_known() {
-        assert_eq!(Memory::read(root(&[]).path()), None);
+        assert_eq!(Memory::read(tree(&[]).path()), None);
     }
 }

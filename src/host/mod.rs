@@ -1,11 +1,21 @@
 //! Readers of /proc and /sys.
 
 mod cpu;
+mod fragmentation;
 mod gpu;
+mod gpu_clients;
+mod gpu_pool;
 mod memory;
 mod process;
+mod service_memory;
+#[cfg(test)]
+mod tree;
 
 pub use cpu::physical_cores;
+pub use fragmentation::free_2mib_blocks;
 pub use gpu::{GpuReading, PowerSensor};
-pub use memory::Memory;
+pub use gpu_clients::{GpuClient, gpu_clients};
+pub use gpu_pool::GpuPool;
+pub use memory::{CgroupMemory, Memory};
 pub use process::ProcessUsage;
+pub use service_memory::{ServiceMemory, service_memory};

@@ -24,8 +24,9 @@ pub use file::ModelFile;
 pub use gguf::{ArrayFacts, Entry, Gguf, GgufError, MetaValue, TensorInfo, ValueType};
 pub use identity::identity;
 pub use plan::{
-    CacheShape, CacheTypeConflict, ContextDecision, GpuMemory, Layout, MemoryNeed, MemoryShortage,
-    PlanError, budget, bytes_per_value, decide_cache_types, decide_context, decide_flash_attention,
+    Account, Budget, CacheShape, CacheTypeConflict, ContextDecision, GpuBudget, GpuMemory,
+    HostBudget, Layout, MemoryNeed, MemoryReadings, MemoryShortage, PlanError, Refusal, budget,
+    bytes_per_value, decide_cache_types, decide_context, decide_flash_attention,
     largest_ctx_per_slot, layout, memory_need,
 };
 pub use quantization::{TensorType, file_type_name};

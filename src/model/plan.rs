@@ -8,10 +8,10 @@ mod error;
 mod layout;
 mod memory;
 
-pub use budget::{GpuMemory, budget};
+pub use budget::{Account, Budget, GpuBudget, GpuMemory, HostBudget, MemoryReadings, budget};
 pub use cache_types::{decide_cache_types, decide_flash_attention};
 pub use context::{ContextDecision, decide_context};
-pub use error::{CacheTypeConflict, MemoryShortage, PlanError};
+pub use error::{CacheTypeConflict, MemoryShortage, PlanError, Refusal};
 pub use layout::{Layout, layout};
 pub use memory::{CacheShape, MemoryNeed, bytes_per_value, largest_ctx_per_slot, memory_need};
 

@@ -8,7 +8,7 @@ use super::exit::{Exit, Failure};
 use crate::config::{CACHE_DIRECTORY, Gpu, LimitSettings, Loaded};
 use crate::engine::{self, CacheParams, Device, EngineLimits, LoadParams};
 use crate::host::{Memory, physical_cores};
-use crate::model::{GpuMemory, Layout, Source, budget, layout};
+use crate::model::{GpuMemory, Layout, MemoryReadings, Source, budget, layout};
 
 /// What the engine shall load, with what users should know about it.
 #[derive(Debug)]
@@ -106,10 +106,15 @@ pub(super) fn engine_limits(limits: &LimitSettings) -> EngineLimits {
 
 /// Bytes that the model and its context may take.
 fn free_memory(on_gpu: bool, gpus: &[&Device]) -> Option<u64> {
-    let gpu =
-        |device: &&Device| GpuMemory { free: device.memory_free, is_shared: device.is_integrated };
+    let gpu = |device: &&Device| GpuMemory {
+        total: device.memory_total,
+        free: device.memory_free,
+        is_shared: device.is_integrated,
+        is_gtt: false,
+    };
     let gpus: Vec<GpuMemory> = if on_gpu { gpus.iter().map(gpu).collect() } else { Vec::new() };
-    budget(Memory::read(Path::new("/")), &gpus)
+    let host = Memory::read(Path::new("/"));
+    budget(&MemoryReadings { host, gpus, ..MemoryReadings::default() }).map(|budget| budget.bytes)
 }
 
 fn no_gpu() -> Failure {

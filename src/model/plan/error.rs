@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use super::budget::Budget;
 use super::memory::MemoryNeed;
 use crate::config::CacheType;
+use crate::host::GpuClient;
 
 /// The settings cannot be met; one line with the numbers and the ways out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -100,46 +102,105 @@ pub struct MemoryShortage {
     pub need_q4_0: Option<u64>,
 }
 
+impl MemoryNeed {
+    /// The parts that [`total`](Self::total) is the sum of, with their names.
+    pub fn parts(&self) -> [(&'static str, u64); 6] {
+        let Self { weights, kv, recurrent, checkpoints, host_cache, compute } = *self;
+        [
+            ("weights", weights),
+            ("KV cache", kv),
+            ("recurrent state", recurrent),
+            ("earlier recurrent states", checkpoints),
+            ("saved states", host_cache),
+            ("compute buffers about", compute),
+        ]
+    }
+}
+
+impl MemoryShortage {
+    /// What is needed, with its parts, which add up as they are printed.
+    fn needs(&self) -> String {
+        let Self { need, slots, per_slot, .. } = self;
+        let parts = need.parts().map(|(_, bytes)| bytes);
+        let shown = need.parts().into_iter().zip(shares(need.total(), &parts));
+        let parts: Vec<String> = shown
+            .filter(|((name, bytes), _)| *bytes > 0 || ["weights", "KV cache"].contains(name))
+            .map(|((name, _), share)| format!("{name} {}", gib_of_tenths(share)))
+            .collect();
+        let total = gib(need.total());
+        format!("{slots} x {per_slot} tokens of context need {total} ({})", parts.join(", "))
+    }
+
+    /// What would help, three ways at most.
+    fn ways_out(&self) -> String {
+        let Self { need, slots, .. } = self;
+        let lower_cache = (need.host_cache > 0).then(|| "lower cache.ram_mib".to_owned());
+        let mut ways = Vec::new();
+        match self.largest_ctx {
+            Some(largest) => {
+                ways.push(format!("set context.ctx_size to at most {largest}"));
+                ways.extend(lower_cache);
+                if let Some(need) = self.need_q4_0 {
+                    ways.push(format!(
+                        "set both cache types to q4_0 (then {} are needed)",
+                        gib(need)
+                    ));
+                }
+                if *slots > 1 {
+                    ways.push(format!(
+                        "lower context.parallel from {slots} and context.ctx_size with it"
+                    ));
+                }
+                ways.push("use a smaller quantization of the model".to_owned());
+            }
+            None => {
+                ways.extend(lower_cache);
+                ways.push("free memory".to_owned());
+                ways.push("use a smaller quantization of the model".to_owned());
+                ways.push("use a smaller model".to_owned());
+            }
+        }
+        ways.truncate(3);
+        ways.join(", or ")
+    }
+}
+
 impl fmt::Display for MemoryShortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { need, free, slots, per_slot, .. } = self;
-        write!(
-            f,
-            "{slots} x {per_slot} tokens of context need {} (weights {}, KV cache {}",
-            gib(need.total()),
-            gib(need.weights),
-            gib(need.kv)
-        )?;
-        if need.recurrent > 0 {
-            write!(f, ", recurrent state {}", gib(need.recurrent))?;
-        }
-        if need.checkpoints > 0 {
-            write!(f, ", earlier recurrent states {}", gib(need.checkpoints))?;
-        }
-        if need.host_cache > 0 {
-            write!(f, ", saved states {}", gib(need.host_cache))?;
-        }
-        write!(f, ", compute buffers about {}), but {} are free: ", gib(need.compute), gib(*free))?;
-        let lower_cache = (need.host_cache > 0).then(|| "lower cache.ram_mib".to_owned());
-        let Some(largest) = self.largest_ctx else {
-            let lower_cache = lower_cache.map(|way| format!("{way}, ")).unwrap_or_default();
-            return write!(
-                f,
-                "{lower_cache}free memory, use a smaller quantization of the model, or a smaller model"
-            );
-        };
-        let mut ways = vec![format!("set context.ctx_size to at most {largest}")];
-        ways.extend(lower_cache);
-        if let Some(need) = self.need_q4_0 {
-            ways.push(format!("set both cache types to q4_0 (then {} are needed)", gib(need)));
-        }
-        if *slots > 1 {
-            ways.push(format!("lower context.parallel from {slots} and context.ctx_size with it"));
-        }
-        ways.push("use a smaller quantization of the model".to_owned());
-        ways.truncate(3);
-        f.write_str(&ways.join(", or "))
+        write!(f, "{}, but {} are free: {}", self.needs(), gib(self.free), self.ways_out())
     }
+}
+
+/// A load that is refused because it would not fit: the shortage, what leads to the memory that is
+/// free, and who holds the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is needed and would help.
+    pub shortage: MemoryShortage,
+    /// What is free.
+    pub budget: Budget,
+    /// Processes that hold memory of the GPU, the largest first; only of a plan for a GPU.
+    pub holders: Vec<GpuClient>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { shortage, budget, holders } = self;
+        write!(f, "{}, but {budget}", shortage.needs())?;
+        let holders: Vec<String> = holders.iter().take(MAX_HOLDERS).map(holder).collect();
+        if !holders.is_empty() {
+            write!(f, "; the GPU's memory is held by {}", holders.join(", "))?;
+        }
+        write!(f, ": {}", shortage.ways_out())
+    }
+}
+
+/// Processes that are named.
+const MAX_HOLDERS: usize = 3;
+
+fn holder(client: &GpuClient) -> String {
+    let name = if client.name.is_empty() { "a process" } else { &client.name };
+    format!("{name} ({}) {}", client.pid, gib(client.bytes))
 }
 
 /// The name of a cache type, as settings have it.
@@ -149,5 +210,97 @@ pub(super) fn name(kind: CacheType) -> String {
 
 /// Bytes as people read them.
 pub(super) fn gib(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / (1_u64 << 30) as f64)
+    gib_of_tenths(tenths(bytes))
+}
+
+/// Tenths of GiB, rounded.
+pub(super) fn tenths(bytes: u64) -> u64 {
+    u64::try_from((u128::from(bytes) * 10 + (1 << 29)) >> 30).unwrap_or(u64::MAX)
+}
+
+/// Such as `12.3 GiB`.
+pub(super) fn gib_of_tenths(tenths: u64) -> String {
+    format!("{}.{} GiB", tenths / 10, tenths % 10)
+}
+
+/// The parts of a sum in tenths of GiB, rounded so that they add up to the rounded sum: those that
+/// come closest to the next tenth get it.
+fn shares(sum: u64, parts: &[u64]) -> Vec<u64> {
+    let exact = |bytes: u64| u128::from(bytes) * 10;
+    let mut shares: Vec<u64> =
+        parts.iter().map(|part| u64::try_from(exact(*part) >> 30).unwrap_or(u64::MAX)).collect();
+    let given = shares.iter().fold(0, |sum: u64, share| sum.saturating_add(*share));
+    let missing = usize::try_from(tenths(sum).saturating_sub(given)).unwrap_or(usize::MAX);
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(exact(parts[*index]) & ((1 << 30) - 1)));
+    for index in order.into_iter().take(missing) {
+        shares[index] += 1;
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::plan::{MemoryReadings, budget};
+
+    /// The number behind `name`, or in front of ` GiB` where it is empty, in tenths.
+    fn number(text: &str) -> u64 {
+        text.split(' ').next().unwrap_or_default().replace('.', "").parse().unwrap_or_default()
+    }
+
+    fn shortage(need: MemoryNeed) -> MemoryShortage {
+        MemoryShortage {
+            need,
+            free: 1 << 30,
+            slots: 2,
+            per_slot: 4096,
+            largest_ctx: None,
+            need_q4_0: None,
+        }
+    }
+
+    #[test]
+    fn the_parts_that_are_printed_add_up_to_the_sum() {
+        for odd in 1..50_u64 {
+            let need = MemoryNeed {
+                weights: 80 << 30,
+                kv: odd * 77_777_777,
+                recurrent: odd * 1_234_567,
+                checkpoints: odd * 51_000_000,
+                host_cache: odd * 123_456_789,
+                compute: odd * 54_321_987,
+            };
+            let text = shortage(need).to_string();
+            let (sum, parts) = text.split_once(" (").unwrap_or_default();
+            let sum = number(sum.rsplit_once("need ").unwrap_or_default().1);
+            let parts = parts.split_once(')').unwrap_or_default().0;
+            let numbers = parts.split(" GiB").filter(|part| !part.is_empty());
+            let parts = numbers.map(|part| number(part.rsplit(' ').next().unwrap_or_default()));
+            assert_eq!(parts.sum::<u64>(), sum, "{text}");
+            assert_eq!(sum, tenths(need.total()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_who_holds_the_memory_and_three_ways_out() {
+        let gpus = vec![super::super::GpuMemory {
+            total: 96 << 30,
+            free: 24 << 30,
+            is_shared: true,
+            is_gtt: true,
+        }];
+        let read = MemoryReadings { gpus, ..MemoryReadings::default() };
+        let client = |pid, name: &str, bytes| GpuClient { pid, name: name.to_owned(), bytes };
+        let refusal = budget(&read).map(|budget| Refusal {
+            shortage: shortage(MemoryNeed { weights: 80 << 30, ..MemoryNeed::default() }),
+            budget,
+            holders: vec![client(900, "llama-server", 68 << 30), client(7, "", 1 << 30)],
+        });
+        let text = refusal.map(|refusal| refusal.to_string()).unwrap_or_default();
+        assert_eq!(
+            text,
+            "2 x 4096 tokens of context need 80.0 GiB (weights 80.0 GiB, KV cache 0.0 GiB), but 24.0 GiB are free (96.0 GiB of GTT, less 72.0 GiB in use); the GPU's memory is held by llama-server (900) 68.0 GiB, a process (7) 1.0 GiB: free memory, or use a smaller quantization of the model, or use a smaller model"
+        );
+    }
 }
