@@ -80,7 +80,7 @@ lib.mapAttrs' (name: lib.nameValuePair "package-${name}") (removeAttrs packages 
         deadnix --fail .
         statix check .
         rustfmt --check --edition 2024 src/lib.rs src/main.rs tests/*.rs
-        shellcheck --external-sources dev nix/installer/install-strixhalo.sh
+        shellcheck --external-sources dev nix/installer/install-strixhalo.sh nix/modules/login-message.sh
         touch $out
       '';
 }

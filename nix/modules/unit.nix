@@ -102,7 +102,8 @@ in
       NotifyAccess = "main";
       ExecStart = "${program} serve --config ${configFile}";
       # 90 GB take 50 s from a fast NVMe disk and 15 minutes from a USB disk. While it reads, the
-      # server extends this with EXTEND_TIMEOUT_USEC, so the value only bounds a silent start.
+      # server extends this with EXTEND_TIMEOUT_USEC, so the value only bounds a silent start. Tests
+      # of the GPU that are to pass before READY have this time, too.
       TimeoutStartSec = startSec;
       # The drain, then giving tens of gigabytes back.
       TimeoutStopSec = drainSec + 30;
@@ -179,10 +180,13 @@ in
       ReadWritePaths = if promptsDirectory == null then [ ] else [ promptsDirectory ];
       PrivateTmp = true;
       PrivateMounts = true;
+      # What a load is checked against stays readable: free memory (/proc/meminfo, /proc/buddyinfo,
+      # hence not "pid"), what the GPU has (/sys/class/drm) and which processes compute on it, by
+      # number (/sys/class/kfd/kfd/proc); ProtectKernelTunables makes /sys read-only. Not seen are these
+      # processes' names, which ProtectProc hides, and /proc/PID/fdinfo of other users, which takes
+      # privileges in any case: whoever draws or uses Vulkan counts only in what GTT and VRAM have in
+      # use. The GPU runtimes read /proc/cpuinfo.
       ProtectProc = "invisible";
-      # Not "pid": the memory plan reads /proc/meminfo, the GPU runtimes read /proc/cpuinfo. /sys stays
-      # readable for the same reason (/sys/class/kfd, /sys/class/drm); ProtectKernelTunables makes
-      # it read-only.
       ProcSubset = "all";
 
       # -- kernel -------------------------------------------------------------------------------

@@ -106,7 +106,8 @@ round_trip() {
 says() {
     local shown status=0
     rm -f "$scratch/program"
-    [[ -z $3 ]] || printf '#!/usr/bin/env bash\n%s\n' "$3" >"$scratch/program"
+    # A build of Nix has no /usr/bin/env.
+    [[ -z $3 ]] || printf '#!%s\n%s\n' "$BASH" "$3" >"$scratch/program"
     chmod +x "$scratch/program" 2>/dev/null || true
     shown=$(timeout 20 bash nix/modules/login-message.sh "$scratch/program" 2>&1) || status=$?
     if [[ $shown == "$2" && $status == 0 ]]; then

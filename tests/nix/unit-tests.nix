@@ -43,6 +43,22 @@ in
       DeviceAllow
     ];
   };
+  "what a load is checked against is not hidden from the service" = {
+    expected = {
+      ProcSubset = "all";
+      ProtectProc = "invisible";
+      hiding = [ ];
+    };
+    actual = {
+      inherit (service { }) ProcSubset ProtectProc;
+      hiding = builtins.filter (name: (service { }) ? ${name}) [
+        "InaccessiblePaths"
+        "PrivatePIDs"
+        "RootDirectory"
+        "TemporaryFileSystem"
+      ];
+    };
+  };
   "a server on the CPU sees no devices and maps no writable code" = {
     expected = [
       true

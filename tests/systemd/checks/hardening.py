@@ -41,10 +41,11 @@ def _():
     expect(allowed == own, creates)
 
 
-@check("it reads models and what a GPU runtime reads, and nobody's files")
+@check("it reads models, what a load is checked against and what a GPU runtime reads, and nobody's files")
 def _():
     reads = probe()["reads"]
-    wanted = {"/proc/meminfo", "/proc/cpuinfo", "/srv/models/model.gguf"}
+    machine = {"/proc/meminfo", "/proc/buddyinfo", "/proc/vmstat", "/proc/cpuinfo"}
+    wanted = {*machine, "/srv/models/model.gguf"}
     allowed = {path for path, answer in reads.items() if answer == "yes"}
     expect(allowed == wanted, reads)
     expect(not probe()["sees process 1"], "it sees other users' processes")

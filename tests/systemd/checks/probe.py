@@ -88,6 +88,8 @@ print(
                 path: reads(path)
                 for path in (
                     "/proc/meminfo",
+                    "/proc/buddyinfo",
+                    "/proc/vmstat",
                     "/proc/cpuinfo",
                     "/srv/models/model.gguf",
                     "/home/alice/notes",
