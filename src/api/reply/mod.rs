@@ -7,6 +7,7 @@ mod sse;
 use std::time::Duration;
 
 use axum::response::Response;
+use bytes::Bytes;
 
 use super::error::ApiError;
 use super::generation::{AnswerEvent, Ending, Running, Started};
@@ -62,6 +63,11 @@ pub(super) trait Dialect: Send + 'static {
 
     /// Appends an error, after which a stream ends.
     fn error(&self, problem: &Problem, out: &mut Vec<u8>);
+
+    /// What a stream that is silent for too long is kept alive with.
+    fn keep_alive(&self) -> Bytes {
+        sse::COMMENT
+    }
 
     /// The JSON of a whole answer.
     fn whole(&self, started: &Started, choices: &[Collected]) -> Vec<u8>;
