@@ -1,5 +1,6 @@
 //! Engine events to bytes: whole answers and streams, in the form of one API or another.
 
+pub(super) mod anthropic;
 mod collect;
 pub(super) mod openai;
 mod sse;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 
 use super::error::ApiError;
 use super::generation::{AnswerEvent, Ending, Running, Started};
+use crate::chat::output::Event;
 use crate::engine::{OutputToken, Token, TokenLogprobs};
 use crate::http::Problem;
 use crate::protocol::Options;
@@ -82,6 +84,8 @@ pub(super) struct Collected {
     reasoning: String,
     /// The tools that it called.
     calls: Vec<CollectedCall>,
+    /// All these in the order in which they came.
+    parts: Vec<Event>,
     /// Its tokens, if the answer shows them.
     tokens: Vec<OutputToken>,
     /// The prompt's tokens, if their log probabilities were asked for.
