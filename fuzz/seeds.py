@@ -136,6 +136,68 @@ def requests():
     write("requests", "0-deep", b'\x00{"messages":' + b"[" * 200)
 
 
+# -- messages: what Claude Code and Anthropic's SDKs send, and outputs for answers ----------------
+
+CACHED = {"cache_control": {"type": "ephemeral"}}
+MESSAGES = {
+    "plain": {"model": "claude", "max_tokens": 64, "messages": [USER]},
+    "agent": {
+        "model": "claude-sonnet-4-5",
+        "max_tokens": 32000,
+        "stream": True,
+        "system": [
+            {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1; cch=0a1b2;"},
+            {"type": "text", "text": "You edit code.", **CACHED},
+        ],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "List the files", **CACHED}]},
+            {"role": "system", "content": "The user is in a hurry."},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "thinking", "thinking": "ls.", "signature": ""},
+                    {"type": "redacted_thinking", "data": "x"},
+                    {"type": "text", "text": "I look."},
+                    {"type": "tool_use", "id": "toolu_1", "name": "ls", "input": {"path": "."}},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {
+                        "type": "tool_result",
+                        "tool_use_id": "toolu_1",
+                        "is_error": True,
+                        "content": [{"type": "text", "text": "denied"}],
+                    },
+                    {"type": "text", "text": "Again \U0001f980"},
+                ],
+            },
+        ],
+        "tools": [
+            {"name": "ls", "description": "Lists", "input_schema": {"type": "object"}, "strict": True, **CACHED},
+            {"type": "web_search_20250305", "name": "web_search", "max_uses": 8},
+        ],
+        "tool_choice": {"type": "tool", "name": "ls", "disable_parallel_tool_use": True},
+        "thinking": {"type": "enabled", "budget_tokens": 1024},
+        "output_config": {"effort": "high", "format": {"type": "json_schema", "schema": {"type": "object"}}},
+        "metadata": {"user_id": "user_a_account_b_session_c"},
+        "stop_sequences": ["\n\nHuman:", "END"],
+        "temperature": 1,
+        "top_p": 0.9,
+        "top_k": 40,
+    },
+}
+
+
+def messages():
+    for name, body in MESSAGES.items():
+        write("messages", f"0-{name}", b"\x00" + json.dumps(body).encode())
+    for name, said in OUTPUTS.items():
+        head = bytes([1, 2 * FORMATS.index(name), 2, 3])
+        write("messages", f"1-{name}", head + said.encode())
+
+
 # -- GGUF headers --------------------------------------------------------------------------------
 
 U32, I32, F32, BOOL, TEXT, ARRAY = 4, 5, 6, 7, 8, 9
@@ -373,5 +435,5 @@ def outputs():
 
 
 if __name__ == "__main__":
-    for write_seeds in (requests, headers, streams, settings, templates, outputs):
+    for write_seeds in (requests, messages, headers, streams, settings, templates, outputs):
         write_seeds()

@@ -110,7 +110,7 @@ impl ApiError {
             }
             _ => Vec::new(),
         };
-        Problem { status, code, message: self.to_string(), param, numbers }
+        Problem { status, code, message: self.to_string(), param, numbers, request_id: None }
     }
 }
 

@@ -5,10 +5,11 @@ use axum::routing::{MethodRouter, delete, get, post};
 use serde_json::Value;
 
 use super::endpoints::{
-    apply_template, chat, completions, health, index, models, props, slots, tokenize, unsupported,
+    apply_template, chat, completions, health, index, messages, models, props, slots, tokenize,
+    unsupported,
 };
 use super::metrics;
-use super::reply::openai;
+use super::reply::{anthropic, openai};
 use super::state::AppState;
 use crate::http::Problem;
 
@@ -29,6 +30,7 @@ pub(super) struct Route {
 type ErrorForm = fn(&Problem) -> Value;
 
 const OPENAI: ErrorForm = openai::error_body;
+const ANTHROPIC: ErrorForm = anthropic::error_body;
 
 /// What a route does, as far as others treat it by that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,12 @@ pub(super) static ROUTES: &[Route] = &[
     Route::new(Generate, OPENAI, "/chat/completions", || post(chat::chat)).unlisted(),
     // `/completions` is llama-server's native form.
     Route::new(Generate, OPENAI, "/v1/completions", || post(completions::completions)),
+    Route::new(Generate, ANTHROPIC, "/v1/messages", || post(messages::messages)),
+    Route::new(Generate, ANTHROPIC, "/messages", || post(messages::messages)).unlisted(),
+    Route::new(Work, ANTHROPIC, "/v1/messages/count_tokens", || post(messages::count_tokens)),
+    Route::new(Work, ANTHROPIC, "/messages/count_tokens", || post(messages::count_tokens))
+        .unlisted(),
+    Route::unsupported(ANTHROPIC, "/v1/messages/batches"),
     Route::new(Work, OPENAI, "/apply-template", || post(apply_template::apply_template)),
     Route::new(Work, OPENAI, "/tokenize", || post(tokenize::tokenize)),
     Route::new(Work, OPENAI, "/detokenize", || post(tokenize::detokenize)),
@@ -76,8 +84,6 @@ pub(super) static ROUTES: &[Route] = &[
     Route::unsupported(OPENAI, "/reranking"),
     Route::unsupported(OPENAI, "/v1/rerank"),
     Route::unsupported(OPENAI, "/v1/reranking"),
-    Route::unsupported(OPENAI, "/v1/messages"),
-    Route::unsupported(OPENAI, "/v1/messages/count_tokens"),
     Route::unsupported(OPENAI, "/responses"),
     Route::unsupported(OPENAI, "/v1/responses"),
     Route::unsupported(OPENAI, "/responses/input_tokens"),

@@ -21,7 +21,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::counts::{Counts, Ended};
-use super::request_id::{RequestId, X_REQUEST_ID};
+use super::request_id::{REQUEST_ID, RequestId, X_REQUEST_ID};
 use super::{Context, Error};
 
 const MAX_LOGGED_PATH: usize = 200;
@@ -256,6 +256,7 @@ pub(crate) async fn log_requests(
     let mut response = next.run(request).await;
     ending.status = Some(response.status());
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(REQUEST_ID, value.clone());
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
     response.map(|body| Body::new(Logged { body, ending }))

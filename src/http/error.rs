@@ -91,6 +91,8 @@ pub struct Problem {
     pub param: Option<String>,
     /// Numbers for programs, by their names.
     pub numbers: Vec<(&'static str, u64)>,
+    /// The request's id, once it is known.
+    pub request_id: Option<String>,
 }
 
 impl Error {
@@ -145,6 +147,7 @@ impl Error {
             message: self.to_string(),
             param: None,
             numbers: Vec::new(),
+            request_id: None,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::access_log::Client;
 use super::context::Context;
 use super::error::Error;
 use super::listen;
-use super::request_id::X_REQUEST_ID;
+use super::request_id::{REQUEST_ID, X_REQUEST_ID};
 
 /// How long a browser may keep the answer to a preflight.
 const MAX_AGE: Duration = Duration::from_secs(3600);
@@ -39,7 +39,7 @@ pub(crate) fn layer(origins: &[String]) -> Option<CorsLayer> {
         // SDKs send a dozen headers of their own (`x-stainless-*`) and add to them with each
         // version; `*` would leave out `authorization`.
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([X_REQUEST_ID, HeaderName::from_static("retry-after")])
+        .expose_headers([X_REQUEST_ID, REQUEST_ID, HeaderName::from_static("retry-after")])
         .max_age(MAX_AGE);
     Some(layer)
 }

@@ -4,6 +4,8 @@ use http::{HeaderMap, HeaderName};
 
 /// The header that carries a request's id, in both directions.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The same under the name that Anthropic's SDKs look for in answers.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const MAX_ID_BYTES: usize = 128;
 
 /// Identifies a request in logs and in `/slots`: the client's `X-Request-Id` if it is harmless,

@@ -18,7 +18,8 @@ pub(crate) async fn write_errors(
 ) -> Response {
     let log = request.extensions().get::<RequestLog>().cloned();
     let mut response = next.run(request).await;
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let Some(mut problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    problem.request_id = log.as_ref().map(|log| log.id().to_owned());
     let route = log.and_then(|log| log.route());
     let body = context.error_body(route.as_deref(), &problem).to_string();
     let headers = response.headers_mut();

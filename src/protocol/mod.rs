@@ -1,6 +1,7 @@
 //! Requests and answers as they travel: pure data and its checks, without engine or HTTP, so
 //! that it also builds (and is fuzzed) where llama.cpp does not. One folder for each API.
 
+pub mod anthropic;
 mod body;
 pub mod llama_server;
 mod logit_bias;
@@ -13,6 +14,7 @@ mod response_format;
 mod sampling;
 mod session;
 mod stop;
+mod thinking;
 
 pub use body::{BodyError, FromJson, Integer, Object, parse};
 pub use logit_bias::{Bias, BiasTarget};

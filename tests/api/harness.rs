@@ -146,6 +146,11 @@ impl Server {
 
     /// Posts and reads the stream to its end.
     pub fn stream(&self, path: &str, body: Value) -> Vec<Event> {
+        events(&self.stream_text(path, body))
+    }
+
+    /// The same as text.
+    pub fn stream_text(&self, path: &str, body: Value) -> String {
         let response = self
             .agent
             .post(format!("{}{path}", self.base))
@@ -155,7 +160,9 @@ impl Server {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         assert_eq!(response.headers()["cache-control"], "no-cache");
-        events(&mut BufReader::new(response.into_body().into_reader()))
+        let mut text = String::new();
+        response.into_body().into_reader().read_to_string(&mut text).expect("a stream in UTF-8");
+        text
     }
 
     /// The first line of the log that `wanted` takes; panics if none comes for some seconds.
@@ -271,9 +278,7 @@ fn reply(mut response: http::Response<ureq::Body>) -> Reply {
     }
 }
 
-fn events(reader: &mut impl BufRead) -> Vec<Event> {
-    let mut text = String::new();
-    reader.read_to_string(&mut text).expect("a stream in UTF-8");
+fn events(text: &str) -> Vec<Event> {
     assert!(text.ends_with("\n\n"), "events end with an empty line: {text:?}");
     let mut events = Vec::new();
     // As clients do that emit an event at each blank line: comments alone must not cause one.

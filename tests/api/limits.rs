@@ -41,6 +41,12 @@ fn endless(server: &Server) -> TcpStream {
     begin(server, json!({"stream": true, "max_tokens": -1, "ignore_eos": true}))
 }
 
+/// A short answer as a stream of Anthropic's, with a sign of life every second.
+fn message_body(text: &str) -> Value {
+    json!({"messages": [{"role": "user", "content": text}], "max_tokens": 1, "stream": true,
+        "sse_ping_interval": 1, "cache_prompt": false})
+}
+
 fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
@@ -201,6 +207,15 @@ fn a_request_that_has_nothing_when_its_time_is_over_gets_504() {
         let streamed = server.stream("/v1/chat/completions", chat_body(text, fields));
         let Some(Event::Data(last)) = streamed.last() else { panic!("{streamed:?}") };
         assert_eq!(last["error"]["code"], "deadline_exceeded");
+        let stream = server.stream_text("/v1/messages", message_body(text));
+        let last = stream.trim_end().rsplit("\n\n").next().unwrap();
+        let data = last.strip_prefix("event: error\ndata: ").unwrap();
+        let last: Value = serde_json::from_str(data).unwrap();
+        assert_eq!(
+            (&last["type"], &last["error"]["type"]),
+            (&json!("error"), &json!("timeout_error"))
+        );
+        assert!(last["request_id"].is_string());
         true
     });
     server.wait_for_busy_slots(0);
@@ -235,6 +250,10 @@ fn a_queue_of_none_lets_idle_slots_work_and_refuses_the_rest_with_a_time() {
         (400, &json!("context_length_exceeded"))
     );
     assert_eq!(server.metric("strixhalo_queue_rejected_total"), 1.0);
+    let refused = server.post("/v1/messages", message_body("Hello!"));
+    assert_eq!((refused.status, &refused.json["type"]), (429, &json!("error")));
+    assert_eq!(refused.json["error"]["type"], "rate_limit_error");
+    assert!(refused.headers.contains_key("retry-after"));
     drop(running);
 }
 
@@ -260,6 +279,30 @@ fn comments_keep_a_stream_alive_while_it_queues_and_while_its_prompt_is_read() {
         queued.join().unwrap()
     });
     assert!(before_answer(queued) > 0, "no comment while it queued");
+}
+
+#[test]
+fn pings_keep_a_message_alive_once_it_has_begun() {
+    let server = Server::start(&["--ctx-size", "131072", "--parallel", "1"]);
+    lengthen("a ping while the prompt is read", |text| {
+        let stream = server.stream_text("/v1/messages", message_body(text));
+        let start = stream.find("event: message_start\n").unwrap();
+        let ping = stream.find("event: ping\n").unwrap_or(usize::MAX);
+        let block = stream.find("event: content_block_start\n");
+        start < ping && ping < block.unwrap_or(stream.len())
+    });
+    let running = endless(&server);
+    server.wait_for_busy_slots(1);
+    let queued = std::thread::scope(|scope| {
+        let queued = scope.spawn(|| server.stream_text("/v1/messages", message_body("Hi")));
+        std::thread::sleep(Duration::from_millis(1500));
+        drop(running);
+        queued.join().unwrap()
+    });
+    // Nothing may come before a message's beginning.
+    assert!(queued.starts_with(": keep-alive\n"), "{queued}");
+    let events = queued.trim_start_matches(": keep-alive\n");
+    assert!(events.starts_with("event: message_start\n"), "{queued}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod kinds;
 mod limits;
 mod listening;
 mod log;
+mod messages;
 mod metrics;
 mod refusals;
 mod scripted;

@@ -84,6 +84,22 @@ def opencode(binary, cache, template):
         check(printed, project, DONE)
 
 
+def claude_code(binary, cache, template):
+    """One turn with a tool call in the template's format. It speaks Anthropic's API, and sends some
+    20,000 of the tokens of this model before the user says a word."""
+    with folders() as (home, project):
+        arguments = {"file_path": f"{project}/hello.py", "content": CODE}
+        call = {"hermes": hermes_call, "xml": xml_call}[template]("Write", arguments)
+        with scripted(binary, f"I write it.\n{call}", *CONTEXT, template=template, after_tool=DONE,
+                      without_tools="A title") as base:
+            printed = run([cache / "node/node_modules/.bin/claude", "--print", "Write hello.py",
+                           "--permission-mode", "acceptEdits"], home, project,
+                          ANTHROPIC_BASE_URL=base, ANTHROPIC_AUTH_TOKEN="none", ANTHROPIC_MODEL="local",
+                          ANTHROPIC_DEFAULT_HAIKU_MODEL="local", CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
+                          DISABLE_AUTOUPDATER="1")
+        check(printed, project, DONE)
+
+
 def aider(binary, cache):
     """aider calls no tools: the model writes the file in the text of its answer."""
     with folders() as (home, project):

@@ -73,10 +73,18 @@ CLIENTS = {
     "openai for Node": (lambda: node_version("openai"), lambda: one(
         "tools, runTools, parse, stream, JSON schema: tests/api/node/tools.test.mjs",
         lambda: suite("node", "--test", CACHE / "node/api/tools.test.mjs", cwd=CACHE / "node"))),
+    "anthropic for Python": (lambda: python_version("anthropic"), lambda: one(
+        "messages, streams, tools, counts, errors: tests/api/python/test_messages.py",
+        lambda: suite(sys.executable, "-m", "unittest", "test_messages", cwd=ROOT / "tests/api/python"))),
+    "anthropic for Node": (lambda: node_version("@anthropic-ai/sdk"), lambda: one(
+        "messages, streams, tools, counts, errors: tests/api/node/messages.test.mjs",
+        lambda: suite("node", "--test", CACHE / "node/api/messages.test.mjs", cwd=CACHE / "node"))),
     "AI SDK": (lambda: node_version("ai"), lambda: lines("node", HERE / "ai-sdk.mjs", CACHE / "node/node_modules")),
     "LangChain": (lambda: python_version("langchain-openai"), lambda: sdk("langchain")),
     "pydantic-ai": (lambda: python_version("pydantic-ai-slim"), lambda: sdk("pydantic-ai")),
     "instructor": (lambda: python_version("instructor"), lambda: sdk("instructor")),
+    "Claude Code": (lambda: node_version("@anthropic-ai/claude-code"),
+                    lambda: by_format("a turn with a call of Write", agents.claude_code)),
     "qwen-code": (lambda: node_version("@qwen-code/qwen-code"),
                   lambda: by_format("a turn with a call of write_file", agents.qwen_code)),
     "opencode": (lambda: node_version("opencode-ai"), lambda: by_format("a turn with a call of write", agents.opencode)),

@@ -81,10 +81,10 @@ python_environment() {
     return 1
 }
 
-# The openai package for Python.
+# The openai and anthropic packages for Python.
 python_tests() {
     local log=$scratch/python.log status=0 ok verdict bad left_out
-    say "== openai for Python"
+    say "== openai and anthropic for Python"
     if ! python_environment tests/api/python/requirements.txt; then
         count 1 0 0 0
         return
@@ -99,11 +99,11 @@ python_tests() {
     count "$status" "$((ok > 0 ? ok : 0))" "$bad" "$left_out"
 }
 
-# The openai package for Node.
+# The openai and anthropic packages for Node.
 node_tests() {
     local log=$scratch/node.log status=0 lock=tests/api/node/package-lock.json
     local installed=tests/api/node/node_modules/.installed-lock.json
-    say "== openai for Node"
+    say "== openai and anthropic for Node"
     if ! have node || ! have npm; then
         install_packages nodejs npm
     fi

@@ -6,6 +6,7 @@ pub(super) mod chat;
 pub(super) mod completions;
 pub(super) mod health;
 pub(super) mod index;
+pub(super) mod messages;
 pub(super) mod models;
 pub(super) mod props;
 mod sampling;

@@ -6,10 +6,12 @@ use crate::engine::{
     Token, TokenLogprobs,
 };
 
-/// One event of a choice. Order: any `Progress`, `PromptLogprobs` if asked for, `PromptDone`, any
+/// One event of a choice. Order: `Begun`, any `Progress`, `PromptLogprobs` if asked for, `PromptDone`, any
 /// `Output`, then one `Done`. `Failed` may end it at any point.
 #[derive(Debug, Clone)]
 pub(in crate::api) enum AnswerEvent {
+    /// A slot has taken it; so many of its prompt's tokens need no computing.
+    Begun { cached_tokens: u32 },
     /// Part of the prompt has been read.
     Progress(PromptProgress),
     /// Log probabilities of the prompt's tokens.
@@ -52,7 +54,9 @@ impl Reader {
     /// What an event of the engine is to the client, in order.
     pub(super) fn read(&mut self, event: GenerationEvent) -> Vec<AnswerEvent> {
         match event {
-            GenerationEvent::Started { .. } => Vec::new(),
+            GenerationEvent::Started { cached_tokens, .. } => {
+                vec![AnswerEvent::Begun { cached_tokens }]
+            }
             GenerationEvent::Progress(progress) => vec![AnswerEvent::Progress(progress)],
             GenerationEvent::PromptLogprobs(prompt) => vec![AnswerEvent::PromptLogprobs(prompt)],
             GenerationEvent::PromptDone => vec![AnswerEvent::PromptDone],

@@ -101,6 +101,19 @@ pub(in crate::api) fn chat_prompt(
     check(model, prompt, "messages")
 }
 
+/// Tokens of a conversation's prompt, also of one that does not fit. Of a text of megabytes that is
+/// sure not to, an estimate.
+pub(in crate::api) fn count_tokens(
+    model: &LoadedModel,
+    conversation: &Conversation,
+) -> Result<usize, ApiError> {
+    match chat_prompt(model, conversation, None) {
+        Ok(prompt) => Ok(prompt.tokens.len()),
+        Err(ApiError::ContextLengthExceeded { tokens, .. }) => Ok(tokens),
+        Err(error) => Err(error),
+    }
+}
+
 /// The borders of a prompt of `n` tokens: those of its messages and of the opening of its answer,
 /// at which something is before and behind. Where no opening is known, the last is so far before
 /// the end as llama-server puts it.

@@ -16,6 +16,7 @@ struct Collecting {
     text: String,
     reasoning: String,
     calls: Vec<CollectedCall>,
+    parts: Vec<Event>,
     tokens: Vec<OutputToken>,
     prompt: Vec<(Token, Option<TokenLogprobs>)>,
     ending: Option<Ending>,
@@ -35,7 +36,7 @@ pub(super) async fn respond(
     while let Some((choice, event)) = running.events.next().await {
         let Some(collecting) = all.get_mut(choice) else { continue };
         match event {
-            AnswerEvent::Progress(_) | AnswerEvent::PromptDone => {}
+            AnswerEvent::Begun { .. } | AnswerEvent::Progress(_) | AnswerEvent::PromptDone => {}
             AnswerEvent::PromptLogprobs(prompt) => collecting.prompt = prompt,
             AnswerEvent::Output { parts, tokens, .. } => {
                 parts.into_iter().for_each(|part| collecting.add(part));
@@ -63,6 +64,7 @@ pub(super) async fn respond(
 
 impl Collecting {
     fn add(&mut self, part: Event) {
+        self.parts.push(part.clone());
         match part {
             Event::Reasoning(text) => self.reasoning.push_str(&text),
             Event::Text(text) => self.text.push_str(&text),
@@ -81,7 +83,7 @@ impl Collecting {
 
     /// The choice, if it has ended.
     fn done(self) -> Option<Collected> {
-        let Self { text, reasoning, calls, tokens, prompt, ending } = self;
-        Some(Collected { text, reasoning, calls, tokens, prompt, ending: ending? })
+        let Self { text, reasoning, calls, parts, tokens, prompt, ending } = self;
+        Some(Collected { text, reasoning, calls, parts, tokens, prompt, ending: ending? })
     }
 }

@@ -1,5 +1,6 @@
 //! Engine events to bytes: whole answers and streams, in the form of one API or another.
 
+pub(super) mod anthropic;
 mod collect;
 pub(super) mod openai;
 mod sse;
@@ -7,9 +8,11 @@ mod sse;
 use std::time::Duration;
 
 use axum::response::Response;
+use bytes::Bytes;
 
 use super::error::ApiError;
 use super::generation::{AnswerEvent, Ending, Running, Started};
+use crate::chat::output::Event;
 use crate::engine::{OutputToken, Token, TokenLogprobs};
 use crate::http::Problem;
 use crate::protocol::Options;
@@ -63,6 +66,11 @@ pub(super) trait Dialect: Send + 'static {
     /// Appends an error, after which a stream ends.
     fn error(&self, problem: &Problem, out: &mut Vec<u8>);
 
+    /// What a stream that is silent for too long is kept alive with.
+    fn keep_alive(&self) -> Bytes {
+        sse::COMMENT
+    }
+
     /// The JSON of a whole answer.
     fn whole(&self, started: &Started, choices: &[Collected]) -> Vec<u8>;
 }
@@ -76,6 +84,8 @@ pub(super) struct Collected {
     reasoning: String,
     /// The tools that it called.
     calls: Vec<CollectedCall>,
+    /// All these in the order in which they came.
+    parts: Vec<Event>,
     /// Its tokens, if the answer shows them.
     tokens: Vec<OutputToken>,
     /// The prompt's tokens, if their log probabilities were asked for.

@@ -19,7 +19,7 @@ use crate::engine::GenerationError;
 
 /// A comment: clients ignore it, but it shows them and proxies that the stream lives. One line, without
 /// a blank one after it, at which some decoders would emit an empty event.
-const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n");
+pub(super) const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n");
 
 /// Events that are ready together travel in one write, up to about this many bytes.
 const MAX_FRAME: usize = 16 << 10;
@@ -117,7 +117,7 @@ impl Frames {
             let step = self.step().await?;
             match step {
                 Step::Tick if std::mem::take(&mut self.spoke) => continue,
-                Step::Tick => return Some(COMMENT),
+                Step::Tick => return Some(self.dialect.keep_alive()),
                 Step::Started(Ok(running)) => self.started(running),
                 Step::Started(Err(error)) => self.fail(&error),
                 Step::Event(event) => self.events(event),

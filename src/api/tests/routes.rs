@@ -48,14 +48,33 @@ async fn a_wrong_method_is_405_with_the_methods_that_are_right() {
 #[tokio::test]
 async fn a_route_of_llama_server_that_is_not_here_says_so() {
     let app = loading(|_| ());
-    for path in ["/completion", "/infill", "/v1/embeddings", "/v1/messages", "/slots/3?action=save"]
-    {
+    for path in ["/completion", "/infill", "/v1/embeddings", "/v1/rerank", "/slots/3?action=save"] {
         let (status, _, body) = ask(&app, "POST", path).await;
         assert_eq!(status, 501, "{path}");
         assert_eq!(body["error"]["type"], "not_implemented_error");
         let named = path.split('?').next().unwrap();
         assert!(body["error"]["message"].as_str().unwrap().contains(named), "{body}");
     }
+}
+
+#[tokio::test]
+async fn errors_before_the_endpoint_have_the_form_of_the_routes_api() {
+    let state = state_with(|_| (), LoadState::Loading { progress: 0.0 });
+    let app = router(state.clone());
+    let check = |kind: &str, headers: &http::HeaderMap, body: &Value| {
+        assert_eq!((&body["type"], &body["error"]["type"]), (&json!("error"), &json!(kind)));
+        assert_eq!(body["request_id"], headers["request-id"].to_str().unwrap());
+        assert_eq!(headers["request-id"], headers["x-request-id"]);
+    };
+    for path in ["/v1/messages", "/messages/count_tokens"] {
+        let (status, headers, body) = ask(&app, "GET", path).await;
+        assert_eq!(status, 405);
+        check("invalid_request_error", &headers, &body);
+    }
+    state.http().start_draining();
+    let (status, headers, body) = ask(&app, "POST", "/v1/messages").await;
+    assert_eq!((status.as_u16(), &headers["connection"]), (503, &"close".parse().unwrap()));
+    check("overloaded_error", &headers, &body);
 }
 
 #[tokio::test]

@@ -195,7 +195,7 @@ impl<F: Form> Dialect for OpenAi<F> {
 
     fn event(&mut self, started: &Started, index: usize, event: AnswerEvent, out: &mut Vec<u8>) {
         match event {
-            AnswerEvent::Failed(_) => {}
+            AnswerEvent::Begun { .. } | AnswerEvent::Failed(_) => {}
             AnswerEvent::Progress(progress) => {
                 // The echoed prompt waits for the end of reading, the role does not.
                 let echoes = started.choices.get(index).is_some_and(|c| c.preface.is_some());

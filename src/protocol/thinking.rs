@@ -30,6 +30,9 @@ pub(super) struct RawThinking {
     reasoning_budget: Option<Value>,
     /// What the OpenAI SDK for Python puts at the top; other clients send it as it is.
     extra_body: Option<Box<RawThinking>>,
+    /// An effort that stands elsewhere in the body, with its path.
+    #[serde(skip)]
+    effort: Option<(&'static str, Value)>,
 }
 
 /// What the switches say together.
@@ -42,6 +45,11 @@ struct Switches {
 }
 
 impl RawThinking {
+    /// With the effort that a dialect has at another place.
+    pub(super) fn with_effort(self, path: &'static str, effort: Option<Value>) -> Self {
+        Self { effort: effort.filter(|effort| !effort.is_null()).map(|e| (path, e)), ..self }
+    }
+
     /// Puts what the switches say into the template's variables, which hold those of the settings.
     /// Where they contradict each other, the more specific wins: `chat_template_kwargs`, then
     /// `enable_thinking`, `think`, `thinking`, `reasoning`, `reasoning_effort`; and the budgets
@@ -49,6 +57,9 @@ impl RawThinking {
     pub(super) fn apply(self, kwargs: &mut Map<String, Value>) -> Result<Reasoning, BodyError> {
         let raw = self.with_extra_body();
         let mut switches = Switches::default();
+        if let Some((path, effort)) = raw.effort {
+            switches.effort(path, &effort)?;
+        }
         if let Some(effort) = raw.reasoning_effort {
             switches.effort("reasoning_effort", &effort)?;
         }
@@ -124,6 +135,7 @@ impl RawThinking {
             thinking_budget: self.thinking_budget.or(extra.thinking_budget),
             reasoning_budget: self.reasoning_budget.or(extra.reasoning_budget),
             extra_body: None,
+            effort: self.effort,
         }
     }
 }
