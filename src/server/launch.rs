@@ -29,7 +29,10 @@ pub(super) fn plan(
     let settings = &loaded.settings;
     let (model, context) = (&settings.model, &settings.context);
     let is_set = |key: &str| loaded.origins.is_set(key);
-    let gpus = engine::gpus_in_use(devices);
+    let gpus = match model.gpu {
+        Gpu::Off => Vec::new(),
+        Gpu::Required | Gpu::Auto => engine::choose_gpus(devices, &model.device)?,
+    };
     let on_gpu = match model.gpu {
         Gpu::Required if gpus.is_empty() => return Err(no_gpu()),
         Gpu::Required | Gpu::Auto => !gpus.is_empty(),
@@ -56,6 +59,8 @@ pub(super) fn plan(
         shown_path: source.shown.clone(),
         ftype: source.facts.quantization.unwrap_or("unknown").to_owned(),
         n_gpu_layers: on_gpu.then_some(model.n_gpu_layers),
+        gpus: Some(gpus.iter().map(|&gpu| gpu.clone()).collect()),
+        gpu_required: model.gpu == Gpu::Required,
         mmap: model.mmap,
         mlock: model.mlock,
         n_ctx: decided.ctx_total,
