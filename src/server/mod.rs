@@ -5,6 +5,8 @@
 mod caches;
 mod exit;
 #[cfg(feature = "engine")]
+mod gate;
+#[cfg(feature = "engine")]
 mod launch;
 #[cfg(feature = "engine")]
 mod load_report;

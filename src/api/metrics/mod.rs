@@ -8,6 +8,7 @@ mod counts;
 mod engine;
 mod families;
 mod host;
+mod memory;
 
 use std::path::Path;
 
