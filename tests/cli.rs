@@ -7,6 +7,9 @@ mod binary;
 mod cache;
 #[path = "cli/config.rs"]
 mod config;
+#[cfg(feature = "engine")]
+#[path = "cli/gate.rs"]
+mod gate;
 #[path = "cli/generate.rs"]
 mod generate;
 #[path = "cli/usage.rs"]

@@ -7,6 +7,8 @@
 mod cache;
 #[path = "engine/grammar.rs"]
 mod grammar;
+#[path = "engine/placement.rs"]
+mod placement;
 #[path = "engine/rope.rs"]
 mod rope;
 #[path = "engine/tokens.rs"]
@@ -30,6 +32,8 @@ fn params(slots: u32, n_ctx: u32) -> LoadParams {
         ftype: "Q8_0".to_owned(),
         // `./dev gpu-check` runs some of these tests on a GPU.
         n_gpu_layers: std::env::var_os("STRIXHALO_TEST_GPU").map(|_| 999),
+        gpus: None,
+        gpu_required: false,
         mmap: false,
         mlock: false,
         n_ctx,

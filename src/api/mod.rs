@@ -4,6 +4,7 @@ mod cache_names;
 mod endpoints;
 mod error;
 mod generation;
+mod memory;
 mod metrics;
 mod model;
 mod reply;
@@ -14,6 +15,7 @@ mod state;
 mod tests;
 
 pub use error::ApiError;
+pub use memory::MemoryReport;
 pub use metrics::{Energy, GpuEnergy};
 pub use model::{LoadState, LoadedModel, Models, ServedModel};
 pub use router::router;

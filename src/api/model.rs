@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::watch;
 
 use super::error::ApiError;
+use super::memory::MemoryReport;
 use crate::chat::Template;
 use crate::engine::Engine;
 use crate::http::Context;
@@ -36,6 +37,8 @@ pub struct LoadedModel {
     pub engine: Engine,
     /// Its chat template; `Err` says why there is none.
     pub template: Result<Template, String>,
+    /// What its memory was planned to be, and what the GPU had.
+    pub memory: MemoryReport,
 }
 
 /// All models that are served. A request that names none gets the first.

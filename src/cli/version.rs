@@ -21,14 +21,16 @@ pub(super) fn run() -> ExitCode {
 
 #[cfg(feature = "engine")]
 fn engine() -> String {
-    use crate::engine::{devices, system_info};
+    use crate::engine::{backends, devices, system_info};
 
     // The devices first: the info lists only backends that have started.
-    let devices: String =
-        devices().iter().map(|d| format!("device {}: {}\n", d.name, d.description)).collect();
+    let devices: String = devices()
+        .iter()
+        .map(|d| format!("device {}: {} ({})\n", d.name, d.description, d.backend))
+        .collect();
     let info = system_info();
     let devices = if devices.is_empty() { "no devices\n".to_owned() } else { devices };
-    format!("llama.cpp: {info}\n{devices}")
+    format!("llama.cpp: {info}\nbackends: {}\n{devices}", backends().join(", "))
 }
 
 #[cfg(not(feature = "engine"))]

@@ -55,6 +55,8 @@ pub(crate) const BINDINGS: &[Binding] = &[
     row("model.alias", Syntax::Plain, &["LLAMA_ARG_ALIAS"], &["--alias", "-a"], Value("NAMES")),
     row("model.n_gpu_layers", Syntax::GpuLayers, &["LLAMA_ARG_N_GPU_LAYERS"], &["--n-gpu-layers", "--gpu-layers", "-ngl"], Value("N")),
     row("model.gpu", Syntax::Plain, &[], &["--gpu"], Value("WHEN")),
+    row("model.device", Syntax::Plain, &["LLAMA_ARG_DEVICE"], &["--device", "-dev"], Value("NAMES")),
+    row("model.memory_gate", Syntax::Plain, &[], &["--memory-gate"], Value("WHEN")),
     row("model.mmap", Syntax::LoadModeMmap, &["LLAMA_ARG_LOAD_MODE"], &["--load-mode", "-lm"], Value("MODE")),
     row("model.mlock", Syntax::LoadModeMlock, &["LLAMA_ARG_LOAD_MODE"], &[], Value("MODE")),
     row("model.mmap", Syntax::Plain, &["LLAMA_ARG_MMAP"], &["--mmap"], Nothing("true", &["--no-mmap"])),

@@ -62,7 +62,7 @@ const LOGS: &str = "logs go to stderr; see --log-level and --log-format";
 const CORS: &str = "it is fixed; set the origins with --cors-origins";
 const OUTPUT: &str = "it changes the output of all requests and is not supported; set it per request if it has a field";
 const ROUTER: &str = "one model is served per process; start one for each";
-const ONE_GPU: &str = "one GPU is used; choose whether with --gpu";
+const ONE_GPU: &str = "layers are shared out by llama.cpp; choose the GPUs with --device";
 const TLS: &str = "TLS is not built in and plain HTTP is not what you asked for; put a reverse proxy in front and unset it";
 
 /// The table.
@@ -152,7 +152,6 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
     row("LLAMA_ARG_RPC", &["--rpc"], 1, Warn, &[], "one machine computes everything"),
     row("LLAMA_ARG_LAZY_MODE", &["-lzm", "--lazy-mode"], 1, Warn, &["auto", "off"], "the whole model is loaded"),
     row("LLAMA_ARG_NUMA", &["--numa"], 1, Warn, &[], "a Strix Halo has one memory node"),
-    row("LLAMA_ARG_DEVICE", &["-dev", "--device"], 1, Warn, &[], ONE_GPU),
     row("LLAMA_ARG_SPLIT_MODE", &["-sm", "--split-mode"], 1, Warn, &["none", "layer"], ONE_GPU),
     row("LLAMA_ARG_TENSOR_SPLIT", &["-ts", "--tensor-split"], 1, Warn, &[], ONE_GPU),
     row("LLAMA_ARG_MAIN_GPU", &["-mg", "--main-gpu"], 1, Warn, &["0"], ONE_GPU),

@@ -7,7 +7,7 @@ use super::error::ConfigError;
 use super::loaded::Loaded;
 use super::nearest::suggestion;
 use super::origin::Origin;
-use super::settings::{CacheType, FlashAttn};
+use super::settings::{CacheType, FlashAttn, Gpu};
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -25,6 +25,7 @@ pub(crate) fn validate(loaded: &mut Loaded) -> Result<(), ConfigError> {
         let problem = "a name holds a control character, such as a line break; leave it out";
         return Err(wrong(loaded, "model.alias", problem));
     }
+    device(loaded)?;
     if loaded.settings.model.path.as_deref() == Some(Path::new("")) {
         return Err(wrong(loaded, "model.path", "the path is empty; name a GGUF file"));
     }
@@ -38,6 +39,22 @@ fn wrong(loaded: &Loaded, key: &str, problem: &str) -> ConfigError {
         origin => format!("{origin}: {key}: {problem}"),
     };
     ConfigError::new(origin.error_kind(), message)
+}
+
+fn device(loaded: &Loaded) -> Result<(), ConfigError> {
+    let model = &loaded.settings.model;
+    let problem = if model.device.iter().any(|name| name.trim().is_empty()) {
+        "a name is empty; leave it out"
+    } else if !model.device.iter().any(|name| name == "none") {
+        return Ok(());
+    } else if model.device.len() > 1 {
+        "none stands for the CPU alone; name it or GPUs"
+    } else if model.gpu == Gpu::Required {
+        "none stands for the CPU alone, but model.gpu is \"required\"; change one of them"
+    } else {
+        return Ok(());
+    };
+    Err(wrong(loaded, "model.device", problem))
 }
 
 fn context(loaded: &mut Loaded) -> Result<(), ConfigError> {

@@ -198,6 +198,10 @@ pub struct ModelFacts {
     pub eos_token: Option<String>,
     /// Seconds from the start of loading to the end of warm-up.
     pub load_seconds: f64,
+    /// The GPUs that were asked for.
+    pub gpus: Vec<super::backend::Device>,
+    /// What was allocated, and where the layers are.
+    pub allocations: super::allocations::Allocations,
 }
 
 /// The queue is full.

@@ -14,7 +14,8 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
-use super::backend::backend;
+use super::allocations::{recorded, start_recording, stop_recording};
+use super::backend::{Device, backend};
 use super::cache::{CacheParams, CopyCost, Disk, DiskParams, MemoryStore};
 use super::handle::{Command, Engine, EngineLimits, ModelFacts, Shared};
 use super::sample::{Candidates, Constraints};
@@ -38,6 +39,10 @@ pub struct LoadParams {
     pub ftype: String,
     /// Layers on the GPU; `None`: the GPU is not used at all.
     pub n_gpu_layers: Option<u32>,
+    /// The GPUs to use, none for the CPU alone; `None`: llama.cpp chooses.
+    pub gpus: Option<Vec<Device>>,
+    /// Fewer layers on a GPU than asked for are an error.
+    pub gpu_required: bool,
     pub mmap: bool,
     pub mlock: bool,
     /// Tokens of all slots together.
@@ -73,6 +78,16 @@ pub enum LoadError {
         "llama.cpp cannot load {0}: its log above says why (an architecture it does not know, damaged data or too little memory)"
     )]
     Model(String),
+    /// Not all layers are where a GPU is required to compute them.
+    #[error(
+        "model.gpu is \"required\", but only {offloaded} of the {asked} layers asked for are on a GPU: llama.cpp's log at level debug says why; or set model.gpu to \"auto\""
+    )]
+    Offload {
+        /// Layers on a GPU, the output among them.
+        offloaded: usize,
+        /// Layers that should be there.
+        asked: usize,
+    },
     /// There was no memory for the context, or a setting it cannot work with.
     #[error(
         "no context of {n_ctx} tokens could be made: too little memory, or a KV cache type this model cannot use; try a smaller --ctx-size"
@@ -149,11 +164,20 @@ fn serve(
         Ok(backend) => backend,
         Err(error) => return fail(LoadError::Start(error)),
     };
-    let model_params = model_params(params, progress);
+    let model_params = match model_params(params, progress) {
+        Ok(model_params) => model_params,
+        Err(error) => return fail(LoadError::Start(error)),
+    };
+    start_recording();
     let model = match LlamaModel::load_from_file(backend, &params.path, &model_params) {
         Ok(model) => Arc::new(model),
         Err(_) => return fail(LoadError::Model(shown(params))),
     };
+    let placed = recorded().placement();
+    let asked = params.n_gpu_layers.map_or(0, |asked| placed.layers.min(asked as usize));
+    if params.gpu_required && placed.gpu_layers < asked {
+        return fail(LoadError::Offload { offloaded: placed.gpu_layers, asked });
+    }
     let context = match model.new_context(backend, context_params(params)) {
         Ok(context) => context,
         Err(_) => return fail(LoadError::Context { n_ctx: params.n_ctx }),
@@ -230,12 +254,15 @@ fn shown(params: &LoadParams) -> String {
 fn model_params(
     params: &LoadParams,
     progress: impl FnMut(f32) -> bool + 'static,
-) -> LlamaModelParams {
-    LlamaModelParams::default()
+) -> Result<LlamaModelParams, String> {
+    let model_params = LlamaModelParams::default()
         .with_n_gpu_layers(params.n_gpu_layers.unwrap_or(0))
         .with_use_mmap(params.mmap)
         .with_use_mlock(params.mlock)
-        .with_progress_callback(progress)
+        .with_progress_callback(progress);
+    let Some(gpus) = &params.gpus else { return Ok(model_params) };
+    let indices: Vec<usize> = gpus.iter().map(|gpu| gpu.index).collect();
+    model_params.with_devices(&indices).map_err(|error| error.to_string())
 }
 
 fn context_params(params: &LoadParams) -> LlamaContextParams {
@@ -353,5 +380,7 @@ fn facts(
         bos_token: named("bos").then(|| text(vocab.bos())).flatten(),
         eos_token: named("eos").then(|| text(vocab.eos())).flatten(),
         load_seconds: took.as_secs_f64(),
+        gpus: params.gpus.clone().unwrap_or_default(),
+        allocations: stop_recording(),
     }
 }

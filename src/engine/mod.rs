@@ -2,10 +2,14 @@
 //! sequences on it. The only part of the crate that names `llama_cpp_2`.
 
 #[cfg(feature = "engine")]
+mod allocations;
+#[cfg(feature = "engine")]
 mod allocator;
 #[cfg(feature = "engine")]
 mod backend;
 mod cache;
+#[cfg(feature = "engine")]
+mod devices;
 mod event;
 mod grammar;
 #[cfg(feature = "engine")]
@@ -37,9 +41,11 @@ pub use text::{Assembled, TextAssembler};
 
 #[cfg(feature = "engine")]
 pub use self::{
+    allocations::{Allocations, Buffer, BufferUse, Placement},
     allocator::give_memory_back,
-    backend::{Device, devices, gpus_in_use, system_info},
+    backend::{Device, backends, devices, system_info},
     cache::{CacheParams, DiskParams},
+    devices::{NO_DEVICE, NoSuchDevice, choose_gpus, is_unified, seen_twice},
     handle::{
         CacheCounters, Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot, SubmitError,
     },

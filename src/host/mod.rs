@@ -3,6 +3,7 @@
 mod cpu;
 mod fragmentation;
 mod gpu;
+mod gpu_absence;
 mod gpu_clients;
 mod gpu_pool;
 mod memory;
@@ -14,6 +15,7 @@ mod tree;
 pub use cpu::physical_cores;
 pub use fragmentation::free_2mib_blocks;
 pub use gpu::{GpuReading, PowerSensor};
+pub use gpu_absence::{GpuAbsence, gpu_absence};
 pub use gpu_clients::{GpuClient, gpu_clients};
 pub use gpu_pool::GpuPool;
 pub use memory::{CgroupMemory, Memory};

@@ -25,8 +25,8 @@ pub use gguf::{ArrayFacts, Entry, Gguf, GgufError, MetaValue, TensorInfo, ValueT
 pub use identity::identity;
 pub use plan::{
     Account, Budget, CacheShape, CacheTypeConflict, ContextDecision, GpuBudget, GpuMemory,
-    HostBudget, Layout, MemoryNeed, MemoryReadings, MemoryShortage, PlanError, Refusal, budget,
-    bytes_per_value, decide_cache_types, decide_context, decide_flash_attention,
+    HostBudget, Layout, MemoryNeed, MemoryReadings, MemoryShortage, NeedPart, PlanError, Refusal,
+    budget, bytes_per_value, decide_cache_types, decide_context, decide_flash_attention,
     largest_ctx_per_slot, layout, memory_need,
 };
 pub use quantization::{TensorType, file_type_name};

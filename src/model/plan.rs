@@ -7,13 +7,15 @@ mod context;
 mod error;
 mod layout;
 mod memory;
+mod refusal;
 
 pub use budget::{Account, Budget, GpuBudget, GpuMemory, HostBudget, MemoryReadings, budget};
 pub use cache_types::{decide_cache_types, decide_flash_attention};
 pub use context::{ContextDecision, decide_context};
-pub use error::{CacheTypeConflict, MemoryShortage, PlanError, Refusal};
+pub use error::{CacheTypeConflict, MemoryShortage, NeedPart, PlanError};
 pub use layout::{Layout, layout};
 pub use memory::{CacheShape, MemoryNeed, bytes_per_value, largest_ctx_per_slot, memory_need};
+pub use refusal::Refusal;
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ pub enum Exit {
     BadModel = 65,
     /// A file that was named, such as the model, does not exist.
     Missing = 66,
-    /// A GPU is required and there is none.
+    /// A GPU is required or named, and it is not there or computes less than asked for.
     NoGpu = 69,
     /// An internal error, or the model could not be loaded.
     Internal = 70,
@@ -97,7 +97,7 @@ mod start {
     use std::io;
 
     use super::Exit;
-    use crate::engine::LoadError;
+    use crate::engine::{LoadError, NoSuchDevice};
     use crate::http::{KeyError, ListenError};
     use crate::model::{ModelFileError, PlanError, SourceError};
     use crate::service::sockets::SocketError;
@@ -175,8 +175,18 @@ mod start {
     }
 
     impl From<&LoadError> for Exit {
-        fn from(_: &LoadError) -> Self {
-            Self::Internal
+        fn from(error: &LoadError) -> Self {
+            match error {
+                LoadError::Offload { .. } => Self::NoGpu,
+                _ => Self::Internal,
+            }
+        }
+    }
+
+    /// Not a mistake in the settings for sure: the GPU may have been there yesterday.
+    impl From<&NoSuchDevice> for Exit {
+        fn from(_: &NoSuchDevice) -> Self {
+            Self::NoGpu
         }
     }
 
@@ -197,6 +207,8 @@ mod start {
                 (Exit::from(&ListenError::Setting(String::new())), 78),
                 (Exit::from(&ListenError::NotOurs { address: String::new() }), 71),
                 (Exit::from(&LoadError::WarmUp(String::new())), 70),
+                (Exit::from(&LoadError::Offload { offloaded: 3, asked: 6 }), 69),
+                (Exit::from(&NoSuchDevice { asked: "ROCm1".to_owned(), known: vec![] }), 69),
                 (Exit::from(&ModelFileError::Directory { path: "m".into(), models: vec![] }), 65),
                 (Exit::from(&ModelFileError::NotFound { path: "m".into(), link: None }), 66),
                 (Exit::from(&ModelFileError::System { path: "m".into(), cause: "".into() }), 71),

@@ -5,15 +5,25 @@ use std::time::Duration;
 
 use super::caches::cache_params;
 use super::exit::{Exit, Failure};
+use super::gate::{Passed, pass};
 use crate::config::{CACHE_DIRECTORY, Gpu, LimitSettings, Loaded};
-use crate::engine::{self, CacheParams, Device, EngineLimits, LoadParams};
-use crate::host::{Memory, physical_cores};
-use crate::model::{GpuMemory, Layout, MemoryReadings, Source, budget, layout};
+use crate::engine::{self, CacheParams, Device, EngineLimits, LoadParams, NO_DEVICE};
+use crate::host::{GpuAbsence, GpuPool, gpu_absence, physical_cores};
+use crate::model::{Budget, Layout, MemoryNeed, Source};
+
+/// Turns unified memory on, whatever its value.
+const UNIFIED_MEMORY: &str = "GGML_CUDA_ENABLE_UNIFIED_MEMORY";
 
 /// What the engine shall load, with what users should know about it.
 #[derive(Debug)]
 pub(super) struct LaunchPlan {
     pub(super) params: LoadParams,
+    /// What it needs.
+    pub(super) need: MemoryNeed,
+    /// What it may take; `None`: unknown.
+    pub(super) budget: Option<Budget>,
+    /// Memory of the GPUs of amdgpu, before the load.
+    pub(super) pools: Vec<GpuPool>,
     /// What was chosen for the user, one line each.
     pub(super) notices: Vec<String>,
     /// What the user chose against advice, one line each.
@@ -29,15 +39,13 @@ pub(super) fn plan(
     let settings = &loaded.settings;
     let (model, context) = (&settings.model, &settings.context);
     let is_set = |key: &str| loaded.origins.is_set(key);
-    let gpus = engine::gpus_in_use(devices);
-    let on_gpu = match model.gpu {
-        Gpu::Required if gpus.is_empty() => return Err(no_gpu()),
-        Gpu::Required | Gpu::Auto => !gpus.is_empty(),
-        Gpu::Off => false,
-    };
-    let Layout { shape, context: decided, mut notices } =
-        layout(loaded, &source.facts, on_gpu, free_memory(on_gpu, &gpus))?;
-    let mut warnings = Vec::new();
+    let gpus = choose(loaded, devices)?;
+    let on_gpu = !gpus.is_empty();
+    let unified = std::env::var_os(UNIFIED_MEMORY).is_some();
+    let Passed { layout, need, budget, pools, mut warnings } =
+        pass(loaded, &source.facts, &gpus, unified, Path::new("/"))?;
+    let Layout { shape, context: decided, mut notices } = layout;
+    tell_choice(loaded, devices, &gpus, &mut notices, &mut warnings);
     if is_set("context.ctx_size") { &mut warnings } else { &mut notices }.extend(decided.notices);
     if context.parallel > 1 {
         // llama-server's slots share the context; these do not.
@@ -56,6 +64,8 @@ pub(super) fn plan(
         shown_path: source.shown.clone(),
         ftype: source.facts.quantization.unwrap_or("unknown").to_owned(),
         n_gpu_layers: on_gpu.then_some(model.n_gpu_layers),
+        gpus: Some(gpus.iter().map(|&gpu| gpu.clone()).collect()),
+        gpu_required: model.gpu == Gpu::Required,
         mmap: model.mmap,
         mlock: model.mlock,
         n_ctx: decided.ctx_total,
@@ -79,10 +89,9 @@ pub(super) fn plan(
         cache: CacheParams::default(),
     };
     let cache_directory = std::env::var_os(CACHE_DIRECTORY);
-    let used = if on_gpu { gpus.as_slice() } else { &[] };
     let cache = &settings.cache;
     let (cache, kept, error) =
-        cache_params(cache, cache_directory.as_deref(), source, &shape, &params, used);
+        cache_params(cache, cache_directory.as_deref(), source, &shape, &params, &gpus);
     if context.cache_prompt {
         params.cache = cache;
         notices.push(kept);
@@ -92,7 +101,7 @@ pub(super) fn plan(
         params.cache = CacheParams { memory_bytes: 0, disk: None, ..cache };
         notices.push("no states are saved: context.cache_prompt is off".to_owned());
     }
-    Ok(LaunchPlan { params, notices, warnings })
+    Ok(LaunchPlan { params, need, budget, pools, notices, warnings })
 }
 
 /// The limits that the engine keeps.
@@ -104,29 +113,63 @@ pub(super) fn engine_limits(limits: &LimitSettings) -> EngineLimits {
     }
 }
 
-/// Bytes that the model and its context may take.
-fn free_memory(on_gpu: bool, gpus: &[&Device]) -> Option<u64> {
-    let gpu = |device: &&Device| GpuMemory {
-        total: device.memory_total,
-        free: device.memory_free,
-        is_shared: device.is_integrated,
-        is_gtt: false,
-    };
-    let gpus: Vec<GpuMemory> = if on_gpu { gpus.iter().map(gpu).collect() } else { Vec::new() };
-    let host = Memory::read(Path::new("/"));
-    budget(&MemoryReadings { host, gpus, ..MemoryReadings::default() }).map(|budget| budget.bytes)
+/// The GPUs to load on, none for the CPU.
+fn choose<'a>(loaded: &Loaded, devices: &'a [Device]) -> Result<Vec<&'a Device>, Failure> {
+    let model = &loaded.settings.model;
+    if model.gpu == Gpu::Off {
+        return Ok(Vec::new());
+    }
+    let gpus = engine::choose_gpus(devices, &model.device)?;
+    if gpus.is_empty() && model.gpu == Gpu::Required {
+        let cause = absence(devices).unwrap_or_else(|| unseen().to_string());
+        return Err(Failure::new(
+            Exit::NoGpu,
+            format!(
+                "model.gpu is \"required\", but no GPU can be used: {cause}; or set model.gpu to \"auto\" or \"off\""
+            ),
+        ));
+    }
+    Ok(gpus)
 }
 
-fn no_gpu() -> Failure {
-    let cause = if cfg!(any(feature = "hip", feature = "vulkan", feature = "cuda")) {
-        "no GPU can be used: check that /dev/kfd and /dev/dri/renderD128 exist and that this user is in the groups render and video"
-    } else {
-        "this build has no GPU backend (cargo features `hip` or `vulkan`)"
-    };
-    Failure::new(
-        Exit::NoGpu,
-        format!("model.gpu is \"required\", but {cause}; or set model.gpu to \"auto\" or \"off\""),
-    )
+/// What is wrong where the machine shows no GPU of AMD.
+fn unseen() -> GpuAbsence {
+    let backends: Vec<String> =
+        engine::backends().into_iter().filter(|name| name != "CPU").collect();
+    if backends.is_empty() { GpuAbsence::NoBackend } else { GpuAbsence::NotSeen { backends } }
+}
+
+/// Why the machine's GPU is not among the devices; `None`: it is, or there is none.
+fn absence(devices: &[Device]) -> Option<String> {
+    if devices.iter().any(|device| device.is_gpu) {
+        return None;
+    }
+    gpu_absence(Path::new("/"), &engine::backends()).map(|absence| absence.to_string())
+}
+
+/// What a user should know about the choice of GPUs.
+fn tell_choice(
+    loaded: &Loaded,
+    devices: &[Device],
+    gpus: &[&Device],
+    notices: &mut Vec<String>,
+    warnings: &mut Vec<String>,
+) {
+    let model = &loaded.settings.model;
+    for (used, other) in engine::seen_twice(devices, gpus) {
+        notices.push(format!(
+            "{other} is the same GPU as {used}, which is used; model.device = [\"{other}\"] chooses it"
+        ));
+    }
+    if model.gpu == Gpu::Off && !model.device.is_empty() && model.device != [NO_DEVICE] {
+        warnings.push("model.device is not used: model.gpu is \"off\"".to_owned());
+    }
+    if model.gpu == Gpu::Auto
+        && model.device.is_empty()
+        && let Some(cause) = absence(devices)
+    {
+        warnings.push(format!("THE GPU IS NOT USED, the CPU computes everything: {cause}"));
+    }
 }
 
 #[cfg(test)]

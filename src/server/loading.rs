@@ -1,5 +1,6 @@
 //! Loading beside the listener: progress in the log and for `/health`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -8,8 +9,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::launch::LaunchPlan;
 use super::template::template;
-use crate::api::{LoadState, LoadedModel};
+use crate::api::{LoadState, LoadedModel, MemoryReport};
 use crate::engine::{self, LoadError};
+use crate::host::GpuPool;
 use crate::model::Source;
 
 /// What the loading thread reports to the rest of the process.
@@ -39,6 +41,12 @@ pub(super) fn spawn(
         let died = events.clone();
         let stopping = give_up.clone();
         // The receiver is the main task; if it is gone, so is the process.
+        let mut memory = MemoryReport {
+            planned: plan.need,
+            budget: plan.budget,
+            gpus_before: plan.pools,
+            gpus_after: Vec::new(),
+        };
         let loaded = engine::load(
             plan.params,
             move |share| {
@@ -50,7 +58,8 @@ pub(super) fn spawn(
         drop(source);
         match loaded {
             Ok(engine) => {
-                let model = Arc::new(LoadedModel { template: template(&engine), engine });
+                memory.gpus_after = GpuPool::read_all(Path::new("/"));
+                let model = Arc::new(LoadedModel { template: template(&engine), engine, memory });
                 state.send_replace(LoadState::Ready(model.clone()));
                 let _ = events.send(LoadEvent::Ready(model));
             }

@@ -7,6 +7,8 @@ mod caches;
 mod energy;
 mod exit;
 #[cfg(feature = "engine")]
+mod gate;
+#[cfg(feature = "engine")]
 mod launch;
 #[cfg(feature = "engine")]
 mod load_report;

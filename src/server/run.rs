@@ -243,8 +243,9 @@ fn announce(
     address: &str,
 ) -> String {
     let facts = model.engine.facts();
+    let placed = facts.allocations.placement();
     tracing::info!(
-        "model {} ({}, {}, {:.2} GB) is ready after {:.2} s: {} slots of {} tokens",
+        "model {} ({}, {}, {:.2} GB) is ready after {:.2} s: {} slots of {} tokens, {placed}",
         name,
         facts.architecture,
         facts.ftype,
@@ -253,6 +254,7 @@ fn announce(
         facts.n_slots,
         facts.n_ctx_slot,
     );
+    tell_memory(model, state.settings().model.n_gpu_layers);
     if demo {
         tracing::warn!(
             "NO MODEL IS CONFIGURED: this is the built-in demo model, which can greet and count but knows nothing; serve a real one with --model FILE.gguf"
@@ -263,7 +265,25 @@ fn announce(
         base(address, &state.settings().server.api_prefix),
         r#"{"messages": [{"role": "user", "content": "Hello!"}]}"#
     );
-    format!("serving {name} at {address}: {} slots of {} tokens", facts.n_slots, facts.n_ctx_slot)
+    format!(
+        "serving {name} at {address}: {} slots of {} tokens, {placed}",
+        facts.n_slots, facts.n_ctx_slot
+    )
+}
+
+/// Says what was planned and allocated, and warns if a GPU in use computes fewer layers than `asked`.
+fn tell_memory(model: &LoadedModel, asked: u32) {
+    let facts = model.engine.facts();
+    let gib = |bytes: u64| bytes as f64 / (1_u64 << 30) as f64;
+    tracing::info!(
+        "memory: {:.2} GiB planned with all caches full, {:.2} GiB allocated by llama.cpp",
+        gib(model.memory.planned.total()),
+        gib(facts.allocations.total()),
+    );
+    let placed = facts.allocations.placement();
+    if !facts.gpus.is_empty() && placed.gpu_layers < placed.layers.min(asked as usize) {
+        tracing::warn!("{placed}: the CPU computes the others, and the GPU waits for it");
+    }
 }
 
 #[cfg(test)]

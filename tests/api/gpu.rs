@@ -127,20 +127,92 @@ fn two_slots_at_once_stream_what_each_writes_alone_and_one_can_be_cancelled() {
 
 #[test]
 #[ignore = "needs a GPU: ./dev gpu-check"]
+fn a_required_gpu_is_named_with_its_layers_by_health_props_and_log() {
+    let server = Server::start(&["--gpu", "required"]);
+    let device = device();
+    let backend = device.trim_end_matches(|c: char| c.is_ascii_digit());
+    let health = server.get("/health").json;
+    let expected = json!({
+        "status": "ok", "backend": backend, "device": device, "gpu_layers": 6, "layers": 6,
+    });
+    assert_eq!(health, expected);
+    let props = server.get("/props").json;
+    assert_eq!(props["compute"]["devices"][0]["name"], json!(device));
+    server.logged(|line| line.contains(&format!("6 of 6 layers on {device}")));
+    assert_eq!(
+        server.metric("strixhalo_model_layers{model=\"strixhalo-demo\",place=\"gpu\"}"),
+        6.0
+    );
+
+    let memory = &props["memory"];
+    let buffers = memory["allocated"]["buffers"].as_array().unwrap();
+    let on_gpu = |part: &str| -> f64 {
+        let of = |buffer: &&Value| buffer["memory"] == json!(device) && buffer["part"] == part;
+        buffers.iter().filter(of).filter_map(|buffer| buffer["bytes"].as_f64()).sum()
+    };
+    let planned = |part: &str| memory["planned"][part].as_f64().unwrap();
+    assert!((on_gpu("kv") - planned("kv")).abs() < 11_000.0, "{memory}");
+    assert!(on_gpu("weights") > 0.5 * planned("weights"), "{memory}");
+    // A driver on a CPU passes for a GPU with a memory of its own.
+    let account = &memory["budget"]["account"];
+    assert!(*account == json!("shared") || *account == json!("gpu"), "{memory}");
+}
+
+#[test]
+#[ignore = "needs a GPU: ./dev gpu-check"]
+fn a_device_is_chosen_by_name_and_none_is_the_cpu() {
+    let device = device();
+    let chosen = Server::start(&["--device", &device]);
+    assert_eq!(chosen.get("/health").json["device"], json!(device));
+    drop(chosen);
+    let cpu = Server::start(&["--gpu", "auto", "--device", "none"]);
+    let health = cpu.get("/health").json;
+    assert_eq!((&health["backend"], &health["gpu_layers"]), (&json!("CPU"), &json!(0)), "{health}");
+    drop(cpu);
+    let (code, log) = serve(&["--device", "Nonesuch0"], &[]);
+    assert_eq!(code, Some(69), "{log}");
+    assert!(log.contains(&format!("there are: {device}")), "{log}");
+}
+
+#[test]
+#[ignore = "needs a GPU: ./dev gpu-check"]
+fn a_context_that_cannot_fit_the_gpu_is_refused_before_the_load() {
+    let (code, log) = serve(&["--gpu", "required", "--ctx-size", "2000000000"], &[]);
+    assert_eq!(code, Some(70), "{log}");
+    for part in ["tokens of context need", "are free (", "set context.ctx_size to at most"] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU: ./dev gpu-check"]
 fn a_required_gpu_that_is_not_there_ends_the_server_with_69() {
-    let hidden =
-        ["VK_ICD_FILENAMES", "VK_DRIVER_FILES", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"];
+    for more in [&["--gpu", "required"][..], &["--device", &device()]] {
+        let (code, log) = serve(more, &HIDDEN);
+        assert_eq!(code, Some(69), "{log}");
+        let cause = if more[0] == "--gpu" { "no GPU can be used" } else { "there is no GPU" };
+        assert!(log.contains(cause), "{log}");
+    }
+}
+
+/// Variables that hide all GPUs.
+const HIDDEN: [(&str, &str); 4] = [
+    ("VK_ICD_FILENAMES", "/nonexistent"),
+    ("VK_DRIVER_FILES", "/nonexistent"),
+    ("CUDA_VISIBLE_DEVICES", "-1"),
+    ("HIP_VISIBLE_DEVICES", "-1"),
+];
+
+/// Exit code and log of a server that does not start.
+fn serve(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_strixhalo"))
-        .args(["serve", "--port", "0", "--gpu", "required"])
+        .args(["serve", "--port", "0"])
+        .args(arguments)
         .env_clear()
         .envs(device_environment())
-        .envs(
-            hidden.map(|name| (name, if name.starts_with("VK_") { "/nonexistent" } else { "-1" })),
-        )
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let log = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(69), "{log}");
-    assert!(log.contains("no GPU can be used"), "{log}");
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }

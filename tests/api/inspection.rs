@@ -77,6 +77,46 @@ fn the_model_is_described_under_all_of_its_names() {
 }
 
 #[test]
+fn health_and_props_name_what_computes_the_model() {
+    let server = Server::start(&["--gpu", "off"]);
+    let expected = json!({
+        "status": "ok", "backend": "CPU", "device": "CPU", "gpu_layers": 0, "layers": 6,
+    });
+    assert_eq!(server.get("/health").json, expected);
+    let compute = &server.get("/props").json["compute"];
+    assert_eq!(compute["devices"][0]["name"], "CPU");
+    assert_eq!((&compute["gpu_layers"], &compute["layers"]), (&json!(0), &json!(6)));
+}
+
+#[test]
+fn props_show_planned_memory_with_parts_that_add_up_beside_what_was_allocated() {
+    let server = Server::start(&["--gpu", "off", "--cache-type-k", "f16", "--cache-type-v", "f16"]);
+    let memory = server.get("/props").json["memory"].clone();
+    let planned = memory["planned"].as_object().unwrap();
+    let parts = planned.iter().filter(|(key, _)| *key != "total");
+    let sum: u64 = parts.map(|(_, bytes)| bytes.as_u64().unwrap()).sum();
+    assert_eq!(planned["total"], sum, "{memory}");
+
+    let budget = &memory["budget"];
+    assert_eq!(budget["account"], "cpu", "{memory}");
+    let of = |key: &str| budget["host"][key].as_u64().unwrap();
+    let free = of("available") + of("service") - of("cma_free") - of("reserve");
+    assert_eq!((of("free"), budget["bytes"].as_u64()), (free, Some(free)), "{memory}");
+
+    let buffers = memory["allocated"]["buffers"].as_array().unwrap();
+    let allocated = |part: &str| -> f64 {
+        let of_part = buffers.iter().filter(|buffer| buffer["part"] == part);
+        of_part.filter_map(|buffer| buffer["bytes"].as_f64()).sum()
+    };
+    // llama.cpp tells a hundredth of a MiB.
+    assert!((allocated("kv") - planned["kv"].as_f64().unwrap()).abs() < 11_000.0, "{memory}");
+    assert!(allocated("weights") > 0.9 * planned["weights"].as_f64().unwrap(), "{memory}");
+    assert!(allocated("compute") > 0.0, "{memory}");
+    let series = "strixhalo_model_memory_planned_bytes{model=\"strixhalo-demo\",part=\"kv\"}";
+    assert_eq!(server.metric(series), planned["kv"].as_f64().unwrap());
+}
+
+#[test]
 fn props_tell_slots_template_and_defaults() {
     let props = shared().get("/props").json;
     assert_eq!(props["total_slots"], 4);

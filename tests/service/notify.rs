@@ -21,6 +21,8 @@ fn the_manager_hears_loading_ready_reloading_ready_and_stopping_in_this_order() 
     let mut service = start(&manager, &[]).spawn();
     let ready = manager.wait_for_name("READY");
     assert!(ready.get("STATUS").unwrap().starts_with(DEMO), "{ready:?}");
+    // Which of the layers a GPU computes.
+    assert!(ready.get("STATUS").unwrap().contains(" layers on "), "{ready:?}");
     assert_eq!(crate::harness::get(&format!("{}/health", service.base())).0, 200);
 
     service.signal(Signal::HUP);

@@ -10,7 +10,7 @@ use crate::api::model::{LoadState, ServedModel};
 use crate::api::state::AppState;
 use crate::http::RequestLog;
 
-/// 200 `{"status":"ok"}`, or 503 with llama-server's error and how far loading is.
+/// 200 `{"status":"ok"}` with what computes the first model, or 503 with llama-server's error and how far loading is.
 pub(in crate::api) async fn health(
     State(state): State<AppState>,
     Extension(log): Extension<RequestLog>,
@@ -26,7 +26,7 @@ pub(in crate::api) async fn health(
     };
     let mut states = state.models().iter().map(ServedModel::load_state);
     match states.find(|state| !matches!(state, LoadState::Ready(_))) {
-        None | Some(LoadState::Ready(_)) => Json(json!({"status": "ok"})).into_response(),
+        None | Some(LoadState::Ready(_)) => Json(ok(&state)).into_response(),
         Some(LoadState::Loading { progress }) => {
             let message = "loading model".to_owned();
             // Two digits: the float's own would show noise.
@@ -37,4 +37,19 @@ pub(in crate::api) async fn health(
             unavailable(message, "load_failed", json!({"status": "failed"}))
         }
     }
+}
+
+/// A server that lost its GPU answers as well, only slowly: so this says what computes.
+fn ok(state: &AppState) -> Value {
+    let Some(model) = state.models().iter().find_map(|served| served.now().ok()) else {
+        return json!({"status": "ok"});
+    };
+    let placed = model.engine.facts().allocations.placement();
+    json!({
+        "status": "ok",
+        "backend": placed.backend(),
+        "device": placed.devices.join(","),
+        "gpu_layers": placed.gpu_layers,
+        "layers": placed.layers,
+    })
 }

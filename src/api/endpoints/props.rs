@@ -42,7 +42,24 @@ pub(in crate::api) async fn props(
         "eos_token": facts.and_then(|f| f.eos_token.as_deref()).unwrap_or_default(),
         "build_info": concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")),
         "is_sleeping": false,
+        "compute": facts.map(compute),
+        "memory": model.as_ref().map(|m| m.memory.to_json(&m.engine.facts().allocations)),
     })))
+}
+
+/// What computes the model.
+fn compute(facts: &ModelFacts) -> Value {
+    let placed = facts.allocations.placement();
+    let named = |device: &String| {
+        let gpu = facts.gpus.iter().find(|gpu| gpu.name == *device);
+        json!({"name": device, "description": gpu.map(|gpu| &gpu.description)})
+    };
+    json!({
+        "backend": placed.backend(),
+        "devices": placed.devices.iter().map(named).collect::<Vec<_>>(),
+        "gpu_layers": placed.gpu_layers,
+        "layers": placed.layers,
+    })
 }
 
 fn path(facts: &ModelFacts) -> String {

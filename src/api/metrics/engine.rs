@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cache::add_cache;
 use super::families::Families;
+use super::memory::add_memory;
 use crate::api::model::{LoadState, LoadedModel, ServedModel};
 use crate::api::state::AppState;
 use crate::engine::{Engine, SlotSnapshot};
@@ -121,6 +122,9 @@ pub(super) fn add_state(families: &mut Families, state: &AppState) {
         "Time that loading took, with the warm-up; 0 until then.",
         loaded.iter().map(|(_, model)| model.engine.facts().load_seconds).fold(0.0, f64::max),
     );
+    let models: Vec<(&str, &LoadedModel)> =
+        loaded.iter().map(|(name, model)| (*name, &**model)).collect();
+    add_memory(families, &models);
     let labels = loaded.iter().map(|(name, model)| {
         let facts = model.engine.facts();
         [

@@ -9,6 +9,7 @@ mod energy;
 mod engine;
 mod families;
 mod host;
+mod memory;
 
 use std::path::Path;
 

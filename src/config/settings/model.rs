@@ -24,10 +24,22 @@ pub struct ModelSettings {
     /// Layers computed on the GPU; 999 means all. All is the default because the GPU of a
     /// Strix Halo shares the memory of the CPU: a layer left on the CPU saves nothing.
     pub n_gpu_layers: u32,
-    /// Whether a GPU must be there: `required` refuses to start without one, `auto` uses one if
-    /// found, `off` never does. The default runs everywhere; an appliance wants `required`, so
-    /// that a lost GPU is an error and not a slow server.
+    /// Whether a GPU must be there: `required` refuses to start without one, or with fewer layers
+    /// on it than `n_gpu_layers` asks for; `auto` uses one if found, and warns if there is one
+    /// that cannot be used; `off` never uses one. The default runs everywhere; an appliance wants
+    /// `required`, so that a lost GPU is an error and not a slow server.
     pub gpu: Gpu,
+    /// GPUs that the model is loaded on, by llama.cpp's names, such as `Vulkan0` or `ROCm0`;
+    /// `strixhalo version` lists them, and `none` is the CPU alone. A name that is not there is an
+    /// error. Empty: all GPUs of one backend, those with a memory of their own first, which is
+    /// the one GPU of a Strix Halo through ROCm where a build has ROCm, else through Vulkan.
+    pub device: Vec<String>,
+    /// What happens if a model with its context would not fit into the memory that is free:
+    /// `refuse` or `warn`. Refused by default: a load that does not fit into the memory that the
+    /// GPU may use (GTT) wedges the driver amdgpu, and only a reboot helps. `warn` is for a
+    /// machine whose numbers are known to mislead, such as a CPU that maps a model larger than
+    /// its memory.
+    pub memory_gate: MemoryGate,
     /// Map the file into memory instead of reading it. Off by default: on Strix Halo, loading
     /// through mmap is many times slower for files of tens of gigabytes.
     pub mmap: bool,
@@ -56,6 +68,8 @@ impl Default for ModelSettings {
             alias: Vec::new(),
             n_gpu_layers: 999,
             gpu: Gpu::Auto,
+            device: Vec::new(),
+            memory_gate: MemoryGate::Refuse,
             mmap: false,
             mlock: false,
             chat_template: None,
@@ -76,6 +90,16 @@ pub enum Gpu {
     Auto,
     /// The CPU computes everything.
     Off,
+}
+
+/// What happens to a load that would not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MemoryGate {
+    /// It is an error before anything is loaded.
+    Refuse,
+    /// It is tried, with a warning.
+    Warn,
 }
 
 /// The context: its size, its slots, and what a step computes.

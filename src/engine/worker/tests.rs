@@ -31,6 +31,8 @@ fn engine(model: &str, cache_type_k: CacheType, directory: &Path) -> Engine {
         shown_path: None,
         ftype: "Q8_0".to_owned(),
         n_gpu_layers: None,
+        gpus: None,
+        gpu_required: false,
         mmap: false,
         mlock: false,
         n_ctx: 2048,

@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use super::budget::Budget;
 use super::memory::MemoryNeed;
 use crate::config::CacheType;
-use crate::host::GpuClient;
 
 /// The settings cannot be met; one line with the numbers and the ways out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -103,36 +101,47 @@ pub struct MemoryShortage {
 }
 
 impl MemoryNeed {
-    /// The parts that [`total`](Self::total) is the sum of, with their names.
-    pub fn parts(&self) -> [(&'static str, u64); 6] {
+    /// The parts that [`total`](Self::total) is the sum of.
+    pub fn parts(&self) -> [NeedPart; 6] {
         let Self { weights, kv, recurrent, checkpoints, host_cache, compute } = *self;
         [
-            ("weights", weights),
-            ("KV cache", kv),
-            ("recurrent state", recurrent),
-            ("earlier recurrent states", checkpoints),
-            ("saved states", host_cache),
-            ("compute buffers about", compute),
+            NeedPart { key: "weights", name: "weights", bytes: weights },
+            NeedPart { key: "kv", name: "KV cache", bytes: kv },
+            NeedPart { key: "recurrent", name: "recurrent state", bytes: recurrent },
+            NeedPart { key: "checkpoints", name: "earlier recurrent states", bytes: checkpoints },
+            NeedPart { key: "host_cache", name: "saved states", bytes: host_cache },
+            NeedPart { key: "compute", name: "compute buffers about", bytes: compute },
         ]
     }
 }
 
+/// A part of what a model needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NeedPart {
+    /// Its name in `/props` and as a label of metrics.
+    pub key: &'static str,
+    /// Its name in texts.
+    pub name: &'static str,
+    /// Bytes.
+    pub bytes: u64,
+}
+
 impl MemoryShortage {
     /// What is needed, with its parts, which add up as they are printed.
-    fn needs(&self) -> String {
+    pub(super) fn needs(&self) -> String {
         let Self { need, slots, per_slot, .. } = self;
-        let parts = need.parts().map(|(_, bytes)| bytes);
-        let shown = need.parts().into_iter().zip(shares(need.total(), &parts));
+        let bytes = need.parts().map(|part| part.bytes);
+        let shown = need.parts().into_iter().zip(shares(need.total(), &bytes));
         let parts: Vec<String> = shown
-            .filter(|((name, bytes), _)| *bytes > 0 || ["weights", "KV cache"].contains(name))
-            .map(|((name, _), share)| format!("{name} {}", gib_of_tenths(share)))
+            .filter(|(part, _)| part.bytes > 0 || ["weights", "kv"].contains(&part.key))
+            .map(|(part, share)| format!("{} {}", part.name, gib_of_tenths(share)))
             .collect();
         let total = gib(need.total());
         format!("{slots} x {per_slot} tokens of context need {total} ({})", parts.join(", "))
     }
 
     /// What would help, three ways at most.
-    fn ways_out(&self) -> String {
+    pub(super) fn ways_out(&self) -> String {
         let Self { need, slots, .. } = self;
         let lower_cache = (need.host_cache > 0).then(|| "lower cache.ram_mib".to_owned());
         let mut ways = Vec::new();
@@ -169,38 +178,6 @@ impl fmt::Display for MemoryShortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, but {} are free: {}", self.needs(), gib(self.free), self.ways_out())
     }
-}
-
-/// A load that is refused because it would not fit: the shortage, what leads to the memory that is
-/// free, and who holds the rest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// What is needed and would help.
-    pub shortage: MemoryShortage,
-    /// What is free.
-    pub budget: Budget,
-    /// Processes that hold memory of the GPU, the largest first; only of a plan for a GPU.
-    pub holders: Vec<GpuClient>,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { shortage, budget, holders } = self;
-        write!(f, "{}, but {budget}", shortage.needs())?;
-        let holders: Vec<String> = holders.iter().take(MAX_HOLDERS).map(holder).collect();
-        if !holders.is_empty() {
-            write!(f, "; the GPU's memory is held by {}", holders.join(", "))?;
-        }
-        write!(f, ": {}", shortage.ways_out())
-    }
-}
-
-/// Processes that are named.
-const MAX_HOLDERS: usize = 3;
-
-fn holder(client: &GpuClient) -> String {
-    let name = if client.name.is_empty() { "a process" } else { &client.name };
-    format!("{name} ({}) {}", client.pid, gib(client.bytes))
 }
 
 /// The name of a cache type, as settings have it.
@@ -242,7 +219,6 @@ fn shares(sum: u64, parts: &[u64]) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::plan::{MemoryReadings, budget};
 
     /// The number behind `name`, or in front of ` GiB` where it is empty, in tenths.
     fn number(text: &str) -> u64 {
@@ -280,27 +256,5 @@ mod tests {
             assert_eq!(parts.sum::<u64>(), sum, "{text}");
             assert_eq!(sum, tenths(need.total()), "{text}");
         }
-    }
-
-    #[test]
-    fn a_refusal_names_who_holds_the_memory_and_three_ways_out() {
-        let gpus = vec![super::super::GpuMemory {
-            total: 96 << 30,
-            free: 24 << 30,
-            is_shared: true,
-            is_gtt: true,
-        }];
-        let read = MemoryReadings { gpus, ..MemoryReadings::default() };
-        let client = |pid, name: &str, bytes| GpuClient { pid, name: name.to_owned(), bytes };
-        let refusal = budget(&read).map(|budget| Refusal {
-            shortage: shortage(MemoryNeed { weights: 80 << 30, ..MemoryNeed::default() }),
-            budget,
-            holders: vec![client(900, "llama-server", 68 << 30), client(7, "", 1 << 30)],
-        });
-        let text = refusal.map(|refusal| refusal.to_string()).unwrap_or_default();
-        assert_eq!(
-            text,
-            "2 x 4096 tokens of context need 80.0 GiB (weights 80.0 GiB, KV cache 0.0 GiB), but 24.0 GiB are free (96.0 GiB of GTT, less 72.0 GiB in use); the GPU's memory is held by llama-server (900) 68.0 GiB, a process (7) 1.0 GiB: free memory, or use a smaller quantization of the model, or use a smaller model"
-        );
     }
 }
