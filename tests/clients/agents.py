@@ -86,7 +86,7 @@ def opencode(binary, cache, template):
 
 def claude_code(binary, cache, template):
     """One turn with a tool call in the template's format. It speaks Anthropic's API, and sends some
-    20,000 of the tokens of this model before the user says a word."""
+    38,000 of the tokens of this model before the user says a word."""
     with folders() as (home, project):
         arguments = {"file_path": f"{project}/hello.py", "content": CODE}
         call = {"hermes": hermes_call, "xml": xml_call}[template]("Write", arguments)
