@@ -227,7 +227,7 @@ fn shown(params: &LoadParams) -> String {
     }
 }
 
-fn model_params(
+pub(super) fn model_params(
     params: &LoadParams,
     progress: impl FnMut(f32) -> bool + 'static,
 ) -> LlamaModelParams {
@@ -238,7 +238,7 @@ fn model_params(
         .with_progress_callback(progress)
 }
 
-fn context_params(params: &LoadParams) -> LlamaContextParams {
+pub(super) fn context_params(params: &LoadParams) -> LlamaContextParams {
     let flash_attn = if params.flash_attn {
         llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_ENABLED
     } else {

@@ -4,9 +4,12 @@ mod architecture;
 pub mod builtin;
 mod error;
 mod facts;
+mod family;
 mod file;
 mod gguf;
+mod graph;
 mod identity;
+mod keys;
 mod plan;
 mod quantization;
 mod rope;
@@ -20,13 +23,16 @@ mod writer;
 
 pub use error::ModelFileError;
 pub use facts::{GgufFacts, Layer};
+pub use family::{DeltaNet, Experts, FAMILIES, Family, WeightType};
 pub use file::ModelFile;
 pub use gguf::{ArrayFacts, Entry, Gguf, GgufError, MetaValue, TensorInfo, ValueType};
+pub use graph::GraphFacts;
 pub use identity::identity;
 pub use plan::{
-    CacheShape, CacheTypeConflict, ContextDecision, GpuMemory, Layout, MemoryNeed, MemoryShortage,
-    PlanError, budget, bytes_per_value, decide_cache_types, decide_context, decide_flash_attention,
-    largest_ctx_per_slot, layout, memory_need,
+    CacheShape, CacheTypeConflict, ContextDecision, GpuMemory, LargestContext, Layout, MemoryNeed,
+    MemoryShortage, PlanError, PlanReport, StretchedContext, budget, bytes_per_value,
+    decide_cache_types, decide_context, decide_flash_attention, largest_ctx_per_slot, layout,
+    memory_need,
 };
 pub use quantization::{TensorType, file_type_name};
 pub use rope::RopeFacts;
