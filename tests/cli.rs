@@ -12,5 +12,10 @@ mod config;
 mod gate;
 #[path = "cli/generate.rs"]
 mod generate;
+#[allow(dead_code)] // the engine's tests use the rest
+#[path = "engine/headers.rs"]
+mod headers;
+#[path = "cli/plan.rs"]
+mod plan;
 #[path = "cli/usage.rs"]
 mod usage;

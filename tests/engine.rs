@@ -7,6 +7,11 @@
 mod cache;
 #[path = "engine/grammar.rs"]
 mod grammar;
+#[allow(dead_code)] // the tests of commands use the rest
+#[path = "engine/headers.rs"]
+mod headers;
+#[path = "engine/memory.rs"]
+mod memory;
 #[path = "engine/placement.rs"]
 mod placement;
 #[path = "engine/rope.rs"]

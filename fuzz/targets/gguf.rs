@@ -30,6 +30,7 @@ fuzz_target!(|data: &[u8]| {
             cache_type_v,
             ubatch: 512,
             flash_attn: true,
+            on_gpu: false,
             host_cache: 1 << 30,
             checkpoints: 1 << 28,
         };

@@ -22,7 +22,7 @@ pub(super) fn prepare(mut line: Vec<OsString>) -> Result<Translated, ConfigError
             line.insert(1, "serve".into());
             Some(2)
         }
-        "serve" => Some(2),
+        "serve" | "plan" => Some(2),
         "config" if word(2) == "show" => Some(3),
         _ => None,
     };
@@ -89,6 +89,8 @@ mod tests {
 
     #[test]
     fn only_commands_that_take_settings_have_their_flags_translated() {
+        let plan = ["strixhalo", "plan", "a.gguf", "-np", "1", "--memory", "64"];
+        assert_eq!(prepared(&plan)[2..], ["a.gguf", "--parallel=1", "--memory=64"]);
         let show = ["strixhalo", "config", "show", "--json", "-np", "1"];
         assert_eq!(prepared(&show), ["strixhalo", "config", "show", "--json", "--parallel=1"]);
         assert_eq!(prepared(&["strixhalo", "bench", "-np", "1"]).last().unwrap(), "1");

@@ -5,6 +5,7 @@ pub mod bench;
 mod cache;
 mod config;
 mod generate;
+mod plan;
 mod serve;
 mod version;
 
@@ -71,6 +72,7 @@ fn command() -> Command {
                 .args(arguments::sources())
                 .args(crate::config::arguments()),
         )
+        .subcommand(plan::command())
         .subcommand(config::command())
         .subcommand(cache::command())
         .subcommand(bench::BenchArgs::augment_args(
@@ -89,6 +91,7 @@ fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
                 Err(error) => Failure::from(error).report(),
             }
         }
+        Some(("plan", matches)) => plan::run(matches, warnings),
         Some(("config", matches)) => config::run(matches, warnings),
         Some(("cache", matches)) => cache::run(matches),
         Some(("bench", matches)) => match bench::BenchArgs::from_arg_matches(matches) {

@@ -251,7 +251,7 @@ fn shown(params: &LoadParams) -> String {
     }
 }
 
-fn model_params(
+pub(super) fn model_params(
     params: &LoadParams,
     progress: impl FnMut(f32) -> bool + 'static,
 ) -> Result<LlamaModelParams, String> {
@@ -265,7 +265,7 @@ fn model_params(
     model_params.with_devices(&indices).map_err(|error| error.to_string())
 }
 
-fn context_params(params: &LoadParams) -> LlamaContextParams {
+pub(super) fn context_params(params: &LoadParams) -> LlamaContextParams {
     let flash_attn = if params.flash_attn {
         llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_ENABLED
     } else {

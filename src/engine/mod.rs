@@ -18,6 +18,8 @@ mod handle;
 mod heartbeat;
 #[cfg(feature = "engine")]
 mod load;
+#[cfg(feature = "engine")]
+mod rehearse;
 mod request;
 #[cfg(feature = "engine")]
 mod sample;
@@ -50,6 +52,7 @@ pub use self::{
         CacheCounters, Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot, SubmitError,
     },
     load::{LoadError, LoadParams, load},
+    rehearse::rehearse,
     stream::GenerationStream,
     vocabulary::Vocabulary,
 };

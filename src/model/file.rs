@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::error::ModelFileError;
 use super::facts::GgufFacts;
-use super::gguf::{Gguf, GgufError};
+use super::gguf::{Gguf, GgufError, MAX_TENSORS};
 use super::sanity;
 use super::split::{SplitKeys, SplitName};
 use super::tensors;
@@ -88,6 +88,12 @@ impl ModelFile {
                 Some((first, _)) => {
                     first.file_bytes = first.file_bytes.saturating_add(gguf.file_bytes);
                     first.tensors.extend(gguf.tensors);
+                    if first.tensors.len() as u64 > MAX_TENSORS {
+                        return Err(bad(format!(
+                            "the parts up to here hold {} tensors, more than any model has: the file is damaged",
+                            first.tensors.len()
+                        )));
+                    }
                 }
             }
         }

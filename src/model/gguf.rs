@@ -8,14 +8,16 @@ use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek, SeekFrom};
 
 use reader::Reader;
-pub(super) use values::TOKENS;
 pub use values::{ArrayFacts, Entry, GgufError, MetaValue, TensorInfo, ValueType};
-use values::{TRUNCATED_HEADER, TokenTexts, too_large};
+pub(super) use values::{TOKENS, TokenTexts};
+use values::{TRUNCATED_HEADER, too_large};
 
 /// Longest string that is kept; chat templates are the longest that anybody needs.
-const MAX_TEXT: u64 = 16 << 20;
-const MAX_KEYS: u64 = 1 << 16;
-const MAX_TENSORS: u64 = 1 << 20;
+const MAX_TEXT: u64 = 4 << 20;
+/// Models have some hundred.
+const MAX_KEYS: u64 = 1 << 14;
+/// Of all parts together. A mixture whose experts are tensors of their own has 50,000.
+pub(super) const MAX_TENSORS: u64 = 1 << 16;
 /// Text of many megabytes that llama.cpp does not read either.
 const SKIPPED_TEXT: &str = "tokenizer.huggingface.json";
 
@@ -37,7 +39,7 @@ pub struct Gguf {
 }
 
 impl Gguf {
-    /// Reads the header. Takes memory in proportion to the header, at most some 100 MiB.
+    /// Reads the header. Takes memory in proportion to the header, less than 64 MB.
     pub fn parse(mut source: impl Read + Seek) -> Result<Self, GgufError> {
         let file_bytes = source.seek(SeekFrom::End(0))?;
         source.seek(SeekFrom::Start(0))?;

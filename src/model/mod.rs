@@ -4,9 +4,12 @@ mod architecture;
 pub mod builtin;
 mod error;
 mod facts;
+mod family;
 mod file;
 mod gguf;
+mod graph;
 mod identity;
+mod keys;
 mod plan;
 mod quantization;
 mod rope;
@@ -20,14 +23,17 @@ mod writer;
 
 pub use error::ModelFileError;
 pub use facts::{GgufFacts, Layer};
+pub use family::{DeltaNet, Experts, FAMILIES, Family, WeightType};
 pub use file::ModelFile;
 pub use gguf::{ArrayFacts, Entry, Gguf, GgufError, MetaValue, TensorInfo, ValueType};
+pub use graph::GraphFacts;
 pub use identity::identity;
 pub use plan::{
     Account, Budget, CacheShape, CacheTypeConflict, ContextDecision, GpuBudget, GpuMemory,
-    HostBudget, Layout, MemoryNeed, MemoryReadings, MemoryShortage, NeedPart, PlanError, Refusal,
-    budget, bytes_per_value, decide_cache_types, decide_context, decide_flash_attention,
-    largest_ctx_per_slot, layout, memory_need,
+    HostBudget, LargestContext, Layout, MemoryNeed, MemoryReadings, MemoryShortage, NeedPart,
+    PlanError, PlanReport, Refusal, StretchedContext, UNIFIED_MEMORY, budget, bytes_per_value,
+    decide_cache_types, decide_context, decide_flash_attention, largest_ctx_per_slot, layout,
+    memory_need,
 };
 pub use quantization::{TensorType, file_type_name};
 pub use rope::RopeFacts;

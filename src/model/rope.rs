@@ -1,9 +1,7 @@
 //! How far rotary positions (RoPE) reach, in the model's file and stretched by settings.
 
-use std::borrow::Cow;
-
-use super::facts::{GgufFacts, Keys};
 use super::gguf::{GgufError, MetaValue};
+use super::keys::Keys;
 use crate::config::{Rope, RopeScaling};
 
 /// What a model's file says about its rotary positions.
@@ -35,31 +33,19 @@ impl RopeFacts {
         let original_ctx = keys.number("rope.scaling.original_context_length")?;
         Ok(Self { scaling, factor, original_ctx: original_ctx.filter(|tokens| *tokens > 0) })
     }
-}
 
-impl GgufFacts {
-    /// The model as if it had been trained for the context that `rope` stretches it to. Without a
-    /// stretching that was asked for, and with learned positions, that is the trained one.
-    pub fn stretched(&self, rope: &Rope) -> Cow<'_, Self> {
-        let n_ctx_train = self.reach(rope);
-        if n_ctx_train == self.n_ctx_train {
-            return Cow::Borrowed(self);
-        }
-        Cow::Owned(Self { n_ctx_train, ..self.clone() })
-    }
-
-    fn reach(&self, rope: &Rope) -> u32 {
-        let trained = self.n_ctx_train;
+    /// Tokens of context that `rope` stretches the `trained` ones to.
+    pub(super) fn reach(&self, trained: u32, rope: &Rope) -> u32 {
         let asked = (rope.freq_scale != 0.0).then(|| f64::from(rope.freq_scale).recip());
-        if self.has_learned_positions || (rope.scaling == RopeScaling::Model && asked.is_none()) {
+        if rope.scaling == RopeScaling::Model && asked.is_none() {
             return trained;
         }
-        let own = f64::from(self.rope.factor.unwrap_or(1.0));
+        let own = f64::from(self.factor.unwrap_or(1.0));
         let scaling = match rope.scaling {
-            RopeScaling::Model => self.rope.scaling.unwrap_or(RopeScaling::Linear),
+            RopeScaling::Model => self.scaling.unwrap_or(RopeScaling::Linear),
             scaling => scaling,
         };
-        let before = match (scaling, rope.yarn_orig_ctx, self.rope.original_ctx) {
+        let before = match (scaling, rope.yarn_orig_ctx, self.original_ctx) {
             (RopeScaling::Yarn, tokens @ 1.., _) => f64::from(tokens),
             (_, _, Some(tokens)) => f64::from(tokens),
             (RopeScaling::Yarn, ..) => f64::from(trained),
@@ -75,15 +61,12 @@ impl GgufFacts {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::config::{ContextSettings, ModelSettings};
-    use crate::model::Source;
+    use crate::config::ContextSettings;
 
-    fn reach(rope: RopeFacts, settings: ContextSettings) -> u32 {
-        let facts = Source::open(&ModelSettings::default()).unwrap().facts;
-        GgufFacts { n_ctx_train: 40_960, rope, ..facts }.stretched(&settings.rope()).n_ctx_train
+    fn reach(facts: RopeFacts, settings: ContextSettings) -> u32 {
+        facts.reach(40_960, &settings.rope())
     }
 
     #[test]

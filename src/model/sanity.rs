@@ -1,8 +1,9 @@
 //! Refuses what would end the process inside llama.cpp: values that its loader asserts on or
 //! divides by, found in `llama-vocab.cpp`, `llama-model.cpp` and the Qwen models of the pin.
 
-use super::facts::{GgufFacts, Keys, wrong_type};
+use super::facts::GgufFacts;
 use super::gguf::{Entry, Gguf, GgufError, MetaValue, TOKENS, ValueType};
+use super::keys::{Keys, wrong_type};
 
 /// Attention whose keys, values and rotation share one size; llama.cpp asserts it.
 const ONE_HEAD_SIZE: &[&str] = &["llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe"];

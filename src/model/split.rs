@@ -56,7 +56,7 @@ impl SplitKeys {
             Some(Entry { kind: ValueType::U16, value: MetaValue::Unsigned(value) }) => {
                 Ok(Some(*value))
             }
-            Some(entry) => Err(super::facts::wrong_type(key, entry, "u16")),
+            Some(entry) => Err(super::keys::wrong_type(key, entry, "u16")),
         };
         let (number, count) = (short("split.no")?, short("split.count")?);
         let tensors = match gguf.meta.get("split.tensors.count").map(|entry| &entry.value) {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::config::{ConfigError, ErrorKind};
+use crate::model::{ModelFileError, PlanError, SourceError};
 use crate::service::logging::LoggingError;
 use crate::service::say;
 
@@ -91,6 +92,47 @@ impl From<&LoggingError> for Exit {
     }
 }
 
+impl From<&ModelFileError> for Exit {
+    fn from(error: &ModelFileError) -> Self {
+        match error {
+            ModelFileError::NotFound { .. }
+            | ModelFileError::NotADirectory { .. }
+            | ModelFileError::MissingParts { .. } => Self::Missing,
+            ModelFileError::Permission { .. } | ModelFileError::Unreadable { .. } => {
+                Self::Permission
+            }
+            ModelFileError::System { .. } => Self::System,
+            ModelFileError::Directory { .. }
+            | ModelFileError::NotAFile { .. }
+            | ModelFileError::PartName { .. }
+            | ModelFileError::Bad { .. } => Self::BadModel,
+        }
+    }
+}
+
+impl From<&SourceError> for Exit {
+    fn from(error: &SourceError) -> Self {
+        match error {
+            SourceError::File(error) => error.into(),
+            SourceError::Builtin(_) => Self::Internal,
+            SourceError::Memory(_) => Self::System,
+        }
+    }
+}
+
+impl From<&PlanError> for Exit {
+    fn from(error: &PlanError) -> Self {
+        match error {
+            PlanError::Memory(_) => Self::Internal,
+            PlanError::TooFewTokens { .. }
+            | PlanError::TooManyTokens { .. }
+            | PlanError::CacheType { .. }
+            | PlanError::TwoCacheTypes
+            | PlanError::QuantizedWithoutFlash => Self::Config,
+        }
+    }
+}
+
 /// The table of what the server's start can meet.
 #[cfg(feature = "engine")]
 mod start {
@@ -99,7 +141,6 @@ mod start {
     use super::Exit;
     use crate::engine::{LoadError, NoSuchDevice};
     use crate::http::{KeyError, ListenError};
-    use crate::model::{ModelFileError, PlanError, SourceError};
     use crate::service::sockets::SocketError;
 
     impl From<&KeyError> for Exit {
@@ -113,47 +154,6 @@ mod start {
                 KeyError::Unreadable { .. } | KeyError::NoKeyInFile { .. } | KeyError::EmptyKey => {
                     Self::Config
                 }
-            }
-        }
-    }
-
-    impl From<&ModelFileError> for Exit {
-        fn from(error: &ModelFileError) -> Self {
-            match error {
-                ModelFileError::NotFound { .. }
-                | ModelFileError::NotADirectory { .. }
-                | ModelFileError::MissingParts { .. } => Self::Missing,
-                ModelFileError::Permission { .. } | ModelFileError::Unreadable { .. } => {
-                    Self::Permission
-                }
-                ModelFileError::System { .. } => Self::System,
-                ModelFileError::Directory { .. }
-                | ModelFileError::NotAFile { .. }
-                | ModelFileError::PartName { .. }
-                | ModelFileError::Bad { .. } => Self::BadModel,
-            }
-        }
-    }
-
-    impl From<&SourceError> for Exit {
-        fn from(error: &SourceError) -> Self {
-            match error {
-                SourceError::File(error) => error.into(),
-                SourceError::Builtin(_) => Self::Internal,
-                SourceError::Memory(_) => Self::System,
-            }
-        }
-    }
-
-    impl From<&PlanError> for Exit {
-        fn from(error: &PlanError) -> Self {
-            match error {
-                PlanError::Memory(_) => Self::Internal,
-                PlanError::TooFewTokens { .. }
-                | PlanError::TooManyTokens { .. }
-                | PlanError::CacheType { .. }
-                | PlanError::TwoCacheTypes
-                | PlanError::QuantizedWithoutFlash => Self::Config,
             }
         }
     }
@@ -193,6 +193,7 @@ mod start {
     #[cfg(test)]
     mod tests {
         use super::*;
+        use crate::model::{ModelFileError, PlanError};
 
         fn unreadable(kind: io::ErrorKind) -> KeyError {
             KeyError::Unreadable { path: "keys".into(), source: kind.into() }

@@ -9,10 +9,7 @@ use super::gate::{Passed, pass};
 use crate::config::{CACHE_DIRECTORY, Gpu, LimitSettings, Loaded};
 use crate::engine::{self, CacheParams, Device, EngineLimits, LoadParams, NO_DEVICE};
 use crate::host::{GpuAbsence, GpuPool, gpu_absence, physical_cores};
-use crate::model::{Budget, Layout, MemoryNeed, Source};
-
-/// Turns unified memory on, whatever its value.
-const UNIFIED_MEMORY: &str = "GGML_CUDA_ENABLE_UNIFIED_MEMORY";
+use crate::model::{Budget, Layout, MemoryNeed, Source, UNIFIED_MEMORY};
 
 /// What the engine shall load, with what users should know about it.
 #[derive(Debug)]

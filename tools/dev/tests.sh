@@ -47,6 +47,10 @@ rust_tests() {
     local log=$scratch/cargo.log status=0
     # Some tests play a terminal or a debugger with it.
     have python3 || install_packages python3
+    # One computes a memory plan from the same headers by another program.
+    if python_environment tools/memory/requirements.txt; then
+        export STRIXHALO_GGUF_PYTHON=$venv/bin/python
+    fi
     say "== cargo test"
     cargo test --release --locked --no-fail-fast >"$log" || status=$?
     cat "$log" >&2

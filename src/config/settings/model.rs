@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::rope::RopeScaling;
+use super::rope::{Rope, RopeScaling};
 
 /// Which model is served, and how it is loaded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -202,6 +202,26 @@ impl Default for ContextSettings {
             yarn_attn_factor: -1.0,
             yarn_beta_slow: -1.0,
             yarn_beta_fast: -1.0,
+        }
+    }
+}
+
+impl ContextSettings {
+    /// Its rotary positions.
+    pub fn rope(&self) -> Rope {
+        let freq_scale = match self.rope_scale {
+            0.0 => self.rope_freq_scale,
+            scale => scale.recip(),
+        };
+        Rope {
+            scaling: self.rope_scaling,
+            freq_base: self.rope_freq_base,
+            freq_scale,
+            yarn_orig_ctx: self.yarn_orig_ctx,
+            yarn_ext_factor: self.yarn_ext_factor,
+            yarn_attn_factor: self.yarn_attn_factor,
+            yarn_beta_slow: self.yarn_beta_slow,
+            yarn_beta_fast: self.yarn_beta_fast,
         }
     }
 }

@@ -3,8 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::model::ContextSettings;
-
 /// How rotary positions are stretched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -42,26 +40,15 @@ pub struct Rope {
 
 impl Default for Rope {
     fn default() -> Self {
-        ContextSettings::default().rope()
-    }
-}
-
-impl ContextSettings {
-    /// Its rotary positions.
-    pub fn rope(&self) -> Rope {
-        let freq_scale = match self.rope_scale {
-            0.0 => self.rope_freq_scale,
-            scale => scale.recip(),
-        };
-        Rope {
-            scaling: self.rope_scaling,
-            freq_base: self.rope_freq_base,
-            freq_scale,
-            yarn_orig_ctx: self.yarn_orig_ctx,
-            yarn_ext_factor: self.yarn_ext_factor,
-            yarn_attn_factor: self.yarn_attn_factor,
-            yarn_beta_slow: self.yarn_beta_slow,
-            yarn_beta_fast: self.yarn_beta_fast,
+        Self {
+            scaling: RopeScaling::Model,
+            freq_base: 0.0,
+            freq_scale: 0.0,
+            yarn_orig_ctx: 0,
+            yarn_ext_factor: -1.0,
+            yarn_attn_factor: -1.0,
+            yarn_beta_slow: -1.0,
+            yarn_beta_fast: -1.0,
         }
     }
 }

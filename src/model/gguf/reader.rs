@@ -10,11 +10,12 @@ use super::values::{
 };
 use crate::model::quantization::TensorType;
 
-/// All strings and arrays that are kept, in bytes.
-const MAX_KEPT: u64 = 64 << 20;
+/// All strings and arrays that are kept, in bytes; three times that where they are no UTF-8.
+const MAX_KEPT: u64 = 8 << 20;
 /// Per-layer arrays are kept; vocabularies are longer than this and are not.
 const MAX_KEPT_ARRAY: u64 = 4096;
-const MAX_TOKENS: u64 = 1 << 22;
+/// Three times the largest vocabulary known, and no more than half a table of 2^20 and its twin.
+const MAX_TOKENS: u64 = 900_000;
 /// llama.cpp's `GGML_MAX_NAME`, with its terminating zero.
 const MAX_NAME: usize = 64;
 

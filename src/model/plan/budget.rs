@@ -7,6 +7,10 @@ use serde::Serialize;
 use super::error::{gib, gib_of_tenths, tenths};
 use crate::host::{Memory, ServiceMemory};
 
+/// The variable that makes buffers of the GPU memory of the process (hipMallocManaged), whatever its
+/// value.
+pub const UNIFIED_MEMORY: &str = "GGML_CUDA_ENABLE_UNIFIED_MEMORY";
+
 /// Memory left to the rest of the machine, or of the cgroup.
 const RESERVE: u64 = 1 << 30;
 

@@ -3,7 +3,8 @@
 use super::super::facts::GgufFacts;
 use super::context::{ContextDecision, decide_context};
 use super::error::PlanError;
-use super::memory::{CacheShape, memory_need};
+use super::memory::memory_need;
+use super::shape::CacheShape;
 use crate::config::Loaded;
 
 /// A default takes at most this part of the memory.

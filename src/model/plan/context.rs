@@ -2,7 +2,8 @@
 
 use super::super::facts::GgufFacts;
 use super::error::{MemoryShortage, PlanError, gib};
-use super::memory::{CacheShape, largest_ctx_per_slot, memory_need};
+use super::memory::{largest_ctx_per_slot, memory_need};
+use super::shape::CacheShape;
 use crate::config::CacheType;
 
 /// The least context that is worth a start without being asked for.

@@ -5,7 +5,7 @@ use super::cache_types::{decide_cache_types, decide_flash_attention};
 use super::caches::decide_caches;
 use super::context::ContextDecision;
 use super::error::PlanError;
-use super::memory::CacheShape;
+use super::shape::CacheShape;
 use crate::config::{FlashAttn, Loaded};
 
 /// Tokens of a slot that are worth more than speed on a CPU, where reading them takes many minutes.
@@ -55,7 +55,7 @@ fn unstretched(
     on_gpu: bool,
     budget: Option<u64>,
 ) -> Result<Layout, PlanError> {
-    let with = |flash_attn| layout_with(loaded, facts, flash_attn, budget);
+    let with = |flash_attn| layout_with(loaded, facts, flash_attn, on_gpu, budget);
     match loaded.settings.context.flash_attn {
         FlashAttn::On if loaded.origins.is_set("context.flash_attn") => with(true),
         FlashAttn::Off => with(false),
@@ -88,10 +88,12 @@ fn keeps_flash(facts: &GgufFacts) -> bool {
     facts.n_params < SMALL || facts.shares_key_and_value || facts.architecture == "minimax-m3"
 }
 
-fn layout_with(
+/// The layout with flash attention or without.
+pub(super) fn layout_with(
     loaded: &Loaded,
     facts: &GgufFacts,
     flash_attn: bool,
+    on_gpu: bool,
     budget: Option<u64>,
 ) -> Result<Layout, PlanError> {
     let context = &loaded.settings.context;
@@ -111,6 +113,7 @@ fn layout_with(
         cache_type_v,
         ubatch: context.ubatch,
         flash_attn,
+        on_gpu,
         host_cache: 0,
         checkpoints: 0,
     };

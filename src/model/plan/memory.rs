@@ -1,33 +1,18 @@
 //! What a model and its context need.
 
+use serde::Serialize;
+
 use crate::config::CacheType;
 
 use super::super::facts::{GgufFacts, Layer};
+use super::compute::compute_buffers;
+use super::shape::CacheShape;
 
 /// llama.cpp rounds the cells of a sequence up to this.
 const CELL_STEP: u64 = 256;
 
-/// Everything but the context's length that decides the size of the caches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CacheShape {
-    /// Slots.
-    pub parallel: u32,
-    /// Type of cached keys.
-    pub cache_type_k: CacheType,
-    /// Type of cached values.
-    pub cache_type_v: CacheType,
-    /// Tokens computed at once.
-    pub ubatch: u32,
-    /// Whether flash attention is used.
-    pub flash_attn: bool,
-    /// Bytes for states that are saved in memory.
-    pub host_cache: u64,
-    /// Bytes for recurrent states of the sequences in slots, for models that have them.
-    pub checkpoints: u64,
-}
-
 /// Bytes that a loaded model takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct MemoryNeed {
     /// Weights.
     pub weights: u64,
@@ -39,7 +24,7 @@ pub struct MemoryNeed {
     pub checkpoints: u64,
     /// Saved states.
     pub host_cache: u64,
-    /// Compute buffers, estimated.
+    /// Compute buffers, and logits of all slots.
     pub compute: u64,
 }
 
@@ -71,13 +56,12 @@ fn bytes_per_token(facts: &GgufFacts, shape: &CacheShape) -> u64 {
         let (bytes, block) = bytes_per_value(kind);
         values.div_ceil(block).saturating_mul(bytes)
     };
-    let values_of = |layer: &Layer| u64::from(layer.kv_heads) * u64::from(layer.value_length);
-    let widest = facts.layers.iter().map(values_of).max().unwrap_or(0);
+    let widest = facts.layers.iter().map(Layer::values).max().unwrap_or(0);
     facts.layers.iter().fold(0, |sum: u64, layer: &Layer| {
         let keys = u64::from(layer.kv_heads) * u64::from(layer.key_length);
         let keys = row(keys, shape.cache_type_k);
         // Without flash attention values are stored transposed, in all layers as wide as the widest.
-        let values = match values_of(layer) {
+        let values = match layer.values() {
             own if own == 0 || shape.flash_attn => own,
             _ => widest,
         };
@@ -86,13 +70,21 @@ fn bytes_per_token(facts: &GgufFacts, shape: &CacheShape) -> u64 {
     })
 }
 
+/// Bytes of embeddings that are there twice: once to look tokens up, which the CPU does, and once as
+/// the output's weights.
+fn copied(facts: &GgufFacts, on_gpu: bool) -> u64 {
+    if on_gpu || facts.graph.tied_repacked { facts.graph.tied_bytes } else { 0 }
+}
+
 /// What the model needs with `per_slot` tokens of context in each slot.
 pub fn memory_need(facts: &GgufFacts, shape: &CacheShape, per_slot: u64) -> MemoryNeed {
     let slots = u64::from(shape.parallel.max(1));
     let cells = per_slot.checked_next_multiple_of(CELL_STEP).unwrap_or(u64::MAX);
-    let has_kv = facts.layers.iter().any(|layer| layer.kv_heads > 0);
     MemoryNeed {
-        weights: facts.tensor_bytes,
+        weights: facts
+            .tensor_bytes
+            .saturating_sub(facts.graph.unused_bytes)
+            .saturating_add(copied(facts, shape.on_gpu)),
         kv: bytes_per_token(facts, shape).saturating_mul(cells).saturating_mul(slots),
         recurrent: (facts.recurrent_layers() as u64)
             .saturating_mul(facts.state_values)
@@ -100,19 +92,8 @@ pub fn memory_need(facts: &GgufFacts, shape: &CacheShape, per_slot: u64) -> Memo
             .saturating_mul(slots),
         checkpoints: shape.checkpoints,
         host_cache: shape.host_cache,
-        compute: compute_buffers(facts, shape, if has_kv { cells } else { 0 }),
+        compute: compute_buffers(facts, shape, cells),
     }
-}
-
-/// llama.cpp's graph for the largest ubatch: logits of every token, some activations, the
-/// attention mask, and without flash attention the scores of all heads, and once more as f16. An
-/// estimate from above.
-fn compute_buffers(facts: &GgufFacts, shape: &CacheShape, cells: u64) -> u64 {
-    let per_token = u64::from(facts.n_vocab)
-        .saturating_mul(4)
-        .saturating_add(u64::from(facts.n_embd).saturating_mul(4 * 16));
-    let per_cell = if shape.flash_attn { 6 } else { 6 + 6 * u64::from(facts.n_head) };
-    u64::from(shape.ubatch).saturating_mul(per_token.saturating_add(cells.saturating_mul(per_cell)))
 }
 
 /// The most tokens per slot that fit into `budget` bytes, a multiple of 256; `None`: not even

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::CacheType;
-use crate::model::{GgufFacts, Layer, RopeFacts};
+use crate::model::{GgufFacts, GraphFacts, Layer, RopeFacts};
 
 const GB: f64 = 1e9;
 
@@ -24,6 +24,7 @@ fn model(layers: usize, kv_heads: u32, head: u32, trained: u32) -> GgufFacts {
         has_learned_positions: false,
         rope: RopeFacts::default(),
         has_window: false,
+        graph: GraphFacts { queries: 4096, n_ff: 12_288, ..GraphFacts::default() },
         shares_key_and_value: false,
         chat_template: None,
         sampling: Vec::new(),
@@ -49,6 +50,7 @@ pub(super) fn shape(kind: CacheType, parallel: u32) -> CacheShape {
         cache_type_v: kind,
         ubatch: 512,
         flash_attn: true,
+        on_gpu: true,
         host_cache: 0,
         checkpoints: 0,
     }

@@ -1,0 +1,104 @@
+//! llama.cpp's compute buffers: the tensors of its graph for the largest ubatch that are alive at
+//! once. `ggml-alloc.c` lays them out; this counts what is alive where most is, with a little more
+//! for the holes that it leaves.
+
+use super::super::facts::{GgufFacts, Layer};
+use super::shape::CacheShape;
+
+/// Bytes of an f32.
+const F32: u64 = 4;
+/// Numbers of tokens, positions, cells and outputs of one token.
+const INDICES: u64 = 40;
+
+/// Bytes of the compute buffers and of the buffer for logits, with `cells` of the KV cache for each
+/// sequence.
+pub(super) fn compute_buffers(facts: &GgufFacts, shape: &CacheShape, cells: u64) -> u64 {
+    let slots = u64::from(shape.parallel.max(1));
+    // As many tokens as fit, the same number of each sequence.
+    let tokens = u64::from(shape.ubatch).min(cells.saturating_mul(slots));
+    let tokens = tokens.div_ceil(slots).saturating_mul(slots);
+    let cells = if facts.has_kv() { cells } else { 0 };
+    let graph = Graph { facts, flash_attn: shape.flash_attn, cells, tokens, slots };
+    let logits = F32.saturating_mul(facts.n_vocab.into()).saturating_mul(slots);
+    graph.bytes(shape.on_gpu).saturating_add(logits)
+}
+
+struct Graph<'a> {
+    facts: &'a GgufFacts,
+    flash_attn: bool,
+    cells: u64,
+    tokens: u64,
+    slots: u64,
+}
+
+impl Graph<'_> {
+    /// Inputs live as long as the graph; of the rest, the place where most is alive counts.
+    fn bytes(&self, on_gpu: bool) -> u64 {
+        let inputs = self.inputs();
+        // Logits come last, when the mask is no longer needed: they fit into its place, or lie
+        // behind five or six tensors of the residual stream.
+        let logits = self.values(self.facts.n_vocab.into());
+        let last = if logits > inputs {
+            logits.saturating_add(self.values(self.n_embd() * 11 / 2))
+        } else {
+            0
+        };
+        let widest =
+            [self.attention(), self.feed_forward(), self.experts(), self.recurrent(), last]
+                .into_iter()
+                .fold(0, u64::max);
+        // The embeddings are looked up on the CPU, which has the inputs of its own.
+        let host = if on_gpu { inputs.saturating_add(self.values(self.n_embd())) } else { 0 };
+        inputs.saturating_add(widest).saturating_add(host)
+    }
+
+    /// Bytes of an f32 tensor with `width` values for each token.
+    fn values(&self, width: u64) -> u64 {
+        width.saturating_mul(F32).saturating_mul(self.tokens)
+    }
+
+    fn n_embd(&self) -> u64 {
+        self.facts.n_embd.into()
+    }
+
+    /// The mask of attention, and what says where tokens go. A window has a mask of its own.
+    fn inputs(&self) -> u64 {
+        let masks = if self.facts.has_window { 2 } else { 1 };
+        let values = self.facts.layers.iter().map(Layer::values).max().unwrap_or(0);
+        // Without flash attention each value is put into its transposed place by itself.
+        let (mask, places) = if self.flash_attn { (2, 0) } else { (F32, 8 * values) };
+        let one = self.cells.saturating_mul(mask).saturating_add(places);
+        one.saturating_mul(masks).saturating_add(INDICES).saturating_mul(self.tokens)
+    }
+
+    fn attention(&self) -> u64 {
+        let graph = &self.facts.graph;
+        let queries = graph.queries.saturating_mul(if graph.gated { 4 } else { 3 });
+        let scores =
+            if self.flash_attn { 0 } else { self.cells.saturating_mul(self.facts.n_head.into()) };
+        self.values(scores.saturating_add(queries).saturating_add(3 * self.n_embd()))
+    }
+
+    fn feed_forward(&self) -> u64 {
+        self.values(self.facts.graph.n_ff.saturating_mul(3).saturating_add(5 * self.n_embd()))
+    }
+
+    fn experts(&self) -> u64 {
+        let graph = &self.facts.graph;
+        let inside = graph.n_ff_exp.saturating_mul(3);
+        let outside = graph.n_ff_exp.saturating_add(self.n_embd());
+        let used = graph.experts_used.saturating_mul(inside.max(outside));
+        self.values(used.saturating_add(graph.experts).saturating_add(3 * self.n_embd()))
+    }
+
+    /// What a recurrent layer mixes, and its state before and behind it.
+    fn recurrent(&self) -> u64 {
+        if self.facts.recurrent_layers() == 0 {
+            return 0;
+        }
+        let graph = &self.facts.graph;
+        let mixed = (2 * graph.channels).saturating_add(2 * graph.inner);
+        let states = self.facts.state_values.saturating_mul(2 * F32).saturating_mul(self.slots);
+        self.values(mixed.saturating_add(4 * self.n_embd())).saturating_add(states)
+    }
+}

@@ -1,0 +1,24 @@
+//! What decides the size of the caches beside the model.
+
+use crate::config::CacheType;
+
+/// Everything but the context's length that decides the size of the caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheShape {
+    /// Slots.
+    pub parallel: u32,
+    /// Type of cached keys.
+    pub cache_type_k: CacheType,
+    /// Type of cached values.
+    pub cache_type_v: CacheType,
+    /// Tokens computed at once.
+    pub ubatch: u32,
+    /// Whether flash attention is used.
+    pub flash_attn: bool,
+    /// Whether a GPU computes.
+    pub on_gpu: bool,
+    /// Bytes for states that are saved in memory.
+    pub host_cache: u64,
+    /// Bytes for recurrent states of the sequences in slots, for models that have them.
+    pub checkpoints: u64,
+}
