@@ -22,6 +22,10 @@ pub struct GpuReading {
     pub power: Option<f64>,
     /// Temperature in degrees Celsius.
     pub temperature: Option<f64>,
+    /// Most power in watts that the driver lets it take.
+    pub power_cap: Option<f64>,
+    /// Vendor and device on the PCI bus.
+    pub pci_id: Option<(u16, u16)>,
 }
 
 impl GpuReading {
@@ -65,6 +69,8 @@ impl GpuReading {
             // Some GPUs tell the average, others the present power.
             power: sensor("power1_average", 1e6).or_else(|| sensor("power1_input", 1e6)),
             temperature: sensor("temp1_input", 1e3),
+            power_cap: sensor("power1_cap", 1e6),
+            pci_id: pci_number(&device.join("vendor")).zip(pci_number(&device.join("device"))),
         })
     }
 }
@@ -72,6 +78,11 @@ impl GpuReading {
 /// A file with one number. A GPU that sleeps answers some of them with an error.
 fn number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Such as `0x1002`.
+fn pci_number(path: &Path) -> Option<u16> {
+    u16::from_str_radix(fs::read_to_string(path).ok()?.trim().strip_prefix("0x")?, 16).ok()
 }
 
 #[cfg(test)]
@@ -99,6 +110,9 @@ mod tests {
             ("card1/device/gpu_busy_percent", "97\n"),
             ("card1/device/hwmon/hwmon5/power1_average", "84021000\n"),
             ("card1/device/hwmon/hwmon5/temp1_input", "61000\n"),
+            ("card1/device/hwmon/hwmon5/power1_cap", "120000000\n"),
+            ("card1/device/vendor", "0x1002\n"),
+            ("card1/device/device", "0x1586\n"),
             ("card1-HDMI-A-1/status", "disconnected\n"),
             ("card0/device/vendor", "0x10de\n"),
             ("renderD128/dev", "226:128\n"),
@@ -112,6 +126,8 @@ mod tests {
             busy: Some(0.97),
             power: Some(84.021),
             temperature: Some(61.0),
+            power_cap: Some(120.0),
+            pci_id: Some((0x1002, 0x1586)),
         };
         assert_eq!(GpuReading::read_all(root.path()), [gpu]);
     }

@@ -7,5 +7,5 @@ mod process;
 
 pub use cpu::physical_cores;
 pub use gpu::GpuReading;
-pub use memory::Memory;
+pub use memory::{Meminfo, Memory};
 pub use process::ProcessUsage;
