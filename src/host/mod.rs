@@ -1,6 +1,7 @@
-//! Readers of /proc and /sys.
+//! Readers of /proc and /sys, and the doctor that judges what they read.
 
 mod cpu;
+pub mod doctor;
 mod gpu;
 mod memory;
 mod process;
