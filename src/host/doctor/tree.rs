@@ -78,6 +78,14 @@ impl Tree {
         Some(fs::read_link(self.path(path)).ok()?.to_string_lossy().into_owned())
     }
 
+    /// Where a path leads in the end; of a link out of a recorded tree what it says.
+    pub(super) fn target(&self, path: &str) -> Option<String> {
+        let to = fs::canonicalize(self.path(path))
+            .ok()
+            .or_else(|| fs::read_link(self.path(path)).ok())?;
+        Some(to.to_string_lossy().into_owned())
+    }
+
     /// A device node. A recorded tree has in its place a text with what `stat -c '%a %u %g'`
     /// prints.
     pub(super) fn node(&self, path: &str) -> Option<Node> {

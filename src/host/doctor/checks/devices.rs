@@ -76,7 +76,8 @@ pub(super) const ENTRIES: [Entry; 6] = [
 ];
 
 fn present(machine: &Machine) -> Finding {
-    if let Some(gpu) = machine.gpu() {
+    let is_ours = |id: Option<(u16, u16)>| id.is_none_or(|id| id == STRIX_HALO_GPU);
+    if let Some(gpu) = machine.gpu().filter(|gpu| is_ours(gpu.pci_id)) {
         let (vendor, device) = gpu.pci_id.unwrap_or_default();
         return Finding::pass("amdgpu drives the GPU.").with(
             format!("/sys/class/drm/{}/device", gpu.name),

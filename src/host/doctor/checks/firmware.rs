@@ -96,14 +96,18 @@ fn package(machine: &Machine) -> Option<(String, String, u32)> {
         let dates = numbers.filter(|number| number.len() == 8 && number.starts_with("20"));
         dates.filter_map(|number| number.parse::<u32>().ok()).next()
     };
-    // NixOS links each file into the package.
+    // NixOS links the files, or the whole directory, into the package.
     let system = "run/current-system/firmware/amdgpu";
-    let mut links = tree.names(system).into_iter().filter(|name| name.starts_with(FILES));
-    let link = links.next().map(|name| format!("{system}/{name}")).unwrap_or(system.to_owned());
-    if let Some(to) = tree.link(&link)
-        && let Some(package) = to.split('/').find(|part| part.contains("linux-firmware"))
-    {
-        return Some((format!("/{link}"), package.to_owned(), date(package)?));
+    let files = tree.names(system).into_iter().filter(|name| name.starts_with(FILES));
+    let file = files.map(|name| format!("{system}/{name}")).next();
+    let package = file.into_iter().chain([system.to_owned()]).find_map(|path| {
+        let to = tree.target(&path)?;
+        let package = to.split('/').find(|part| part.contains("linux-firmware"))?.to_owned();
+        let date = date(&package)?;
+        Some((format!("/{path}"), package, date))
+    });
+    if package.is_some() {
+        return package;
     }
     // Arch.
     let pacman = "var/lib/pacman/local";

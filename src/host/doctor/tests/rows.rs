@@ -160,6 +160,14 @@ fn every_row_judges_by_the_values_that_it_names() {
             Status::Fail,
             &[("proc/4242/status", "Uid:\t993 993 993 993\nGroups:\t990")],
         ),
+        (
+            "gpu-present",
+            Status::Fail,
+            &[
+                ("sys/class/drm/card1/device/device", "0x744c"),
+                ("sys/bus/pci/devices/0000:c5:00.0/device", "0x744c"),
+            ],
+        ),
         ("server-port", Status::Pass, &[("proc/net/tcp", "")]),
     ] {
         let report = examined_with(root.path(), files);
