@@ -214,20 +214,21 @@ fn ask(tree: &Tree, settings: &Settings) -> Answer {
         other => other.parse::<IpAddr>().ok().filter(IpAddr::is_loopback),
     });
     let path = format!("{}/health", settings.server.api_prefix);
-    let answers = addresses.take(2).map(|ip| get(SocketAddr::new(ip, settings.server.port), &path));
+    let answers =
+        addresses.take(2).map(|ip| get(SocketAddr::new(ip, settings.server.port), &path, TIMEOUT));
     answers
         .reduce(|first, next| if first == Answer::None { next } else { first })
         .unwrap_or(Answer::None)
 }
 
-fn get(address: SocketAddr, path: &str) -> Answer {
-    let Ok(mut stream) = TcpStream::connect_timeout(&address, TIMEOUT) else {
+fn get(address: SocketAddr, path: &str, timeout: Duration) -> Answer {
+    let Ok(mut stream) = TcpStream::connect_timeout(&address, timeout) else {
         return Answer::None;
     };
     let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let sent = stream
-        .set_read_timeout(Some(TIMEOUT))
-        .and_then(|()| stream.set_write_timeout(Some(TIMEOUT)))
+        .set_read_timeout(Some(timeout))
+        .and_then(|()| stream.set_write_timeout(Some(timeout)))
         .and_then(|()| stream.write_all(request.as_bytes()));
     let mut bytes = Vec::new();
     // What came before a time-out is looked at all the same.
@@ -261,11 +262,27 @@ mod tests {
     }
 
     #[test]
+    fn the_answer_of_a_running_server_is_read() {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 256];
+            let n = stream.read(&mut request).unwrap();
+            stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n{\"backend\": \"ROCm\"}").unwrap();
+            String::from_utf8_lossy(&request[..n]).into_owned()
+        });
+        let answer = get(address, "/llm/health", Duration::from_secs(10));
+        assert!(server.join().unwrap().starts_with("GET /llm/health HTTP/1.0\r\n"));
+        assert_eq!(answer, Answer::Json(serde_json::json!({"backend": "ROCm"})));
+    }
+
+    #[test]
     fn a_port_that_nobody_listens_on_has_no_answer_and_a_silent_one_another() {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        assert_eq!(get(address, "/health"), Answer::Other);
+        assert_eq!(get(address, "/health", TIMEOUT), Answer::Other);
         drop(listener);
-        assert_eq!(get(address, "/health"), Answer::None);
+        assert_eq!(get(address, "/health", TIMEOUT), Answer::None);
     }
 }
