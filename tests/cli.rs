@@ -7,6 +7,8 @@ mod binary;
 mod cache;
 #[path = "cli/config.rs"]
 mod config;
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[cfg(feature = "engine")]
 #[path = "cli/gate.rs"]
 mod gate;

@@ -4,6 +4,7 @@ mod arguments;
 pub mod bench;
 mod cache;
 mod config;
+mod doctor;
 mod generate;
 mod plan;
 mod serve;
@@ -78,6 +79,7 @@ fn command() -> Command {
         .subcommand(bench::BenchArgs::augment_args(
             Command::new("bench").about("Measure an OpenAI-compatible server"),
         ))
+        .subcommand(doctor::command())
         .subcommand(version::command())
         .subcommand(generate::command())
 }
@@ -98,6 +100,7 @@ fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
             Ok(args) => bench::run(args),
             Err(error) => misused(&error),
         },
+        Some(("doctor", matches)) => doctor::run(matches),
         Some(("version", _)) => version::run(),
         Some(("generate", matches)) => generate::run(matches),
         _ => Exit::Usage.into(),

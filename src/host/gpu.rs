@@ -30,6 +30,10 @@ pub struct GpuReading {
     pub shader_clock: Option<u64>,
     /// Clock of the memory, in hertz.
     pub memory_clock: Option<u64>,
+    /// Most power in watts that the driver lets it take.
+    pub power_cap: Option<f64>,
+    /// Vendor and device on the PCI bus.
+    pub pci_id: Option<(u16, u16)>,
 }
 
 impl GpuReading {
@@ -58,6 +62,8 @@ impl GpuReading {
             // An APU's sensors do not have the memory's clock.
             shader_clock: value("freq1_input").or_else(|| level(&device.join("pp_dpm_sclk"))),
             memory_clock: value("freq2_input").or_else(|| level(&device.join("pp_dpm_mclk"))),
+            power_cap: sensor("power1_cap", 1e6),
+            pci_id: pci_number(&device.join("vendor")).zip(pci_number(&device.join("device"))),
         })
     }
 }
@@ -129,6 +135,11 @@ fn number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
+/// Such as `0x1002`.
+fn pci_number(path: &Path) -> Option<u16> {
+    u16::from_str_radix(fs::read_to_string(path).ok()?.trim().strip_prefix("0x")?, 16).ok()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -158,6 +169,9 @@ mod tests {
             ("card1/device/hwmon/hwmon5/freq1_label", "sclk\n"),
             ("card1/device/pp_dpm_sclk", "0: 600Mhz \n1: 2744Mhz *\n2: 2900Mhz \n"),
             ("card1/device/pp_dpm_mclk", "0: 400Mhz \n1: 800Mhz \n2: 1000Mhz *\n"),
+            ("card1/device/hwmon/hwmon5/power1_cap", "120000000\n"),
+            ("card1/device/vendor", "0x1002\n"),
+            ("card1/device/device", "0x1586\n"),
             ("card1-HDMI-A-1/status", "disconnected\n"),
             ("card0/device/vendor", "0x10de\n"),
             ("renderD128/dev", "226:128\n"),
@@ -173,6 +187,8 @@ mod tests {
             temperature: Some(61.0),
             shader_clock: Some(2_745_000_000),
             memory_clock: Some(1_000_000_000),
+            power_cap: Some(120.0),
+            pci_id: Some((0x1002, 0x1586)),
         };
         assert_eq!(GpuReading::read_all(root.path()), [gpu]);
         let sensors = PowerSensor::find_all(root.path());

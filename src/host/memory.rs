@@ -1,7 +1,41 @@
-//! How much memory this process may still take.
+//! How much memory there is, and how much this process may still take.
 
 use std::fs;
 use std::path::Path;
+
+/// Memory of the machine, in bytes, whatever a cgroup allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meminfo {
+    /// All that the system sees.
+    pub total: u64,
+    /// What can be taken without swapping.
+    pub available: u64,
+    /// Free memory of the contiguous allocator, which counts as available and is not for everyone.
+    pub cma_free: u64,
+    /// Swap space.
+    pub swap_total: u64,
+    /// Of that, free.
+    pub swap_free: u64,
+}
+
+impl Meminfo {
+    /// Reads `proc/meminfo` below `root` (`/` outside of tests).
+    pub fn read(root: &Path) -> Option<Self> {
+        let meminfo = fs::read_to_string(root.join("proc/meminfo")).ok()?;
+        let field = |name: &str| {
+            let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+            let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+            kib.checked_mul(1024)
+        };
+        Some(Self {
+            total: field("MemTotal:")?,
+            available: field("MemAvailable:")?,
+            cma_free: field("CmaFree:").unwrap_or(0),
+            swap_total: field("SwapTotal:").unwrap_or(0),
+            swap_free: field("SwapFree:").unwrap_or(0),
+        })
+    }
+}
 
 /// Memory of the machine, and what cgroups leave of it to this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,18 +64,9 @@ impl Memory {
     /// Reads `proc/meminfo` and the limits of cgroup v2 below `root` (`/` outside of tests).
     /// `None`: they cannot be read, so nothing is known.
     pub fn read(root: &Path) -> Option<Self> {
-        let meminfo = fs::read_to_string(root.join("proc/meminfo")).ok()?;
-        let field = |name: &str| {
-            let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-            let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-            kib.checked_mul(1024)
-        };
-        Some(Self {
-            total: field("MemTotal:")?,
-            available: field("MemAvailable:")?,
-            cma_free: field("CmaFree:").unwrap_or(0),
-            cgroup: cgroups(root).into_iter().min_by_key(|group| group.available),
-        })
+        let Meminfo { total, available, cma_free, .. } = Meminfo::read(root)?;
+        let cgroup = cgroups(root).into_iter().min_by_key(|group| group.available);
+        Some(Self { total, available, cma_free, cgroup })
     }
 }
 
@@ -111,6 +136,20 @@ mod tests {
         ]);
         let memory = Memory::read(root.path()).unwrap();
         assert_eq!(memory.cgroup, Some(CgroupMemory { max: 300_000, available: 150_000 }));
+    }
+
+    #[test]
+    fn the_machine_counts_whatever_a_group_allows() {
+        let meminfo = "MemTotal: 1000 kB\nMemAvailable: 600 kB\nCmaFree: 64 kB\nSwapTotal: 8 kB\n";
+        let meminfo = Meminfo::read(root(&[("proc/meminfo", meminfo)]).path()).unwrap();
+        let expected = Meminfo {
+            total: 1_024_000,
+            available: 614_400,
+            cma_free: 65_536,
+            swap_total: 8192,
+            swap_free: 0,
+        };
+        assert_eq!(meminfo, expected);
     }
 
     #[test]

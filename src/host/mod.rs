@@ -1,6 +1,7 @@
-//! Readers of /proc and /sys.
+//! Readers of /proc and /sys, and the doctor that judges what they read.
 
 mod cpu;
+pub mod doctor;
 mod fragmentation;
 mod gpu;
 mod gpu_absence;
@@ -18,6 +19,6 @@ pub use gpu::{GpuReading, PowerSensor};
 pub use gpu_absence::{GpuAbsence, gpu_absence};
 pub use gpu_clients::{GpuClient, gpu_clients};
 pub use gpu_pool::GpuPool;
-pub use memory::{CgroupMemory, Memory};
+pub use memory::{CgroupMemory, Meminfo, Memory};
 pub use process::ProcessUsage;
 pub use service_memory::{ServiceMemory, service_memory};

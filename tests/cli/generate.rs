@@ -42,6 +42,7 @@ fn every_command_that_is_shown_has_a_man_page() {
         "strixhalo-cache-clear",
         "strixhalo-config",
         "strixhalo-config-check",
+        "strixhalo-doctor",
     ];
     for name in shown {
         assert!(names.contains(&format!("{name}.1")), "no {name}.1 in {names:?}");

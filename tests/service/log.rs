@@ -173,6 +173,14 @@ fn json_lines_are_written_when_asked_though_systemd_took_the_log() {
 }
 
 #[test]
+fn the_doctor_reads_size_and_time_of_a_load_from_the_log() {
+    let service = Start::with(&["--port", "0"]).spawn();
+    let line = service.wait_for_log("is ready after");
+    let (gigabytes, seconds) = strixhalo::host::doctor::last_load(&line).expect(&line);
+    assert!(gigabytes < 1.0 && seconds < 600.0, "{line}");
+}
+
+#[test]
 fn the_start_says_where_states_are_kept_which_is_in_the_cache_directory_that_systemd_names() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
