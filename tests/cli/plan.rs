@@ -143,10 +143,17 @@ fn another_program_that_reads_the_same_headers_computes_the_same() {
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let directory = tempfile::tempdir().unwrap();
+    let write = |family: &str, weights: WeightType| {
+        let path = directory.path().join(format!("{family}.gguf"));
+        let mut header = Header::family(Family::find(family).unwrap(), weights);
+        header.vocabulary(1000);
+        header.write(&path);
+        path
+    };
     for path in [
-        write("qwen3-0.6b", "Q5_K_M", directory.path()),
-        write("qwen3-coder-next", "Q8_0", directory.path()),
-        write("qwen3.6-27b", "Q4_K_M", directory.path()),
+        write("qwen3-0.6b", WeightType::Q5_K_M),
+        write("qwen3-coder-next", WeightType::Q8_0),
+        write("qwen3.6-27b", WeightType::Q4_K_M),
         root.join("tests/models/tiny-qwen3moe.gguf"),
     ] {
         let path = path.to_str().unwrap();

@@ -28,16 +28,21 @@ fn array(kind: u32, len: usize, values: &[u8]) -> Vec<u8> {
 impl Header {
     /// With a vocabulary of `n_vocab` tokens that mean nothing.
     pub(crate) fn new(architecture: &str, n_vocab: u64) -> Self {
-        let tokens: Vec<u8> = (0..n_vocab).flat_map(|id| text(&format!("t{id}"))).collect();
-        let types = 1_i32.to_le_bytes().repeat(n_vocab as usize);
         let mut header = Self { keys: Vec::new(), tensors: Vec::new() };
+        header.vocabulary(n_vocab);
         header.set("general.architecture", value(8, &text(architecture)));
         header.set("tokenizer.ggml.model", value(8, &text("gpt2")));
         header.set("tokenizer.ggml.pre", value(8, &text("qwen2")));
-        header.set("tokenizer.ggml.tokens", array(8, n_vocab as usize, &tokens));
-        header.set("tokenizer.ggml.token_type", array(5, n_vocab as usize, &types));
         header.set("tokenizer.ggml.merges", array(8, 1, &text("t 0")));
         header
+    }
+
+    /// Another vocabulary; that of a real size takes other programs long to read.
+    pub(crate) fn vocabulary(&mut self, n_vocab: u64) {
+        let tokens: Vec<u8> = (0..n_vocab).flat_map(|id| text(&format!("t{id}"))).collect();
+        let types = 1_i32.to_le_bytes().repeat(n_vocab as usize);
+        self.set("tokenizer.ggml.tokens", array(8, n_vocab as usize, &tokens));
+        self.set("tokenizer.ggml.token_type", array(5, n_vocab as usize, &types));
     }
 
     pub(crate) fn family(family: &Family, weights: WeightType) -> Self {

@@ -22,6 +22,7 @@ readonly gpu_engine_tests=(
     a_conversation_is_continued_from_its_slot_and_a_new_one_takes_an_empty_slot
     a_drain_ends_running_streams_properly_and_refuses_new_ones
     dropping_a_stream_frees_its_slot_also_while_the_prompt_is_read
+    memory::the_test_models_take_what_the_plan_says
     moe_and_hybrid_models_generate_the_same_from_a_cached_history_as_from_a_cold_start
     prompt_log_probabilities_cover_the_whole_prompt
 )

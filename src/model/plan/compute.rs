@@ -36,19 +36,16 @@ impl Graph<'_> {
     fn bytes(&self, on_gpu: bool) -> u64 {
         let inputs = self.inputs();
         // Logits come last, when the mask is no longer needed: they fit into its place, or lie
-        // behind five or six tensors of the residual stream.
+        // behind four to six tensors of the residual stream.
         let logits = self.values(self.facts.n_vocab.into());
-        let last = if logits > inputs {
-            logits.saturating_add(self.values(self.n_embd() * 11 / 2))
-        } else {
-            0
-        };
+        let before = if on_gpu { 5 * self.n_embd() } else { self.n_embd() * 11 / 2 };
+        let last = if logits > inputs { logits.saturating_add(self.values(before)) } else { 0 };
         let widest =
             [self.attention(), self.feed_forward(), self.experts(), self.recurrent(), last]
                 .into_iter()
                 .fold(0, u64::max);
         // The embeddings are looked up on the CPU, which has the inputs of its own.
-        let host = if on_gpu { inputs.saturating_add(self.values(self.n_embd())) } else { 0 };
+        let host = if on_gpu { inputs.saturating_add(self.values(4 * self.n_embd())) } else { 0 };
         inputs.saturating_add(widest).saturating_add(host)
     }
 
