@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn the_machine_counts_whatever_a_group_allows() {
         let meminfo = "MemTotal: 1000 kB\nMemAvailable: 600 kB\nCmaFree: 64 kB\nSwapTotal: 8 kB\n";
-        let meminfo = Meminfo::read(root(&[("proc/meminfo", meminfo)]).path()).unwrap();
+        let meminfo = Meminfo::read(tree(&[("proc/meminfo", meminfo)]).path()).unwrap();
         let expected = Meminfo {
             total: 1_024_000,
             available: 614_400,
