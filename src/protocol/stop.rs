@@ -47,7 +47,11 @@ impl StopField {
         if self.0.len() > Self::MAX_STRINGS {
             return Err(BodyError::value(
                 name,
-                format!("`{name}` takes {} strings at most, not {}", Self::MAX_STRINGS, self.0.len()),
+                format!(
+                    "`{name}` takes {} strings at most, not {}",
+                    Self::MAX_STRINGS,
+                    self.0.len()
+                ),
             ));
         }
         match self.0.iter().position(|stop| stop.len() > Self::MAX_BYTES) {
