@@ -10,6 +10,7 @@ mod reply;
 mod router;
 mod routes;
 mod state;
+mod stored_responses;
 #[cfg(test)]
 mod tests;
 

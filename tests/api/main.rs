@@ -23,6 +23,7 @@ mod listening;
 mod log;
 mod metrics;
 mod refusals;
+mod responses;
 mod scripted;
 mod streams;
 mod structured;

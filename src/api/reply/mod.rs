@@ -2,6 +2,7 @@
 
 mod collect;
 pub(super) mod openai;
+pub(super) mod responses;
 mod sse;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use axum::response::Response;
 
 use super::error::ApiError;
 use super::generation::{AnswerEvent, Ending, Running, Started};
+use crate::chat::output::Event;
 use crate::engine::{OutputToken, Token, TokenLogprobs};
 use crate::http::Problem;
 use crate::protocol::Options;
@@ -76,6 +78,8 @@ pub(super) struct Collected {
     reasoning: String,
     /// The tools that it called.
     calls: Vec<CollectedCall>,
+    /// The parts of all these in their order, neighbors of a kind joined.
+    parts: Vec<Event>,
     /// Its tokens, if the answer shows them.
     tokens: Vec<OutputToken>,
     /// The prompt's tokens, if their log probabilities were asked for.
