@@ -434,6 +434,46 @@ def outputs():
     write("outputs", "thought", bytes([2 * FORMATS.index("qwen-xml") + 1, 1, 1, 0]) + thought.encode())
 
 
+# -- responses: bodies with what Codex and OpenAI's libraries send, and parts of outputs --------------
+
+ITEMS = [
+    {"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "You edit code."}]},
+    {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "List the files"}]},
+    {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}], "content": None, "encrypted_content": None},
+    {"type": "function_call", "call_id": "call_1", "name": "ls", "namespace": "mcp__fs", "arguments": "{\"path\": \".\"}"},
+    {"type": "function_call_output", "call_id": "call_1", "output": [{"type": "input_text", "text": "src"}]},
+    {"type": "custom_tool_call", "call_id": "call_2", "name": "apply_patch", "input": "*** Begin Patch"},
+    {"type": "custom_tool_call_output", "call_id": "call_2", "output": "Done"},
+    {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Two.", "annotations": []}]},
+    {"type": "item_reference", "id": "msg_1"},
+]
+LARK = 'start: begin hunk+ end?\nbegin: "*** " LF\nhunk: ("+" | "-") /(.*)/ LF -> line\nend: "x" ~ 2..3\n%import common.LF\n'
+RESPONSES_TOOLS = [
+    {"type": "function", "name": "f", "description": "D", "strict": False, "parameters": TOOL["function"]["parameters"]},
+    {"type": "namespace", "name": "mcp__fs", "description": "N", "tools": [{"type": "function", "name": "ls"}]},
+    {"type": "custom", "name": "apply_patch", "format": {"type": "grammar", "syntax": "lark", "definition": LARK}},
+    {"type": "custom", "name": "n", "format": {"type": "grammar", "syntax": "regex", "definition": "[0-9]+"}},
+    {"type": "web_search"},
+]
+RESPONSES = {
+    "text": {"model": "gpt-5", "input": "What?", "instructions": "Be brief.", "previous_response_id": "resp_1", "text": {"format": {"type": "json_schema", "name": "r", "schema": {"type": "object"}}}},
+    "codex": {
+        "model": "local", "instructions": "You are Codex.", "input": ITEMS, "tools": RESPONSES_TOOLS, "tool_choice": "auto",
+        "parallel_tool_calls": False, "reasoning": {"effort": "medium", "summary": "auto"}, "store": False, "stream": True,
+        "include": ["reasoning.encrypted_content"], "prompt_cache_key": "k", "truncation": "auto", "max_output_tokens": 5,
+    },
+    "choice": {"input": ITEMS[:2], "tools": RESPONSES_TOOLS, "tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}]}},
+}
+
+
+def responses():
+    for name, body in RESPONSES.items():
+        write("responses", name, b"\x00" + json.dumps(body).encode())
+    parts = b"\xfe".join([b"\x05hm", b"\x06Now", b"\x02", b"\x05{\"a\": ", b"\x051}", b"\x01", b"\x03", b"\x05{\"input\": \"a\\n", b"\x05b\"}", b"\x00", b"\x06end"])
+    for flags in (0, 1, 2, 4, 8):
+        write("responses", f"stream-{flags}", bytes([1, flags]) + parts)
+
+
 if __name__ == "__main__":
-    for write_seeds in (requests, messages, headers, streams, settings, templates, outputs):
+    for write_seeds in (requests, messages, headers, streams, settings, templates, outputs, responses):
         write_seeds()

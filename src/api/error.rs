@@ -44,6 +44,14 @@ pub enum ApiError {
         /// What is served.
         served: String,
     },
+    /// 404: no such response is stored, or it is another key's.
+    #[error(
+        "there is no stored response `{id}`: it was not stored, was deleted or made room for others"
+    )]
+    NoResponse {
+        /// What was asked for.
+        id: String,
+    },
     /// 408, in a stream: its buffer was full for too long.
     #[error("the answer was not read for too long (`limits.stream_stall_timeout`)")]
     SlowReader,
@@ -98,6 +106,7 @@ impl ApiError {
             Self::NoModel { .. } => {
                 (StatusCode::NOT_FOUND, "model_not_found", Some("model".to_owned()))
             }
+            Self::NoResponse { .. } => (StatusCode::NOT_FOUND, "response_not_found", None),
             Self::SlowReader => (StatusCode::REQUEST_TIMEOUT, "slow_reader", None),
             Self::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded", None),
             Self::QueueFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue_full", None),

@@ -11,6 +11,7 @@ mod reply;
 mod router;
 mod routes;
 mod state;
+mod stored_responses;
 #[cfg(test)]
 mod tests;
 

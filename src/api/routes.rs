@@ -5,8 +5,8 @@ use axum::routing::{MethodRouter, delete, get, post};
 use serde_json::Value;
 
 use super::endpoints::{
-    apply_template, chat, completions, health, index, messages, models, props, slots, tokenize,
-    unsupported,
+    apply_template, chat, completions, health, index, messages, models, props, responses, slots,
+    tokenize, unsupported,
 };
 use super::metrics;
 use super::reply::{anthropic, openai};
@@ -68,6 +68,18 @@ pub(super) static ROUTES: &[Route] = &[
     Route::new(Work, ANTHROPIC, "/messages/count_tokens", || post(messages::count_tokens))
         .unlisted(),
     Route::unsupported(ANTHROPIC, "/v1/messages/batches"),
+    Route::new(Generate, OPENAI, "/v1/responses", || post(responses::create)),
+    Route::new(Generate, OPENAI, "/responses", || post(responses::create)).unlisted(),
+    Route::new(Inspect, OPENAI, "/v1/responses/{id}", || {
+        get(responses::stored).delete(responses::delete)
+    }),
+    Route::new(Inspect, OPENAI, "/responses/{id}", || {
+        get(responses::stored).delete(responses::delete)
+    })
+    .unlisted(),
+    Route::new(Work, OPENAI, "/v1/responses/input_tokens", || post(responses::input_tokens)),
+    Route::new(Work, OPENAI, "/responses/input_tokens", || post(responses::input_tokens))
+        .unlisted(),
     Route::new(Work, OPENAI, "/apply-template", || post(apply_template::apply_template)),
     Route::new(Work, OPENAI, "/tokenize", || post(tokenize::tokenize)),
     Route::new(Work, OPENAI, "/detokenize", || post(tokenize::detokenize)),
@@ -84,10 +96,6 @@ pub(super) static ROUTES: &[Route] = &[
     Route::unsupported(OPENAI, "/reranking"),
     Route::unsupported(OPENAI, "/v1/rerank"),
     Route::unsupported(OPENAI, "/v1/reranking"),
-    Route::unsupported(OPENAI, "/responses"),
-    Route::unsupported(OPENAI, "/v1/responses"),
-    Route::unsupported(OPENAI, "/responses/input_tokens"),
-    Route::unsupported(OPENAI, "/v1/responses/input_tokens"),
     Route::unsupported(OPENAI, "/chat/completions/input_tokens"),
     Route::unsupported(OPENAI, "/v1/chat/completions/input_tokens"),
     Route::unsupported(OPENAI, "/v1/chat/completions/control"),

@@ -8,6 +8,7 @@ use prometheus::Registry;
 use super::error::ApiError;
 use super::metrics::{Counts, Energy};
 use super::model::{Models, ServedModel};
+use super::stored_responses::StoredResponses;
 use crate::config::Settings;
 use crate::http::Context;
 
@@ -31,6 +32,7 @@ struct Inner {
     started: u64,
     counts: Arc<Counts>,
     registry: Registry,
+    responses: Arc<StoredResponses>,
 }
 
 impl AppState {
@@ -43,7 +45,9 @@ impl AppState {
         registry: Registry,
     ) -> Self {
         let counts = Arc::new(counts);
-        Self { inner: Arc::new(Inner { http, models, started, counts, registry }) }
+        let mib = http.settings().server.responses_store_mib;
+        let responses = Arc::new(StoredResponses::new(mib.saturating_mul(1 << 20)));
+        Self { inner: Arc::new(Inner { http, models, started, counts, registry, responses }) }
     }
 
     /// What needs no model.
@@ -80,6 +84,11 @@ impl AppState {
     /// The energy that computing took.
     pub fn energy(&self) -> &Energy {
         &self.inner.counts.energy
+    }
+
+    /// Responses that later requests go on from.
+    pub(super) fn responses(&self) -> &Arc<StoredResponses> {
+        &self.inner.responses
     }
 
     /// All counters and histograms, those of HTTP included.

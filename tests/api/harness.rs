@@ -165,6 +165,21 @@ impl Server {
         text
     }
 
+    /// Posts and reads the stream to its end, as text.
+    pub fn stream_text(&self, path: &str, body: Value) -> String {
+        let request = self.agent.post(format!("{}{path}", self.base));
+        let request = request.header("content-type", "application/json");
+        let mut response = request.send(body.to_string().as_bytes()).expect("an answer");
+        let text = response.body_mut().read_to_string().expect("a stream in UTF-8");
+        assert_eq!(response.status(), 200, "{text}");
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        text
+    }
+
+    pub fn delete(&self, path: &str) -> Reply {
+        reply(self.agent.delete(format!("{}{path}", self.base)).call().expect("an answer"))
+    }
+
     /// The first line of the log that `wanted` takes; panics if none comes for some seconds.
     pub fn logged(&self, wanted: impl Fn(&str) -> bool) -> String {
         for _ in 0..500 {

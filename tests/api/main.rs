@@ -24,6 +24,7 @@ mod log;
 mod messages;
 mod metrics;
 mod refusals;
+mod responses;
 mod scripted;
 mod streams;
 mod structured;

@@ -100,6 +100,23 @@ def claude_code(binary, cache, template):
         check(printed, project, DONE)
 
 
+def codex(binary, cache, template):
+    """One turn with a tool call in the template's format, through `/v1/responses`."""
+    with folders() as (home, project):
+        arguments = {"cmd": f"cat >hello.py <<'END'\n{CODE}END"}
+        call = {"hermes": hermes_call, "xml": xml_call}[template]("exec_command", arguments)
+        with scripted(binary, f"I write it.\n{call}", *CONTEXT, template=template, after_tool=DONE) as base:
+            settings = home / ".codex/config.toml"
+            settings.parent.mkdir()
+            settings.write_text("\n".join([
+                'model = "local"', 'model_provider = "strixhalo"', "[model_providers.strixhalo]", 'name = "strixhalo"',
+                f'base_url = "{base}/v1"', 'wire_api = "responses"', 'env_key = "STRIXHALO_API_KEY"']))
+            printed = run([cache / "node/node_modules/.bin/codex", "exec", "--skip-git-repo-check",
+                           "--dangerously-bypass-approvals-and-sandbox", "Write hello.py"], home, project,
+                          STRIXHALO_API_KEY="none")
+        check(printed, project, DONE)
+
+
 def aider(binary, cache):
     """aider calls no tools: the model writes the file in the text of its answer."""
     with folders() as (home, project):

@@ -69,10 +69,14 @@ sdk = functools.partial(lines, sys.executable, HERE / "sdks.py")
 CLIENTS = {
     "openai for Python": (lambda: python_version("openai"), lambda: one(
         "tools, parse, stream, JSON schema: tests/api/python/test_tools.py",
-        lambda: suite(sys.executable, "-m", "unittest", "test_tools", cwd=ROOT / "tests/api/python"))),
+        lambda: suite(sys.executable, "-m", "unittest", "test_tools", cwd=ROOT / "tests/api/python")) + one(
+        "Responses, stream, parse: tests/api/python/test_responses.py",
+        lambda: suite(sys.executable, "-m", "unittest", "test_responses", cwd=ROOT / "tests/api/python"))),
     "openai for Node": (lambda: node_version("openai"), lambda: one(
         "tools, runTools, parse, stream, JSON schema: tests/api/node/tools.test.mjs",
-        lambda: suite("node", "--test", CACHE / "node/api/tools.test.mjs", cwd=CACHE / "node"))),
+        lambda: suite("node", "--test", CACHE / "node/api/tools.test.mjs", cwd=CACHE / "node")) + one(
+        "Responses, stream, parse: tests/api/node/responses.test.mjs",
+        lambda: suite("node", "--test", CACHE / "node/api/responses.test.mjs", cwd=CACHE / "node"))),
     "anthropic for Python": (lambda: python_version("anthropic"), lambda: one(
         "messages, streams, tools, counts, errors: tests/api/python/test_messages.py",
         lambda: suite(sys.executable, "-m", "unittest", "test_messages", cwd=ROOT / "tests/api/python"))),
@@ -88,6 +92,8 @@ CLIENTS = {
     "qwen-code": (lambda: node_version("@qwen-code/qwen-code"),
                   lambda: by_format("a turn with a call of write_file", agents.qwen_code)),
     "opencode": (lambda: node_version("opencode-ai"), lambda: by_format("a turn with a call of write", agents.opencode)),
+    "codex": (lambda: node_version("@openai/codex"),
+              lambda: by_format("a turn with a call of exec_command", agents.codex)),
     "aider": (lambda: python_version("aider-chat", "aider"),
               lambda: one("a turn that writes a file as text", lambda: agents.aider(BINARY, CACHE))),
     "Open WebUI": (lambda: python_version("open-webui", "open-webui"), lambda: open_webui.drive(BINARY, CACHE)),

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Part of ./dev: the fuzz targets of fuzz/.
 
-readonly fuzz_targets=(requests messages gguf streams settings templates outputs)
+readonly fuzz_targets=(requests messages responses gguf streams settings templates outputs)
 fuzz_bin=
 fuzz_dir=
 

@@ -9,6 +9,7 @@ pub(super) mod index;
 pub(super) mod messages;
 pub(super) mod models;
 pub(super) mod props;
+pub(super) mod responses;
 mod sampling;
 pub(super) mod slots;
 pub(super) mod tokenize;

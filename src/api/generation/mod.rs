@@ -12,6 +12,6 @@ mod task;
 pub(super) use answer::{AnswerEvent, Ending};
 pub(super) use blocking::off_the_reactor;
 pub(super) use conversation::named as named_conversation;
-pub(super) use prompt::{chat_prompt, count_tokens, render, text_prompt};
+pub(super) use prompt::{Tokenized, chat_prompt, count_tokens, render, text_prompt};
 pub(super) use submit::{Running, start};
 pub(super) use task::{ChatAnswer, Choice, Started, Task};

@@ -31,6 +31,13 @@ pub(in crate::api) struct Tokenized {
     pub(super) thinking_budget: Option<u32>,
 }
 
+impl Tokenized {
+    /// How many tokens it has.
+    pub(in crate::api) fn token_count(&self) -> usize {
+        self.tokens.len()
+    }
+}
+
 /// Renders a conversation with the model's template. Many templates write the BOS token
 /// themselves; where tokenizing adds it, it is left out, as a second one makes answers worse.
 /// The text can then go to `/v1/completions` as it is.

@@ -64,20 +64,30 @@ pub(super) async fn respond(
 
 impl Collecting {
     fn add(&mut self, part: Event) {
-        self.parts.push(part.clone());
-        match part {
-            Event::Reasoning(text) => self.reasoning.push_str(&text),
-            Event::Text(text) => self.text.push_str(&text),
+        match &part {
+            Event::Reasoning(text) => self.reasoning.push_str(text),
+            Event::Text(text) => self.text.push_str(text),
             Event::Call { name, .. } => {
-                self.calls.push(CollectedCall { name, arguments: String::new() });
+                self.calls.push(CollectedCall { name: name.clone(), arguments: String::new() });
             }
             // Calls do not overlap.
             Event::Arguments { fragment, .. } => {
                 if let Some(call) = self.calls.last_mut() {
-                    call.arguments.push_str(&fragment);
+                    call.arguments.push_str(fragment);
                 }
             }
             Event::CallEnd { .. } | Event::CallCut { .. } => {}
+        }
+        match (self.parts.last_mut(), part) {
+            (Some(Event::Reasoning(all)), Event::Reasoning(text))
+            | (Some(Event::Text(all)), Event::Text(text))
+            | (
+                Some(Event::Arguments { fragment: all, .. }),
+                Event::Arguments { fragment: text, .. },
+            ) => {
+                all.push_str(&text);
+            }
+            (_, part) => self.parts.push(part),
         }
     }
 

@@ -3,6 +3,7 @@
 pub(super) mod anthropic;
 mod collect;
 pub(super) mod openai;
+pub(super) mod responses;
 mod sse;
 
 use std::time::Duration;
@@ -84,7 +85,7 @@ pub(super) struct Collected {
     reasoning: String,
     /// The tools that it called.
     calls: Vec<CollectedCall>,
-    /// All these in the order in which they came.
+    /// The parts of all these in their order, neighbors of a kind joined.
     parts: Vec<Event>,
     /// Its tokens, if the answer shows them.
     tokens: Vec<OutputToken>,

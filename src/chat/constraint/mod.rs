@@ -143,6 +143,13 @@ pub fn format_of_calls(
     }
 }
 
+/// Whether a string can be held to this regular expression (ECMA-262's): a `pattern` of a schema that
+/// is not left out.
+#[must_use]
+pub fn is_enforceable(pattern: &str) -> bool {
+    pattern::translate(pattern).is_some_and(|text| pattern::whole(&text).is_some())
+}
+
 /// The constraint that the request asks for, if any. `special` is the id of a tag that is a control
 /// token of the model's vocabulary, whose text the engine does not see. A tag that is a token of
 /// ordinary text (Qwen's `<tool_call>`) needs none: it is taken as a token and in pieces.

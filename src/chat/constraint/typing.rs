@@ -46,6 +46,9 @@ impl Text {
         let open = loosened || *schema == Value::Bool(true);
         let any = Value::Bool(true);
         let schema = if open { &any } else { schema };
+        if kinds == Kinds::String && is_prose(original, name) {
+            return Self { free: true, lost: schema.get("pattern").is_some(), ..Self::default() };
+        }
         let text = match kinds {
             Kinds::String | Kinds::StringOrNull => Strings::of(schema, root, 0).text(kinds),
             Kinds::StringOrNested => {
@@ -74,6 +77,12 @@ impl Text {
             Self { free: true, lost: !open, ..text }
         }
     }
+}
+
+/// Whether the parameter is text in which anything may stand, also a tag's `<`, which no expression
+/// between tags allows.
+fn is_prose(original: &Value, name: &str) -> bool {
+    original["properties"][name]["contentMediaType"] == "text/plain"
 }
 
 /// Words that models write for JSON's.

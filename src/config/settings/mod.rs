@@ -75,6 +75,11 @@ pub struct ServerSettings {
     pub slots: bool,
     /// Accept `POST /props`. Off by default, as in llama-server.
     pub props: bool,
+    /// MiB of memory for responses that later requests name (`store` and `previous_response_id` of
+    /// `/v1/responses`); the ones that were not used for the longest time go first, and all go with
+    /// the server. 0: none are kept, and a request that names one is refused. 64 hold a day of chats.
+    #[schemars(range(max = 1_048_576))]
+    pub responses_store_mib: u64,
     /// Worker threads of the HTTP runtime; 0: chosen for this machine.
     #[schemars(range(max = 1024))]
     pub threads: u32,
@@ -94,6 +99,7 @@ impl Default for ServerSettings {
             metrics: true,
             slots: true,
             props: false,
+            responses_store_mib: 64,
             threads: 0,
         }
     }

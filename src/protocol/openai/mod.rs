@@ -1,10 +1,11 @@
-//! OpenAI's chat and completions, with llama-server's additions to their fields.
+//! OpenAI's chat, completions and Responses, with llama-server's additions to their fields.
 
 mod answer;
 mod chat;
 mod completion;
 mod messages;
 mod options;
+pub mod responses;
 mod tools;
 
 pub use answer::*;

@@ -75,7 +75,7 @@ impl ToolFields {
 
 /// A tool's definition in the form that templates know, and what the server needs of it; `None`: of
 /// a type that only other servers run.
-fn tool(
+pub(super) fn tool(
     sent: Value,
     legacy: bool,
     path: impl Fn() -> String,
@@ -173,7 +173,7 @@ impl ToolChoiceField {
     }
 }
 
-fn choice(mode: &str, param: &str) -> Result<ToolChoice, BodyError> {
+pub(super) fn choice(mode: &str, param: &str) -> Result<ToolChoice, BodyError> {
     match mode {
         "none" => Ok(ToolChoice::None),
         "auto" => Ok(ToolChoice::Auto),
