@@ -179,6 +179,15 @@ impl Message {
     pub fn text(&self) -> String {
         self.content.as_ref().map(Content::text).unwrap_or_default()
     }
+
+    /// Whether it is an assistant's with text or thoughts and no calls: at the end of a conversation
+    /// such a message is continued by default.
+    pub fn can_be_continued(&self) -> bool {
+        self.role == Role::Assistant
+            && self.tool_calls.as_ref().is_none_or(Vec::is_empty)
+            && (!self.text().is_empty()
+                || self.reasoning_content.as_ref().is_some_and(|text| !text.is_empty()))
+    }
 }
 
 impl Content {

@@ -13,6 +13,7 @@ mod response_format;
 mod sampling;
 mod session;
 mod stop;
+mod thinking;
 
 pub use body::{BodyError, FromJson, Integer, Object, parse};
 pub use logit_bias::{Bias, BiasTarget};

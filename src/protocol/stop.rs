@@ -41,18 +41,22 @@ impl StopField {
     const MAX_STRINGS: usize = 64;
     const MAX_BYTES: usize = 1024;
 
-    /// The stop strings; empty ones, which would stop everything, are dropped.
-    pub(super) fn check(mut self) -> Result<Vec<String>, BodyError> {
+    /// The stop strings of the field `name`; empty ones, which would stop everything, are dropped.
+    pub(super) fn check(mut self, name: &str) -> Result<Vec<String>, BodyError> {
         self.0.retain(|stop| !stop.is_empty());
         if self.0.len() > Self::MAX_STRINGS {
             return Err(BodyError::value(
-                "stop",
-                format!("`stop` takes {} strings at most, not {}", Self::MAX_STRINGS, self.0.len()),
+                name,
+                format!(
+                    "`{name}` takes {} strings at most, not {}",
+                    Self::MAX_STRINGS,
+                    self.0.len()
+                ),
             ));
         }
         match self.0.iter().position(|stop| stop.len() > Self::MAX_BYTES) {
             Some(i) => Err(BodyError::value(
-                format!("stop[{i}]"),
+                format!("{name}[{i}]"),
                 format!("a stop string may have {} bytes at most", Self::MAX_BYTES),
             )),
             None => Ok(self.0),
@@ -75,7 +79,7 @@ mod tests {
         parse::<Sample>(format!(r#"{{"stop":{json}}}"#).as_bytes())?
             .stop
             .unwrap_or_default()
-            .check()
+            .check("stop")
     }
 
     #[test]

@@ -5,12 +5,12 @@ use serde_json::Value;
 
 use super::messages;
 use super::options::RawOptions;
-use super::thinking::RawThinking;
 use super::tools::{ToolChoiceField, ToolFields};
 use crate::chat::{Conversation, Message, ResponseFormat, ToolChoice};
 use crate::config::Settings;
 use crate::protocol::body::{BodyError, FromJson, Integer, Object, fields};
 use crate::protocol::sampling::count;
+use crate::protocol::thinking::RawThinking;
 use crate::protocol::{MAX_ALTERNATIVES, Options};
 
 /// A checked chat request.
@@ -146,7 +146,7 @@ impl ChatFields {
         let messages = self.messages.ok_or_else(|| BodyError::missing("messages"))?;
         let messages = messages::neutral(messages)?;
 
-        let last_is_open = messages.last().is_some_and(messages::can_be_continued);
+        let last_is_open = messages.last().is_some_and(Message::can_be_continued);
         let continued = match self.continue_final_message {
             None => last_is_open && self.add_generation_prompt != Some(true),
             Some(Continue::Flag(false)) => false,

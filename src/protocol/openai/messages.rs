@@ -25,15 +25,6 @@ pub(super) fn neutral(mut messages: Vec<Message>) -> Result<Vec<Message>, BodyEr
     Ok(messages)
 }
 
-/// An assistant's message with text or thoughts and no calls: what llama-server continues by
-/// default.
-pub(super) fn can_be_continued(message: &Message) -> bool {
-    message.role == Role::Assistant
-        && message.tool_calls.as_ref().is_none_or(Vec::is_empty)
-        && (!message.text().is_empty()
-            || message.reasoning_content.as_ref().is_some_and(|text| !text.is_empty()))
-}
-
 fn check_role(i: usize, role: &Role) -> Result<(), BodyError> {
     let Role::Other(name) = role else { return Ok(()) };
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');

@@ -5,7 +5,6 @@ mod chat;
 mod completion;
 mod messages;
 mod options;
-mod thinking;
 mod tools;
 
 pub use answer::*;

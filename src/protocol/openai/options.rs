@@ -125,7 +125,7 @@ impl OptionFields {
             max_tokens: u32::try_from(max_tokens).ok(),
             sampling,
             logit_bias: self.logit_bias.unwrap_or_default().check()?,
-            stop: self.stop.unwrap_or_default().check()?,
+            stop: self.stop.unwrap_or_default().check("stop")?,
             cache_prompt: self.cache_prompt.unwrap_or(settings.context.cache_prompt),
             prompt_cache_key: self.prompt_cache_key.filter(|key| !key.is_empty()),
             session: self.metadata.as_ref().and_then(|m| m["user_id"].as_str()).and_then(session),
