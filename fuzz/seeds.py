@@ -372,6 +372,29 @@ def outputs():
     write("outputs", "thought", bytes([2 * FORMATS.index("qwen-xml") + 1, 1, 1, 0]) + thought.encode())
 
 
+# -- native: bodies, then their answers -----------------------------------------
+
+NATIVE = {
+    "text": {"prompt": "Once", "n_predict": 8, "n_probs": 3, "stop": ["x"], "return_tokens": True},
+    "mixed": {"prompt": [1, "a", [2]], "id_slot": 1, "response_fields": ["content", "timings/predicted_n"]},
+    "list": {"prompt": [["a", 5], "b"], "n_cmpl": 2, "json_schema": {"type": "object"}, "stream": True},
+}
+INFILL = {
+    "plain": {"input_prefix": "def f(", "input_suffix": "return a", "prompt": "", "n_predict": 16},
+    "repository": {
+        "input_prefix": "", "input_suffix": "",
+        "input_extra": [{"filename": "a.py", "text": "x = 1\n"}, {"text": "y"}],
+    },
+}
+
+
+def native():
+    for which, bodies in [(0, NATIVE), (1, INFILL)]:
+        for name, body in bodies.items():
+            write("native", f"{which}-{name}", bytes([which]) + json.dumps(body).encode())
+    write("native", "2-text", bytes([2, 3]) + b"a\xfe\xfeb\nc\xfe d\xfee\xfe")
+
+
 if __name__ == "__main__":
-    for write_seeds in (requests, headers, streams, settings, templates, outputs):
+    for write_seeds in (requests, headers, streams, settings, templates, outputs, native):
         write_seeds()

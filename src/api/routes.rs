@@ -5,7 +5,8 @@ use axum::routing::{MethodRouter, delete, get, post};
 use serde_json::Value;
 
 use super::endpoints::{
-    apply_template, chat, completions, health, index, models, props, slots, tokenize, unsupported,
+    apply_template, chat, completions, health, index, models, native, props, slots, tokenize,
+    unsupported,
 };
 use super::metrics;
 use super::reply::openai;
@@ -58,17 +59,16 @@ pub(super) static ROUTES: &[Route] = &[
     Route::new(Inspect, OPENAI, "/models/{*id}", || get(models::one)).unlisted(),
     Route::new(Generate, OPENAI, "/v1/chat/completions", || post(chat::chat)),
     Route::new(Generate, OPENAI, "/chat/completions", || post(chat::chat)).unlisted(),
-    // `/completions` is llama-server's native form.
     Route::new(Generate, OPENAI, "/v1/completions", || post(completions::completions)),
+    Route::new(Generate, OPENAI, "/completion", || post(native::completion)),
+    Route::new(Generate, OPENAI, "/completions", || post(native::completion)).unlisted(),
+    Route::new(Generate, OPENAI, "/infill", || post(native::infill)),
     Route::new(Work, OPENAI, "/apply-template", || post(apply_template::apply_template)),
     Route::new(Work, OPENAI, "/tokenize", || post(tokenize::tokenize)),
     Route::new(Work, OPENAI, "/detokenize", || post(tokenize::detokenize)),
     Route::new(Work, OPENAI, "/props", || get(props::props).post(props::change_props)),
     Route::new(Inspect, OPENAI, "/slots", || get(slots::slots)),
     Route::new(Inspect, OPENAI, "/metrics", || get(metrics::metrics)),
-    Route::unsupported(OPENAI, "/completion"),
-    Route::unsupported(OPENAI, "/completions"),
-    Route::unsupported(OPENAI, "/infill"),
     Route::unsupported(OPENAI, "/embedding"),
     Route::unsupported(OPENAI, "/embeddings"),
     Route::unsupported(OPENAI, "/v1/embeddings"),

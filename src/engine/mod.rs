@@ -45,7 +45,7 @@ pub use self::{
     },
     load::{LoadError, LoadParams, load},
     stream::GenerationStream,
-    vocabulary::Vocabulary,
+    vocabulary::{FimTokens, Vocabulary},
 };
 #[cfg(feature = "engine")]
 pub(crate) use cache::STATE_FORMAT;

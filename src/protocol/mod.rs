@@ -18,7 +18,7 @@ mod thinking;
 pub use body::{BodyError, FromJson, Integer, Object, parse};
 pub use logit_bias::{Bias, BiasTarget};
 pub use options::{MAX_ALTERNATIVES, MAX_CHOICES, Options};
-pub use prompt::{Prompt, PromptPiece};
+pub use prompt::{MAX_SEQUENCES, Prompt, PromptPiece};
 pub use sampling::Sampling;
 
 /// A token id as clients send and get it.

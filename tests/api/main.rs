@@ -22,6 +22,9 @@ mod limits;
 mod listening;
 mod log;
 mod metrics;
+mod native;
+#[path = "../decoders/native.rs"]
+mod native_decoder;
 mod refusals;
 mod scripted;
 mod streams;

@@ -7,6 +7,7 @@ pub(super) mod completions;
 pub(super) mod health;
 pub(super) mod index;
 pub(super) mod models;
+pub(super) mod native;
 pub(super) mod props;
 mod sampling;
 pub(super) mod slots;

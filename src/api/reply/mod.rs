@@ -1,6 +1,7 @@
 //! Engine events to bytes: whole answers and streams, in the form of one API or another.
 
 mod collect;
+pub(super) mod llama_server;
 pub(super) mod openai;
 mod sse;
 

@@ -72,6 +72,8 @@ async fn every_endpoint_that_needs_a_model_refuses_another_one_under_strict_name
     for (path, mut body) in [
         ("/v1/chat/completions", chat(json!({}))),
         ("/v1/completions", json!({"prompt": "a"})),
+        ("/completion", json!({"prompt": "a"})),
+        ("/infill", json!({"input_prefix": "a", "input_suffix": "b"})),
         ("/apply-template", chat(json!({}))),
         ("/tokenize", json!({"content": "a"})),
         ("/detokenize", json!({"tokens": [1]})),

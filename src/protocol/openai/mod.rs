@@ -9,4 +9,5 @@ mod tools;
 
 pub use answer::*;
 pub use chat::{ChatBody, ChatCall};
-pub use completion::{CompletionBody, CompletionCall, MAX_SEQUENCES};
+pub use completion::{CompletionBody, CompletionCall};
+pub(super) use options::RawOptions;
