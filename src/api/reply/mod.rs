@@ -8,6 +8,7 @@ mod sse;
 use std::time::Duration;
 
 use axum::response::Response;
+use bytes::Bytes;
 
 use super::error::ApiError;
 use super::generation::{AnswerEvent, Ending, Running, Started};
@@ -49,8 +50,13 @@ impl ReplyOptions {
     }
 }
 
-/// Writes one answer in the form of an API. Streams are server-sent events.
+/// Writes one answer in the form of an API. Streams are server-sent events unless it says otherwise.
 pub(super) trait Dialect: Send + 'static {
+    /// The media type of its streams.
+    fn media_type(&self) -> &'static str {
+        "text/event-stream"
+    }
+
     /// Appends what a stream begins with, before any event.
     fn start(&mut self, started: &Started, out: &mut Vec<u8>);
 
@@ -63,6 +69,11 @@ pub(super) trait Dialect: Send + 'static {
 
     /// Appends an error, after which a stream ends.
     fn error(&self, problem: &Problem, out: &mut Vec<u8>);
+
+    /// What a stream that is silent for too long is kept alive with.
+    fn keep_alive(&self) -> Bytes {
+        sse::COMMENT
+    }
 
     /// The JSON of a whole answer.
     fn whole(&self, started: &Started, choices: &[Collected]) -> Vec<u8>;

@@ -1,4 +1,4 @@
-//! Server-sent events: a stream's frames, its keep-alive comments and its end.
+//! Streams, which are server-sent events in most APIs: their frames, their keep-alive and their end.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use crate::engine::GenerationError;
 
 /// A comment: clients ignore it, but it shows them and proxies that the stream lives. One line, without
 /// a blank one after it, at which some decoders would emit an empty event.
-const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n");
+pub(super) const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n");
 
 /// Events that are ready together travel in one write, up to about this many bytes.
 const MAX_FRAME: usize = 16 << 10;
@@ -34,6 +34,7 @@ pub(super) async fn respond(
     loading: bool,
     mut work: Work,
 ) -> Result<Response, ApiError> {
+    let media_type = dialect.media_type();
     let mut frames =
         Frames { dialect, source: Source::Over, ready: Vec::new(), ping: None, spoke: false };
     match ping_interval.filter(|_| loading) {
@@ -49,7 +50,7 @@ pub(super) async fn respond(
     });
     let mut response = Response::new(Body::from_stream(body));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // Proxies such as nginx would hold the events back.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -117,7 +118,7 @@ impl Frames {
             let step = self.step().await?;
             match step {
                 Step::Tick if std::mem::take(&mut self.spoke) => continue,
-                Step::Tick => return Some(COMMENT),
+                Step::Tick => return Some(self.dialect.keep_alive()),
                 Step::Started(Ok(running)) => self.started(running),
                 Step::Started(Err(error)) => self.fail(&error),
                 Step::Event(event) => self.events(event),
