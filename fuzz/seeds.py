@@ -372,7 +372,7 @@ def outputs():
     write("outputs", "thought", bytes([2 * FORMATS.index("qwen-xml") + 1, 1, 1, 0]) + thought.encode())
 
 
-# -- native: bodies, then their answers -----------------------------------------
+# -- native and ollama: their bodies, then their answers -----------------------------------------
 
 NATIVE = {
     "text": {"prompt": "Once", "n_predict": 8, "n_probs": 3, "stop": ["x"], "return_tokens": True},
@@ -386,6 +386,30 @@ INFILL = {
         "input_extra": [{"filename": "a.py", "text": "x = 1\n"}, {"text": "y"}],
     },
 }
+OLLAMA_CHATS = {
+    "plain": {"model": "m:latest", "messages": [USER], "keep_alive": "5m"},
+    "tools": {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            USER,
+            {"role": "assistant", "content": "", "thinking": "T", "tool_calls": [{"function": {"name": "ls", "arguments": {"a": [1]}}}]},
+            {"role": "tool", "content": "src", "tool_name": "ls"},
+        ],
+        "tools": [TOOL], "stream": False, "think": "low", "format": "json",
+    },
+    "options": {
+        "messages": [USER], "think": True, "logprobs": True, "top_logprobs": 2,
+        "format": {"type": "object", "properties": {"a": {"enum": [1]}}},
+        "options": {"num_predict": -2, "temperature": 0.5, "top_k": 5, "stop": "x", "seed": 0, "num_ctx": 4096},
+    },
+    "image": {"messages": [{"role": "user", "content": "x", "images": ["aGk="]}]},
+}
+OLLAMA_GENERATIONS = {
+    "question": {"model": "m", "prompt": "Why?", "system": "S", "template": "{{ .Prompt }}", "context": []},
+    "raw": {"prompt": "Once", "raw": True, "stream": False},
+    "gap": {"prompt": "def f(", "suffix": "return a"},
+    "load": {"model": "m", "keep_alive": 0},
+}
 
 
 def native():
@@ -395,6 +419,14 @@ def native():
     write("native", "2-text", bytes([2, 3]) + b"a\xfe\xfeb\nc\xfe d\xfee\xfe")
 
 
+def ollama():
+    for which, bodies in [(0, OLLAMA_CHATS), (1, OLLAMA_GENERATIONS)]:
+        for name, body in bodies.items():
+            write("ollama", f"{which}-{name}", bytes([which]) + json.dumps(body).encode())
+    for name, text in OUTPUTS.items():
+        write("ollama", f"2-{name}", bytes([2, 4 * FORMATS.index(name), 0, 3]) + text.encode())
+
+
 if __name__ == "__main__":
-    for write_seeds in (requests, headers, streams, settings, templates, outputs, native):
+    for write_seeds in (requests, headers, streams, settings, templates, outputs, native, ollama):
         write_seeds()

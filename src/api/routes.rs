@@ -5,12 +5,13 @@ use axum::routing::{MethodRouter, delete, get, post};
 use serde_json::Value;
 
 use super::endpoints::{
-    apply_template, chat, completions, health, index, models, native, props, slots, tokenize,
-    unsupported,
+    apply_template, chat, completions, health, index, models, native, ollama as ollama_endpoints,
+    props, slots, tokenize, unsupported,
 };
 use super::metrics;
-use super::reply::openai;
+use super::reply::{ollama, openai};
 use super::state::AppState;
+use crate::config::Settings;
 use crate::http::Problem;
 
 /// A path and what answers there.
@@ -24,12 +25,15 @@ pub(super) struct Route {
     pub(super) methods: fn() -> MethodRouter<AppState>,
     /// The form of its errors, also of those before the endpoint.
     errors: ErrorForm,
+    /// Whether it is there at all; decided when the server starts.
+    is_served: fn(&Settings) -> bool,
 }
 
 /// Writes the body of an error answer in the form of an API.
 type ErrorForm = fn(&Problem) -> Value;
 
 const OPENAI: ErrorForm = openai::error_body;
+const OLLAMA: ErrorForm = ollama::error_body;
 
 /// What a route does, as far as others treat it by that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +73,22 @@ pub(super) static ROUTES: &[Route] = &[
     Route::new(Work, OPENAI, "/props", || get(props::props).post(props::change_props)),
     Route::new(Inspect, OPENAI, "/slots", || get(slots::slots)),
     Route::new(Inspect, OPENAI, "/metrics", || get(metrics::metrics)),
+    Route::ollama(Generate, "/api/chat", || post(ollama_endpoints::chat::chat)),
+    Route::ollama(Generate, "/api/generate", || post(ollama_endpoints::generate::generate)),
+    Route::ollama(Inspect, "/api/tags", || get(ollama_endpoints::models::tags)),
+    Route::ollama(Inspect, "/api/ps", || get(ollama_endpoints::models::running)),
+    Route::ollama(Work, "/api/show", || post(ollama_endpoints::models::show)),
+    Route::ollama(Inspect, "/api/version", || get(ollama_endpoints::models::version)),
+    Route::ollama_unsupported("/api/embed", || post(unsupported::unsupported)),
+    Route::ollama_unsupported("/api/embeddings", || post(unsupported::unsupported)),
+    Route::ollama_unsupported("/api/pull", || post(unsupported::unsupported)),
+    Route::ollama_unsupported("/api/push", || post(unsupported::unsupported)),
+    Route::ollama_unsupported("/api/create", || post(unsupported::unsupported)),
+    Route::ollama_unsupported("/api/copy", || post(unsupported::unsupported)),
+    Route::ollama_unsupported("/api/delete", || delete(unsupported::unsupported)),
+    Route::ollama_unsupported("/api/blobs/{digest}", || {
+        get(unsupported::unsupported).post(unsupported::unsupported)
+    }),
     Route::unsupported(OPENAI, "/embedding"),
     Route::unsupported(OPENAI, "/embeddings"),
     Route::unsupported(OPENAI, "/v1/embeddings"),
@@ -106,7 +126,24 @@ impl Route {
         path: &'static str,
         methods: fn() -> MethodRouter<AppState>,
     ) -> Self {
-        Self { path, kind, listed: true, methods, errors }
+        Self { path, kind, listed: true, methods, errors, is_served: |_| true }
+    }
+
+    /// A route of Ollama's API.
+    const fn ollama(
+        kind: Kind,
+        path: &'static str,
+        methods: fn() -> MethodRouter<AppState>,
+    ) -> Self {
+        let is_served = |settings: &Settings| settings.server.ollama;
+        Self { is_served, ..Self::new(kind, OLLAMA, path, methods) }
+    }
+
+    const fn ollama_unsupported(
+        path: &'static str,
+        methods: fn() -> MethodRouter<AppState>,
+    ) -> Self {
+        Self::ollama(Kind::Unsupported, path, methods).unlisted()
     }
 
     const fn unsupported(errors: ErrorForm, path: &'static str) -> Self {
@@ -117,6 +154,11 @@ impl Route {
         self.listed = false;
         self
     }
+}
+
+/// The routes that these settings serve.
+pub(super) fn served(settings: &Settings) -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().filter(move |route| (route.is_served)(settings))
 }
 
 /// Whether the route of this path answers without a key.

@@ -4,6 +4,7 @@
 mod body;
 pub mod llama_server;
 mod logit_bias;
+pub mod ollama;
 pub mod openai;
 mod options;
 mod prompt;

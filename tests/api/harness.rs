@@ -158,6 +158,20 @@ impl Server {
         events(&mut BufReader::new(response.into_body().into_reader()))
     }
 
+    /// Posts, and gives the text of an answer of this media type.
+    pub fn text(&self, path: &str, body: Value, media_type: &str) -> String {
+        let mut response = self
+            .agent
+            .post(format!("{}{path}", self.base))
+            .header("content-type", "application/json")
+            .send(body.to_string().as_bytes())
+            .expect("an answer");
+        let text = response.body_mut().read_to_string().expect("text");
+        assert_eq!(response.status(), 200, "{text}");
+        assert_eq!(response.headers()["content-type"], media_type);
+        text
+    }
+
     /// The first line of the log that `wanted` takes; panics if none comes for some seconds.
     pub fn logged(&self, wanted: impl Fn(&str) -> bool) -> String {
         for _ in 0..500 {

@@ -25,6 +25,9 @@ mod metrics;
 mod native;
 #[path = "../decoders/native.rs"]
 mod native_decoder;
+mod ollama;
+#[path = "../decoders/ollama.rs"]
+mod ollama_decoder;
 mod refusals;
 mod scripted;
 mod streams;

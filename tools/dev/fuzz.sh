@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Part of ./dev: the fuzz targets of fuzz/.
 
-readonly fuzz_targets=(requests gguf streams settings templates outputs native)
+readonly fuzz_targets=(requests gguf streams settings templates outputs native ollama)
 fuzz_bin=
 fuzz_dir=
 

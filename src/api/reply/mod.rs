@@ -2,6 +2,7 @@
 
 mod collect;
 pub(super) mod llama_server;
+pub(super) mod ollama;
 pub(super) mod openai;
 mod sse;
 

@@ -73,6 +73,9 @@ pub struct ServerSettings {
     pub slots: bool,
     /// Accept `POST /props`. Off by default, as in llama-server.
     pub props: bool,
+    /// Serve Ollama's API under `/api`, for clients that speak no other. On by default: it tells and
+    /// does nothing that the other routes do not.
+    pub ollama: bool,
     /// Worker threads of the HTTP runtime; 0: chosen for this machine.
     #[schemars(range(max = 1024))]
     pub threads: u32,
@@ -92,6 +95,7 @@ impl Default for ServerSettings {
             metrics: true,
             slots: true,
             props: false,
+            ollama: true,
             threads: 0,
         }
     }
