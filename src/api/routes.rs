@@ -46,7 +46,7 @@ pub(super) enum Kind {
     Work,
     /// Reads a body and generates; its metrics have series from the start.
     Generate,
-    /// A route of llama-server that is not a part of this server.
+    /// A route of llama-server or Ollama that is not a part of this server.
     Unsupported,
 }
 
