@@ -474,6 +474,63 @@ def responses():
         write("responses", f"stream-{flags}", bytes([1, flags]) + parts)
 
 
+# -- native and ollama: their bodies, then their answers -----------------------------------------
+
+NATIVE = {
+    "text": {"prompt": "Once", "n_predict": 8, "n_probs": 3, "stop": ["x"], "return_tokens": True},
+    "mixed": {"prompt": [1, "a", [2]], "id_slot": 1, "response_fields": ["content", "timings/predicted_n"]},
+    "list": {"prompt": [["a", 5], "b"], "n_cmpl": 2, "json_schema": {"type": "object"}, "stream": True},
+}
+INFILL = {
+    "plain": {"input_prefix": "def f(", "input_suffix": "return a", "prompt": "", "n_predict": 16},
+    "repository": {
+        "input_prefix": "", "input_suffix": "",
+        "input_extra": [{"filename": "a.py", "text": "x = 1\n"}, {"text": "y"}],
+    },
+}
+OLLAMA_CHATS = {
+    "plain": {"model": "m:latest", "messages": [USER], "keep_alive": "5m"},
+    "tools": {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            USER,
+            {"role": "assistant", "content": "", "thinking": "T", "tool_calls": [{"function": {"name": "ls", "arguments": {"a": [1]}}}]},
+            {"role": "tool", "content": "src", "tool_name": "ls"},
+        ],
+        "tools": [TOOL], "stream": False, "think": "low", "format": "json",
+    },
+    "options": {
+        "messages": [USER], "think": True, "logprobs": True, "top_logprobs": 2,
+        "format": {"type": "object", "properties": {"a": {"enum": [1]}}},
+        "options": {"num_predict": -2, "temperature": 0.5, "top_k": 5, "stop": "x", "seed": 0, "num_ctx": 4096},
+    },
+    "image": {"messages": [{"role": "user", "content": "x", "images": ["aGk="]}]},
+}
+OLLAMA_GENERATIONS = {
+    "question": {"model": "m", "prompt": "Why?", "system": "S", "template": "{{ .Prompt }}", "context": []},
+    "raw": {"prompt": "Once", "raw": True, "stream": False},
+    "gap": {"prompt": "def f(", "suffix": "return a"},
+    "load": {"model": "m", "keep_alive": 0},
+}
+
+
+def native():
+    for which, bodies in [(0, NATIVE), (1, INFILL)]:
+        for name, body in bodies.items():
+            write("native", f"{which}-{name}", bytes([which]) + json.dumps(body).encode())
+    write("native", "2-text", bytes([2, 3]) + b"a\xfe\xfeb\nc\xfe d\xfee\xfe")
+
+
+def ollama():
+    for which, bodies in [(0, OLLAMA_CHATS), (1, OLLAMA_GENERATIONS)]:
+        for name, body in bodies.items():
+            write("ollama", f"{which}-{name}", bytes([which]) + json.dumps(body).encode())
+    for name, text in OUTPUTS.items():
+        write("ollama", f"2-{name}", bytes([2, 4 * FORMATS.index(name), 0, 3]) + text.encode())
+
+
 if __name__ == "__main__":
-    for write_seeds in (requests, messages, headers, streams, settings, templates, outputs, responses):
+    for write_seeds in (
+        requests, messages, responses, native, ollama, headers, streams, settings, templates, outputs,
+    ):
         write_seeds()

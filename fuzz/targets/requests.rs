@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use strixhalo::config::Settings;
 use strixhalo::protocol::llama_server::{DetokenizeRequest, TokenizeRequest};
-use strixhalo::protocol::openai::{ChatBody, CompletionBody, MAX_SEQUENCES};
-use strixhalo::protocol::{BodyError, FromJson, MAX_CHOICES, Options};
+use strixhalo::protocol::openai::{ChatBody, CompletionBody};
+use strixhalo::protocol::{BodyError, FromJson, MAX_CHOICES, MAX_SEQUENCES, Options};
 
 static SETTINGS: LazyLock<Settings> = LazyLock::new(Settings::default);
 

@@ -15,7 +15,7 @@ use tower_http::cors::CorsLayer;
 use super::endpoints::index::ListedPaths;
 use super::metrics::Counts;
 use super::model::Models;
-use super::routes::{self, Kind, ROUTES};
+use super::routes::{self, Kind};
 use super::state::AppState;
 use crate::config::Settings;
 use crate::http::{
@@ -31,7 +31,8 @@ impl AppState {
     pub fn new(settings: Settings, keys: Keys, models: Models, started: u64) -> Self {
         let registry = Registry::new();
         let http = Context::new(settings, keys, &registry, routes::write_error);
-        let generating = ROUTES.iter().filter(|route| route.kind == Kind::Generate);
+        let served = http.settings();
+        let generating = routes::served(&served).filter(|route| route.kind == Kind::Generate);
         let counts = Counts::new(&registry, generating.map(|route| route.path));
         Self::with(http, models, started, counts, registry)
     }
@@ -40,11 +41,12 @@ impl AppState {
 /// The whole HTTP surface, under `server.api_prefix`.
 pub fn router(state: AppState) -> Router {
     let context = state.http();
-    let prefix = prefix(&state.settings().server.api_prefix);
+    let settings = state.settings();
+    let prefix = prefix(&settings.server.api_prefix);
     // Braces would be parameters.
     let pattern = prefix.replace('{', "{{").replace('}', "}}");
     let mut app = Router::new().without_v07_checks();
-    for route in ROUTES {
+    for route in routes::served(&settings) {
         let methods = (route.methods)();
         let methods = match route.kind {
             Kind::Work | Kind::Generate => {
@@ -58,7 +60,7 @@ pub fn router(state: AppState) -> Router {
             (path, prefix) => app.route(&format!("{prefix}{path}"), methods),
         };
     }
-    let listed = ROUTES.iter().filter(|route| route.listed);
+    let listed = routes::served(&settings).filter(|route| route.listed);
     let listed = listed.map(|route| format!("{prefix}{}", route.path)).collect();
     // Requests are refused with the route known: counted under it, and in its form of errors. A
     // preflight is for CORS, further out.
@@ -76,7 +78,7 @@ pub fn router(state: AppState) -> Router {
         .fallback_service(app)
         .layer(map_request(with_single_slashes))
         .layer(from_fn(wrong_method));
-    let app = match origin::layer(&state.settings().server.cors_origins) {
+    let app = match origin::layer(&settings.server.cors_origins) {
         Some(cors) => with_cors(app, cors),
         None => app,
     };

@@ -5,12 +5,13 @@ use axum::routing::{MethodRouter, delete, get, post};
 use serde_json::Value;
 
 use super::endpoints::{
-    apply_template, chat, completions, health, index, messages, models, props, responses, slots,
-    tokenize, unsupported,
+    apply_template, chat, completions, health, index, messages, models, native,
+    ollama as ollama_endpoints, props, responses, slots, tokenize, unsupported,
 };
 use super::metrics;
-use super::reply::{anthropic, openai};
+use super::reply::{anthropic, ollama, openai};
 use super::state::AppState;
+use crate::config::Settings;
 use crate::http::Problem;
 
 /// A path and what answers there.
@@ -24,6 +25,8 @@ pub(super) struct Route {
     pub(super) methods: fn() -> MethodRouter<AppState>,
     /// The form of its errors, also of those before the endpoint.
     errors: ErrorForm,
+    /// Whether it is there at all; decided when the server starts.
+    is_served: fn(&Settings) -> bool,
 }
 
 /// Writes the body of an error answer in the form of an API.
@@ -31,6 +34,7 @@ type ErrorForm = fn(&Problem) -> Value;
 
 const OPENAI: ErrorForm = openai::error_body;
 const ANTHROPIC: ErrorForm = anthropic::error_body;
+const OLLAMA: ErrorForm = ollama::error_body;
 
 /// What a route does, as far as others treat it by that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +47,7 @@ pub(super) enum Kind {
     Work,
     /// Reads a body and generates; its metrics have series from the start.
     Generate,
-    /// A route of llama-server that is not a part of this server.
+    /// A route of llama-server or Ollama that is not a part of this server.
     Unsupported,
 }
 
@@ -60,7 +64,6 @@ pub(super) static ROUTES: &[Route] = &[
     Route::new(Inspect, OPENAI, "/models/{*id}", || get(models::one)).unlisted(),
     Route::new(Generate, OPENAI, "/v1/chat/completions", || post(chat::chat)),
     Route::new(Generate, OPENAI, "/chat/completions", || post(chat::chat)).unlisted(),
-    // `/completions` is llama-server's native form.
     Route::new(Generate, OPENAI, "/v1/completions", || post(completions::completions)),
     Route::new(Generate, ANTHROPIC, "/v1/messages", || post(messages::messages)),
     Route::new(Generate, ANTHROPIC, "/messages", || post(messages::messages)).unlisted(),
@@ -80,15 +83,31 @@ pub(super) static ROUTES: &[Route] = &[
     Route::new(Work, OPENAI, "/v1/responses/input_tokens", || post(responses::input_tokens)),
     Route::new(Work, OPENAI, "/responses/input_tokens", || post(responses::input_tokens))
         .unlisted(),
+    Route::new(Generate, OPENAI, "/completion", || post(native::completion)),
+    Route::new(Generate, OPENAI, "/completions", || post(native::completion)).unlisted(),
+    Route::new(Generate, OPENAI, "/infill", || post(native::infill)),
     Route::new(Work, OPENAI, "/apply-template", || post(apply_template::apply_template)),
     Route::new(Work, OPENAI, "/tokenize", || post(tokenize::tokenize)),
     Route::new(Work, OPENAI, "/detokenize", || post(tokenize::detokenize)),
     Route::new(Work, OPENAI, "/props", || get(props::props).post(props::change_props)),
     Route::new(Inspect, OPENAI, "/slots", || get(slots::slots)),
     Route::new(Inspect, OPENAI, "/metrics", || get(metrics::metrics)),
-    Route::unsupported(OPENAI, "/completion"),
-    Route::unsupported(OPENAI, "/completions"),
-    Route::unsupported(OPENAI, "/infill"),
+    Route::ollama(Generate, "/api/chat", || post(ollama_endpoints::chat::chat)),
+    Route::ollama(Generate, "/api/generate", || post(ollama_endpoints::generate::generate)),
+    Route::ollama(Inspect, "/api/tags", || get(ollama_endpoints::models::tags)),
+    Route::ollama(Inspect, "/api/ps", || get(ollama_endpoints::models::running)),
+    Route::ollama(Work, "/api/show", || post(ollama_endpoints::models::show)),
+    Route::ollama(Inspect, "/api/version", || get(ollama_endpoints::models::version)),
+    Route::ollama_unsupported("/api/embed", || post(unsupported::unsupported)),
+    Route::ollama_unsupported("/api/embeddings", || post(unsupported::unsupported)),
+    Route::ollama_unsupported("/api/pull", || post(unsupported::unsupported)),
+    Route::ollama_unsupported("/api/push", || post(unsupported::unsupported)),
+    Route::ollama_unsupported("/api/create", || post(unsupported::unsupported)),
+    Route::ollama_unsupported("/api/copy", || post(unsupported::unsupported)),
+    Route::ollama_unsupported("/api/delete", || delete(unsupported::unsupported)),
+    Route::ollama_unsupported("/api/blobs/{digest}", || {
+        get(unsupported::unsupported).post(unsupported::unsupported)
+    }),
     Route::unsupported(OPENAI, "/embedding"),
     Route::unsupported(OPENAI, "/embeddings"),
     Route::unsupported(OPENAI, "/v1/embeddings"),
@@ -120,7 +139,24 @@ impl Route {
         path: &'static str,
         methods: fn() -> MethodRouter<AppState>,
     ) -> Self {
-        Self { path, kind, listed: true, methods, errors }
+        Self { path, kind, listed: true, methods, errors, is_served: |_| true }
+    }
+
+    /// A route of Ollama's API.
+    const fn ollama(
+        kind: Kind,
+        path: &'static str,
+        methods: fn() -> MethodRouter<AppState>,
+    ) -> Self {
+        let is_served = |settings: &Settings| settings.server.ollama;
+        Self { is_served, ..Self::new(kind, OLLAMA, path, methods) }
+    }
+
+    const fn ollama_unsupported(
+        path: &'static str,
+        methods: fn() -> MethodRouter<AppState>,
+    ) -> Self {
+        Self::ollama(Kind::Unsupported, path, methods).unlisted()
     }
 
     const fn unsupported(errors: ErrorForm, path: &'static str) -> Self {
@@ -131,6 +167,11 @@ impl Route {
         self.listed = false;
         self
     }
+}
+
+/// The routes that these settings serve.
+pub(super) fn served(settings: &Settings) -> impl Iterator<Item = &'static Route> {
+    ROUTES.iter().filter(move |route| (route.is_served)(settings))
 }
 
 /// Whether the route of this path answers without a key.

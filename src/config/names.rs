@@ -134,6 +134,7 @@ pub(crate) const BINDINGS: &[Binding] = &[
     row("server.metrics", Syntax::Plain, &["LLAMA_ARG_ENDPOINT_METRICS"], &["--metrics"], Nothing("true", &["--no-metrics"])),
     row("server.slots", Syntax::Plain, &["LLAMA_ARG_ENDPOINT_SLOTS"], &["--slots"], Nothing("true", &["--no-slots"])),
     row("server.props", Syntax::Plain, &["LLAMA_ARG_ENDPOINT_PROPS"], &["--props"], Nothing("true", &["--no-props"])),
+    row("server.ollama", Syntax::Plain, &[], &["--ollama"], Nothing("true", &["--no-ollama"])),
     row("server.threads", Syntax::ZeroIfNegative, &["LLAMA_ARG_THREADS_HTTP"], &["--threads-http"], Value("N")),
 
     row("limits.stream_stall_timeout", Syntax::Plain, &["LLAMA_ARG_TIMEOUT"], &["--timeout", "-to"], Value("SECONDS")),

@@ -54,7 +54,7 @@ pub use self::{
     load::{LoadError, LoadParams, load},
     rehearse::rehearse,
     stream::GenerationStream,
-    vocabulary::Vocabulary,
+    vocabulary::{FimTokens, Vocabulary},
 };
 #[cfg(feature = "engine")]
 pub(crate) use cache::STATE_FORMAT;

@@ -32,6 +32,21 @@ impl fmt::Debug for Vocabulary {
     }
 }
 
+/// The tokens that frame a gap in a text, with which a model was trained to fill it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FimTokens {
+    /// Before the text in front of the gap.
+    pub prefix: Token,
+    /// Before the text behind the gap.
+    pub suffix: Token,
+    /// Before the text in the gap, which the model writes.
+    pub middle: Token,
+    /// Before a repository's name.
+    pub repository: Option<Token>,
+    /// Before a file's name.
+    pub file: Option<Token>,
+}
+
 impl Vocabulary {
     pub(super) fn new(model: Arc<LlamaModel>) -> Self {
         let vocab = model.vocab();
@@ -176,6 +191,24 @@ impl Vocabulary {
     /// control, unknown and user-defined tokens, in no order.
     pub fn specials(&self) -> impl Iterator<Item = &str> {
         self.specials.keys().map(String::as_str)
+    }
+
+    /// The tokens that frame a gap, if the model has them.
+    pub fn fim(&self) -> Option<FimTokens> {
+        let vocab = self.model.vocab();
+        let known = |token: LlamaToken| Some(token.0).filter(|&token| self.contains(token));
+        Some(FimTokens {
+            prefix: known(vocab.fim_pre())?,
+            suffix: known(vocab.fim_suf())?,
+            middle: known(vocab.fim_mid())?,
+            repository: known(vocab.fim_rep()),
+            file: known(vocab.fim_sep()),
+        })
+    }
+
+    /// The BOS token that [`tokenize`](Self::tokenize) puts first, if it does.
+    pub fn bos(&self) -> Option<Token> {
+        self.adds_bos().then(|| self.model.vocab().bos().0)
     }
 
     /// The tokens that end a sequence.

@@ -43,6 +43,16 @@ impl BodyError {
         Self::new(param, message, "unsupported_value")
     }
 
+    /// The same error, of a field in the object `parent`.
+    #[must_use]
+    pub fn inside(mut self, parent: &str) -> Self {
+        self.param = Some(match self.param {
+            Some(param) => format!("{parent}.{param}"),
+            None => parent.to_owned(),
+        });
+        self
+    }
+
     fn new(param: impl Into<String>, message: impl Into<String>, code: &'static str) -> Self {
         Self { message: message.into(), param: Some(param.into()), code }
     }
@@ -66,6 +76,12 @@ pub trait FromJson: Sized + Send + 'static {
 /// value counts, as in every JSON library of clients.
 #[derive(Debug)]
 pub struct Object(Value);
+
+impl From<Map<String, Value>> for Object {
+    fn from(fields: Map<String, Value>) -> Self {
+        Self(Value::Object(fields))
+    }
+}
 
 impl Object {
     /// Reads the fields `known`, which come in groups; others are skipped, whatever they hold.

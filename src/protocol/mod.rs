@@ -5,6 +5,7 @@ pub mod anthropic;
 mod body;
 pub mod llama_server;
 mod logit_bias;
+pub mod ollama;
 pub mod openai;
 mod options;
 mod prompt;
@@ -19,7 +20,7 @@ mod thinking;
 pub use body::{BodyError, FromJson, Integer, Object, parse};
 pub use logit_bias::{Bias, BiasTarget};
 pub use options::{MAX_ALTERNATIVES, MAX_CHOICES, Options};
-pub use prompt::{Prompt, PromptPiece};
+pub use prompt::{MAX_SEQUENCES, Prompt, PromptPiece};
 pub use sampling::Sampling;
 
 /// A token id as clients send and get it.

@@ -35,6 +35,28 @@ pub(super) struct RawThinking {
     effort: Option<(&'static str, Value)>,
 }
 
+/// Refuses bounds of the thoughts of a text that has none of its own: a completion's.
+pub(super) fn refuse_budgets(
+    reasoning_budget_tokens: Option<Integer>,
+    thinking_budget_tokens: Option<Integer>,
+) -> Result<(), BodyError> {
+    for (name, budget) in [
+        ("reasoning_budget_tokens", reasoning_budget_tokens),
+        ("thinking_budget_tokens", thinking_budget_tokens),
+    ] {
+        if budget.is_some_and(|Integer(tokens)| tokens >= 0) {
+            return Err(BodyError::unsupported(
+                name,
+                format!(
+                    "a completion's text has no thoughts of its own: leave out `{name}`, or send \
+                     a chat"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// What the switches say together.
 #[derive(Debug, Default)]
 struct Switches {

@@ -165,19 +165,22 @@ impl Server {
         text
     }
 
-    /// Posts and reads the stream to its end, as text.
-    pub fn stream_text(&self, path: &str, body: Value) -> String {
-        let request = self.agent.post(format!("{}{path}", self.base));
-        let request = request.header("content-type", "application/json");
-        let mut response = request.send(body.to_string().as_bytes()).expect("an answer");
-        let text = response.body_mut().read_to_string().expect("a stream in UTF-8");
-        assert_eq!(response.status(), 200, "{text}");
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        text
-    }
-
     pub fn delete(&self, path: &str) -> Reply {
         reply(self.agent.delete(format!("{}{path}", self.base)).call().expect("an answer"))
+    }
+
+    /// Posts, and gives the text of an answer of this media type.
+    pub fn text(&self, path: &str, body: Value, media_type: &str) -> String {
+        let mut response = self
+            .agent
+            .post(format!("{}{path}", self.base))
+            .header("content-type", "application/json")
+            .send(body.to_string().as_bytes())
+            .expect("an answer");
+        let text = response.body_mut().read_to_string().expect("text");
+        assert_eq!(response.status(), 200, "{text}");
+        assert_eq!(response.headers()["content-type"], media_type);
+        text
     }
 
     /// The first line of the log that `wanted` takes; panics if none comes for some seconds.

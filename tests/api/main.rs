@@ -23,6 +23,12 @@ mod listening;
 mod log;
 mod messages;
 mod metrics;
+mod native;
+#[path = "../decoders/native.rs"]
+mod native_decoder;
+mod ollama;
+#[path = "../decoders/ollama.rs"]
+mod ollama_decoder;
 mod refusals;
 mod responses;
 mod scripted;

@@ -17,7 +17,10 @@ pub const XML_THINKING: &str = include_str!("../../src/chat/template/fixtures/th
 /// Behind a template: the prompt opens a thinking block.
 pub const OPENS_THINKING: &str = "{%- if add_generation_prompt %}{{- '<think>\\n' }}{%- endif %}";
 
-const SPECIALS: [(&str, i32); 7] = [
+/// Ends the prompt of a gap.
+const MIDDLE: &str = "<|fim_middle|>";
+
+const SPECIALS: [(&str, i32); 12] = [
     ("<|endoftext|>", CONTROL),
     ("<|im_start|>", CONTROL),
     ("<|im_end|>", CONTROL),
@@ -25,6 +28,11 @@ const SPECIALS: [(&str, i32); 7] = [
     ("</tool_call>", USER_DEFINED),
     ("<think>", USER_DEFINED),
     ("</think>", USER_DEFINED),
+    ("<|fim_prefix|>", CONTROL),
+    ("<|fim_suffix|>", CONTROL),
+    (MIDDLE, CONTROL),
+    ("<|repo_name|>", CONTROL),
+    ("<|file_sep|>", CONTROL),
 ];
 const END: &str = "<|im_end|>";
 /// Of the codes; wide enough that none looks like another.
@@ -37,7 +45,8 @@ pub struct Scripted {
     pub tokens: usize,
 }
 
-/// Serves a model that says a text, at the end of a prompt that ends in a line break.
+/// Serves a model that says a text, at the end of a prompt that ends in a line break or is that of a
+/// gap.
 pub fn serve(template: &str, says: &str, flags: &[&str]) -> Scripted {
     let line_break = spell(b"\n");
     let mut taken = BTreeSet::from([line_break.clone(), END.to_owned()]);
@@ -52,6 +61,9 @@ pub fn serve(template: &str, says: &str, flags: &[&str]) -> Scripted {
 
     let ids: BTreeMap<_, _> = tokens.iter().enumerate().map(|(id, t)| (t.0.as_str(), id)).collect();
     let mut successors = vec![ids[END]; tokens.len()];
+    if let Some(first) = script.first() {
+        successors[ids[MIDDLE]] = ids[first.as_str()];
+    }
     let mut last = ids[line_break.as_str()];
     for text in &script {
         successors[last] = ids[text.as_str()];

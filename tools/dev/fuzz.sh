@@ -1,7 +1,9 @@
 # shellcheck shell=bash
 # Part of ./dev: the fuzz targets of fuzz/.
 
-readonly fuzz_targets=(requests messages responses gguf streams settings templates outputs)
+readonly fuzz_targets=(
+    requests messages responses native ollama gguf streams settings templates outputs
+)
 fuzz_bin=
 fuzz_dir=
 

@@ -85,10 +85,10 @@ python_environment() {
     return 1
 }
 
-# The openai and anthropic packages for Python.
+# The packages openai, anthropic and ollama for Python.
 python_tests() {
     local log=$scratch/python.log status=0 ok verdict bad left_out
-    say "== openai and anthropic for Python"
+    say "== openai, anthropic and ollama for Python"
     if ! python_environment tests/api/python/requirements.txt; then
         count 1 0 0 0
         return

@@ -5,6 +5,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
+use super::details::details;
 use crate::api::error::ApiError;
 use crate::api::model::ServedModel;
 use crate::api::state::AppState;
@@ -68,7 +69,6 @@ fn model(state: &AppState, served: &ServedModel, id: &str) -> Value {
 
 /// An element of `models[]`, which Ollama's clients read.
 fn ollama_model(name: &str, facts: Option<&ModelFacts>) -> Value {
-    let family = facts.map_or("", |f| f.architecture.as_str());
     json!({
         "name": name,
         "model": name,
@@ -81,34 +81,6 @@ fn ollama_model(name: &str, facts: Option<&ModelFacts>) -> Value {
         "tags": [""],
         "capabilities": ["completion"],
         "parameters": "",
-        "details": {
-            "parent_model": "",
-            "format": "gguf",
-            "family": family,
-            "families": [family],
-            "parameter_size": facts.map_or(String::new(), |f| parameter_size(f.n_params)),
-            "quantization_level": facts.map_or("", |f| f.ftype.as_str()),
-        },
+        "details": details(facts),
     })
-}
-
-/// `79.7B`, `596M`, `12K`.
-fn parameter_size(n: u64) -> String {
-    match n {
-        1_000_000_000.. => format!("{:.1}B", n as f64 / 1e9),
-        1_000_000.. => format!("{:.0}M", n as f64 / 1e6),
-        _ => format!("{:.0}K", n as f64 / 1e3),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parameter_size;
-
-    #[test]
-    fn parameter_counts_read_as_people_write_them() {
-        assert_eq!(parameter_size(79_674_391_296), "79.7B");
-        assert_eq!(parameter_size(596_049_920), "596M");
-        assert_eq!(parameter_size(12_345), "12K");
-    }
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod blocking;
 mod conversation;
+mod infill;
 mod meter;
 mod output;
 mod prompt;
@@ -12,6 +13,9 @@ mod task;
 pub(super) use answer::{AnswerEvent, Ending};
 pub(super) use blocking::off_the_reactor;
 pub(super) use conversation::named as named_conversation;
-pub(super) use prompt::{Tokenized, chat_prompt, count_tokens, render, text_prompt};
+pub(super) use infill::infill_prompt;
+pub(super) use prompt::{
+    Tokenized, chat_prompt, count_tokens, render, sampling_params, text_prompt,
+};
 pub(super) use submit::{Running, start};
 pub(super) use task::{ChatAnswer, Choice, Started, Task};

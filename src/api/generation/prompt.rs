@@ -23,6 +23,8 @@ pub(in crate::api) struct Tokenized {
     pub(super) conversation: u64,
     /// Text that each answer to this prompt begins with (`echo`).
     pub(super) preface: Option<String>,
+    /// Its text, where the answer repeats it apart from what is generated.
+    pub(super) shown: Option<String>,
     /// Tokens at the start that are not in the prompt's text.
     pub(super) added: usize,
     /// Where the output begins.
@@ -35,6 +37,13 @@ impl Tokenized {
     /// How many tokens it has.
     pub(in crate::api) fn token_count(&self) -> usize {
         self.tokens.len()
+    }
+
+    /// The same prompt, whose text the answer shall repeat.
+    pub(in crate::api) fn showing(mut self, vocabulary: &Vocabulary) -> Self {
+        let bytes = vocabulary.detokenize(&self.tokens);
+        self.shown = Some(String::from_utf8_lossy(&bytes).into_owned());
+        self
     }
 }
 
@@ -101,6 +110,7 @@ pub(in crate::api) fn chat_prompt(
         borders,
         conversation: conversation::of_messages(&conversation.messages),
         preface,
+        shown: None,
         added,
         opening,
         thinking_budget,
@@ -185,17 +195,22 @@ pub(in crate::api) fn text_prompt(
         [PromptPiece::Text(text)] => text.clone(),
         _ => String::from_utf8_lossy(&vocabulary.detokenize(&tokens[added..])).into_owned(),
     });
-    let prompt = Tokenized {
+    check(model, of_text(tokens, preface, added), "prompt")
+}
+
+/// A prompt without messages.
+pub(super) fn of_text(tokens: Vec<Token>, preface: Option<String>, added: usize) -> Tokenized {
+    Tokenized {
         borders: usable(Vec::new(), None, tokens.len()),
         conversation: conversation::of_tokens(&tokens),
         tokens,
         message_starts: Vec::new(),
         preface,
+        shown: None,
         added,
         opening: Opening::Text,
         thinking_budget: None,
-    };
-    check(model, prompt, "prompt")
+    }
 }
 
 /// Tokenizes a text, unless it is sure to be too long: of such a text only the beginning is read,
@@ -233,11 +248,11 @@ fn bounded(
 }
 
 /// Tokens of a prompt and its answer together: a slot's context. The answer needs one.
-fn n_ctx(model: &LoadedModel) -> usize {
+pub(super) fn n_ctx(model: &LoadedModel) -> usize {
     model.engine.facts().n_ctx_slot as usize
 }
 
-fn check(
+pub(super) fn check(
     model: &LoadedModel,
     prompt: Tokenized,
     param: &'static str,
@@ -293,7 +308,7 @@ fn biases(vocabulary: &Vocabulary, all: &[Bias]) -> Result<Arc<[(Token, f32)]>, 
 }
 
 /// What the engine samples with; `logit_bias` is left empty.
-pub(super) fn sampling_params(sampling: &Sampling) -> SamplingParams {
+pub(in crate::api) fn sampling_params(sampling: &Sampling) -> SamplingParams {
     SamplingParams {
         min_keep: sampling.min_keep,
         ignore_eos: sampling.ignore_eos,

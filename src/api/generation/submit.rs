@@ -102,6 +102,7 @@ fn submit(
         .map(|(prompt, index)| Choice {
             index,
             preface: prompt.preface.clone(),
+            prompt: prompt.shown.clone(),
             added: prompt.added,
         })
         .collect();

@@ -45,12 +45,22 @@ pub(in crate::api) struct Started {
     pub(in crate::api) choices: Vec<Choice>,
 }
 
+impl Started {
+    /// Tokens of the prompt that the choice at `index` answers.
+    pub(in crate::api) fn prompt_tokens_of(&self, index: usize) -> usize {
+        let per_prompt = (self.choices.len() / self.prompt_tokens.len().max(1)).max(1);
+        self.prompt_tokens.get(index / per_prompt).copied().unwrap_or(0)
+    }
+}
+
 /// What is known of one choice before it begins.
 #[derive(Debug)]
 pub(in crate::api) struct Choice {
     pub(in crate::api) index: u32,
     /// Text that comes before what is generated.
     pub(in crate::api) preface: Option<String>,
+    /// The text of its prompt, where the answer repeats it apart.
+    pub(in crate::api) prompt: Option<String>,
     /// Tokens at the start of the prompt that are not in its text.
     pub(in crate::api) added: usize,
 }

@@ -2,6 +2,8 @@
 
 pub(super) mod anthropic;
 mod collect;
+pub(super) mod llama_server;
+pub(super) mod ollama;
 pub(super) mod openai;
 pub(super) mod responses;
 mod sse;
@@ -52,8 +54,13 @@ impl ReplyOptions {
     }
 }
 
-/// Writes one answer in the form of an API. Streams are server-sent events.
+/// Writes one answer in the form of an API. Streams are server-sent events unless it says otherwise.
 pub(super) trait Dialect: Send + 'static {
+    /// The media type of its streams.
+    fn media_type(&self) -> &'static str {
+        "text/event-stream"
+    }
+
     /// Appends what a stream begins with, before any event.
     fn start(&mut self, started: &Started, out: &mut Vec<u8>);
 

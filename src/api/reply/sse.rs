@@ -1,4 +1,4 @@
-//! Server-sent events: a stream's frames, its keep-alive comments and its end.
+//! Streams, which are server-sent events in most APIs: their frames, their keep-alive and their end.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -34,6 +34,7 @@ pub(super) async fn respond(
     loading: bool,
     mut work: Work,
 ) -> Result<Response, ApiError> {
+    let media_type = dialect.media_type();
     let mut frames =
         Frames { dialect, source: Source::Over, ready: Vec::new(), ping: None, spoke: false };
     match ping_interval.filter(|_| loading) {
@@ -49,7 +50,7 @@ pub(super) async fn respond(
     });
     let mut response = Response::new(Body::from_stream(body));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // Proxies such as nginx would hold the events back.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));

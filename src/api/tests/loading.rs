@@ -72,6 +72,8 @@ async fn every_endpoint_that_needs_a_model_refuses_another_one_under_strict_name
     for (path, mut body) in [
         ("/v1/chat/completions", chat(json!({}))),
         ("/v1/completions", json!({"prompt": "a"})),
+        ("/completion", json!({"prompt": "a"})),
+        ("/infill", json!({"input_prefix": "a", "input_suffix": "b"})),
         ("/apply-template", chat(json!({}))),
         ("/tokenize", json!({"content": "a"})),
         ("/detokenize", json!({"tokens": [1]})),
@@ -119,6 +121,24 @@ async fn a_held_stream_gets_comments_and_then_its_error_as_an_event() {
     let event = std::str::from_utf8(&event).unwrap().strip_prefix("data: ").unwrap();
     let event: Value = serde_json::from_str(event).unwrap();
     assert_eq!(event["error"]["code"], "load_failed");
+    assert!(body.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_held_stream_of_ollama_gets_empty_lines_and_then_its_error_as_a_line() {
+    let server = loading(|s| s.limits.sse_ping_interval = 1);
+    let response = server.post("/api/chat", chat(json!({}))).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+    let mut body = response.into_body().into_data_stream();
+    let first = body.next().await.unwrap().unwrap();
+    assert!(first.ends_with(b"\n"));
+    let first: Value = serde_json::from_slice(&first).unwrap();
+    assert_eq!(first["message"], json!({"role": "assistant", "content": ""}));
+    assert_eq!((&first["model"], &first["done"]), (&json!("tiny:latest"), &json!(false)));
+    server.fail();
+    let error = body.next().await.unwrap().unwrap();
+    assert_eq!(error, "{\"error\":\"the file is damaged\"}\n");
     assert!(body.next().await.is_none());
 }
 

@@ -7,4 +7,5 @@ mod access;
 mod connections;
 mod harness;
 mod loading;
+mod ollama;
 mod routes;

@@ -80,6 +80,9 @@ pub struct ServerSettings {
     /// the server. 0: none are kept, and a request that names one is refused. 64 hold a day of chats.
     #[schemars(range(max = 1_048_576))]
     pub responses_store_mib: u64,
+    /// Serve Ollama's API under `/api`, for clients that speak no other. On by default: it tells and
+    /// does nothing that the other routes do not.
+    pub ollama: bool,
     /// Worker threads of the HTTP runtime; 0: chosen for this machine.
     #[schemars(range(max = 1024))]
     pub threads: u32,
@@ -100,6 +103,7 @@ impl Default for ServerSettings {
             slots: true,
             props: false,
             responses_store_mib: 64,
+            ollama: true,
             threads: 0,
         }
     }

@@ -1,7 +1,11 @@
 //! What only llama-server has: bodies of its own endpoints, and what it adds to OpenAI's answers.
 
+mod answer;
+mod completion;
 mod timings;
 mod tokens;
 
+pub use answer::{End, NativeChunk, NativeWriter, Place, Said};
+pub use completion::{ExtraFile, Infill, InfillBody, InfillCall, NativeBody, NativeCall};
 pub use timings::{Progress, Timings};
 pub use tokens::{DetokenizeRequest, TextOrToken, TokenizeContent, TokenizeRequest};

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// llama-server's `timings`: counts, milliseconds, tokens per second.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Timings {
     pub cache_n: u32,

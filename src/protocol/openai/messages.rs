@@ -10,7 +10,7 @@ const MAX_ROLE: usize = 64;
 
 /// Checks messages, and brings other dialects' forms into OpenAI's: its old `function_call`,
 /// `reasoning` beside `reasoning_content`, and parts that hold text or thoughts.
-pub(super) fn neutral(mut messages: Vec<Message>) -> Result<Vec<Message>, BodyError> {
+pub(in crate::protocol) fn neutral(mut messages: Vec<Message>) -> Result<Vec<Message>, BodyError> {
     if messages.is_empty() {
         return Err(BodyError::value("messages", "`messages` must have at least one message"));
     }

@@ -10,4 +10,7 @@ mod tools;
 
 pub use answer::*;
 pub use chat::{ChatBody, ChatCall};
-pub use completion::{CompletionBody, CompletionCall, MAX_SEQUENCES};
+pub use completion::{CompletionBody, CompletionCall};
+pub(super) use messages::neutral;
+pub(super) use options::RawOptions;
+pub(super) use tools::ToolFields;

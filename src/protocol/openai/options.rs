@@ -56,30 +56,30 @@ struct StreamOptions {
 
 /// The shared fields as sent, with the right types.
 #[derive(Debug)]
-pub(super) struct RawOptions {
+pub(in crate::protocol) struct RawOptions {
     sampling: SamplingFields,
     fields: OptionFields,
 }
 
 impl RawOptions {
     /// The names of the shared fields, in two groups.
-    pub(super) fn fields() -> [&'static [&'static str]; 2] {
+    pub(in crate::protocol) fn fields() -> [&'static [&'static str]; 2] {
         [fields::<SamplingFields>(), fields::<OptionFields>()]
     }
 
     /// Reads a body's shared fields, a group at a time: serde's `flatten` would lose the paths of
     /// errors.
-    pub(super) fn parse(object: &Object) -> Result<Self, BodyError> {
+    pub(in crate::protocol) fn parse(object: &Object) -> Result<Self, BodyError> {
         Ok(Self { sampling: object.parse()?, fields: object.parse()? })
     }
 
     /// The model asked for.
-    pub(super) fn model(&self) -> Option<&str> {
+    pub(in crate::protocol) fn model(&self) -> Option<&str> {
         self.fields.model.as_deref()
     }
 
     /// Checks ranges, and refuses what cannot be done.
-    pub(super) fn check(self, settings: &Settings) -> Result<Options, BodyError> {
+    pub(in crate::protocol) fn check(self, settings: &Settings) -> Result<Options, BodyError> {
         self.fields.check(self.sampling.over(&settings.sampling)?, settings)
     }
 }

@@ -9,37 +9,37 @@ use crate::protocol::body::BodyError;
 /// `tool_choice` as sent.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "expected \"auto\", \"none\", \"required\" or an object")]
-pub(super) enum ToolChoiceField {
+pub(in crate::protocol) enum ToolChoiceField {
     Mode(String),
     Object(Map<String, Value>),
 }
 
 /// The fields about tools as sent.
 #[derive(Debug, Default)]
-pub(super) struct ToolFields {
-    pub(super) tools: Option<Vec<Value>>,
-    pub(super) tool_choice: Option<ToolChoiceField>,
-    pub(super) parallel_tool_calls: Option<bool>,
+pub(in crate::protocol) struct ToolFields {
+    pub(in crate::protocol) tools: Option<Vec<Value>>,
+    pub(in crate::protocol) tool_choice: Option<ToolChoiceField>,
+    pub(in crate::protocol) parallel_tool_calls: Option<bool>,
     /// OpenAI's old form of `tools`.
-    pub(super) functions: Option<Vec<Value>>,
+    pub(in crate::protocol) functions: Option<Vec<Value>>,
     /// OpenAI's old form of `tool_choice`.
-    pub(super) function_call: Option<ToolChoiceField>,
+    pub(in crate::protocol) function_call: Option<ToolChoiceField>,
 }
 
 /// Tools, checked.
 #[derive(Debug, Default)]
-pub(super) struct CheckedTools {
+pub(in crate::protocol) struct CheckedTools {
     /// Their definitions, which the template shows.
-    pub(super) definitions: Vec<Value>,
-    pub(super) tools: Tools,
+    pub(in crate::protocol) definitions: Vec<Value>,
+    pub(in crate::protocol) tools: Tools,
     /// The request has `functions`, so the answer has `function_call`.
-    pub(super) legacy: bool,
+    pub(in crate::protocol) legacy: bool,
 }
 
 impl ToolFields {
     /// Checks the fields. Tools of a type that the model cannot call (`web_search`, `custom`) are left
     /// out, as clients send them to any server; under `none` all are.
-    pub(super) fn check(self) -> Result<CheckedTools, BodyError> {
+    pub(in crate::protocol) fn check(self) -> Result<CheckedTools, BodyError> {
         let given = |list: &Option<Vec<Value>>| list.as_ref().is_some_and(|l| !l.is_empty());
         let legacy = !given(&self.tools) && given(&self.functions);
         let (param, choice_param, list, choice) = if legacy {

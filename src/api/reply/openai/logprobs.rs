@@ -9,7 +9,7 @@ use crate::protocol::openai::{
 const MIN_LOGPROB: f32 = -9999.0;
 
 /// The chat API's shape: every token, also those that hold a part of a character.
-pub(super) fn chat(vocabulary: &Vocabulary, tokens: &[OutputToken]) -> ChatLogprobs {
+pub(in crate::api::reply) fn chat(vocabulary: &Vocabulary, tokens: &[OutputToken]) -> ChatLogprobs {
     let one = |id: Token, logprob: f32| {
         let bytes = vocabulary.piece(id, true);
         TokenLogprob {

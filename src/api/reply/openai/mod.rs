@@ -1,7 +1,7 @@
 //! OpenAI's answers with llama-server's additions: chats and completions differ in their choices alone.
 
 mod chat;
-mod logprobs;
+pub(super) mod logprobs;
 mod measures;
 mod text;
 

@@ -1,0 +1,144 @@
+//! What there is, as Ollama tells it: `/api/version`, `/api/tags`, `/api/ps` and `/api/show`.
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{resolve, tagged};
+use crate::api::endpoints::body::JsonBody;
+use crate::api::endpoints::details::details;
+use crate::api::error::ApiError;
+use crate::api::model::{LoadedModel, ServedModel};
+use crate::api::state::AppState;
+use crate::chat::output::Call;
+use crate::engine::ModelFacts;
+use crate::protocol::ollama::ShowBody;
+
+/// The version of Ollama whose API this is: clients refuse older ones, and choose what they send.
+const OLLAMA_VERSION: &str = "0.12.11";
+/// When a model goes that stays: far away, and a date in every language.
+const NEVER: &str = "2300-01-01T00:00:00Z";
+
+pub(in crate::api) async fn version() -> Json<Value> {
+    let server = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+    Json(json!({"version": OLLAMA_VERSION, "server": server}))
+}
+
+/// All models, by their first names.
+pub(in crate::api) async fn tags(State(state): State<AppState>) -> Json<Value> {
+    let models: Vec<Value> =
+        state.models().iter().map(|model| Value::Object(listed(&state, model))).collect();
+    Json(json!({"models": models}))
+}
+
+/// The models that are loaded.
+pub(in crate::api) async fn running(State(state): State<AppState>) -> Json<Value> {
+    let running = |model: &ServedModel| {
+        let loaded = model.now().ok()?;
+        let mut fields = listed(&state, model);
+        let facts = loaded.engine.facts();
+        let on_gpu = facts.allocations.placement().gpu_layers > 0;
+        fields.shift_remove("modified_at");
+        fields.insert("expires_at".to_owned(), json!(NEVER));
+        fields.insert("size_vram".to_owned(), json!(if on_gpu { facts.size } else { 0 }));
+        fields.insert("context_length".to_owned(), json!(facts.n_ctx_slot));
+        Some(Value::Object(fields))
+    };
+    let models: Vec<Value> = state.models().iter().filter_map(running).collect();
+    Json(json!({"models": models}))
+}
+
+/// One model, once it is loaded.
+pub(in crate::api) async fn show(
+    State(state): State<AppState>,
+    JsonBody(body): JsonBody<ShowBody>,
+) -> Result<Json<Value>, ApiError> {
+    let served = resolve(&state, body.model())?;
+    let model = served.loaded(state.http()).await?;
+    let facts = model.engine.facts();
+    let sampling = &state.settings().sampling;
+    let template = model.template.as_ref().ok();
+    let architecture = &facts.architecture;
+    let of = |key: &str| format!("{architecture}.{key}");
+    // The context that a conversation has here, which is what clients want to know.
+    let context = facts.n_ctx_slot.min(facts.n_ctx_train.max(1));
+    let parameters = format!(
+        "num_ctx {}\ntemperature {}\ntop_k {}\ntop_p {}\nmin_p {}",
+        facts.n_ctx_slot, sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p
+    );
+    let modelfile: String = parameters.lines().map(|line| format!("PARAMETER {line}\n")).collect();
+    Ok(Json(json!({
+        "modelfile": format!("FROM {}\n{modelfile}", tagged(served.name())),
+        "parameters": parameters,
+        "template": template.map(|template| template.source()).unwrap_or_default(),
+        "details": details(Some(facts)),
+        "model_info": {
+            "general.architecture": architecture,
+            "general.basename": facts.name,
+            "general.parameter_count": facts.n_params,
+            of("context_length"): context,
+            of("embedding_length"): facts.n_embd,
+        },
+        "capabilities": capabilities(&model),
+        "modified_at": started(&state),
+    })))
+}
+
+fn listed(state: &AppState, model: &ServedModel) -> Map<String, Value> {
+    let loaded = model.now().ok();
+    let facts = loaded.as_ref().map(|model| model.engine.facts());
+    let name = tagged(model.name());
+    let listed = json!({
+        "name": name,
+        "model": name,
+        "modified_at": started(state),
+        "size": facts.map_or(0, |facts| facts.size),
+        "digest": digest(&name, facts),
+        "details": details(facts),
+    });
+    match listed {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// What tells a model from another: Ollama's clients shorten it and compare it. The file itself is
+/// not read for it, which would take minutes.
+fn digest(name: &str, facts: Option<&ModelFacts>) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(name);
+    if let Some(facts) = facts {
+        hasher.update(facts.size.to_le_bytes());
+        hasher.update(facts.n_params.to_le_bytes());
+        hasher.update(&facts.ftype);
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The process's start, as the time at which a model changed: its file may be older, what is served
+/// is not.
+fn started(state: &AppState) -> String {
+    let seconds = i64::try_from(state.started()).unwrap_or(0);
+    let time = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    time.format(&Rfc3339).unwrap_or_default()
+}
+
+fn capabilities(model: &LoadedModel) -> Vec<&'static str> {
+    let mut capabilities = vec!["completion"];
+    if let Ok(template) = &model.template {
+        let call = template.format().map(|format| &format.call);
+        if call.is_some_and(|call| !matches!(call, Call::None)) {
+            capabilities.push("tools");
+        }
+        if template.can_disable_thinking() || matches!(call, Some(Call::None | Call::Harmony)) {
+            capabilities.push("thinking");
+        }
+    }
+    if model.engine.vocabulary().fim().is_some() {
+        capabilities.push("insert");
+    }
+    capabilities
+}

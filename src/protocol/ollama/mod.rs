@@ -1,0 +1,13 @@
+//! Ollama's API: bodies of its chats and generations, and the lines of its answers.
+
+mod answer;
+mod chat;
+mod generate;
+mod options;
+mod show;
+
+pub use answer::{Form, Measures, Said, Writer};
+pub use chat::{OllamaCall, OllamaChatBody};
+pub use generate::{OllamaGenerateBody, OllamaGenerateCall, OllamaPrompt};
+pub use options::OllamaOptions;
+pub use show::ShowBody;
