@@ -25,6 +25,8 @@ mod text;
 #[cfg(feature = "engine")]
 mod thinking;
 #[cfg(feature = "engine")]
+pub mod verify;
+#[cfg(feature = "engine")]
 mod vocabulary;
 #[cfg(feature = "engine")]
 mod worker;

@@ -7,6 +7,7 @@ mod facts;
 mod file;
 mod gguf;
 mod identity;
+mod memory_file;
 mod plan;
 mod quantization;
 mod sampling;
@@ -14,7 +15,7 @@ mod sanity;
 mod source;
 mod split;
 mod tensors;
-#[cfg(test)]
+#[cfg(any(test, feature = "engine"))]
 mod writer;
 
 pub use error::ModelFileError;
@@ -22,6 +23,7 @@ pub use facts::{GgufFacts, Layer};
 pub use file::ModelFile;
 pub use gguf::{ArrayFacts, Entry, Gguf, GgufError, MetaValue, TensorInfo, ValueType};
 pub use identity::identity;
+pub use memory_file::MemoryFile;
 pub use plan::{
     CacheShape, CacheTypeConflict, ContextDecision, GpuMemory, Layout, MemoryNeed, MemoryShortage,
     PlanError, budget, bytes_per_value, decide_cache_types, decide_context, decide_flash_attention,
@@ -29,3 +31,5 @@ pub use plan::{
 };
 pub use quantization::{TensorType, file_type_name};
 pub use source::{Source, SourceError};
+#[cfg(feature = "engine")]
+pub(crate) use writer::Writer;
