@@ -11,3 +11,6 @@ mod config;
 mod generate;
 #[path = "cli/usage.rs"]
 mod usage;
+#[cfg(feature = "engine")]
+#[path = "cli/verify_gpu.rs"]
+mod verify_gpu;

@@ -6,6 +6,7 @@ mod cache;
 mod config;
 mod generate;
 mod serve;
+mod verify_gpu;
 mod version;
 
 use std::ffi::OsString;
@@ -76,6 +77,7 @@ fn command() -> Command {
         .subcommand(bench::BenchArgs::augment_args(
             Command::new("bench").about("Measure an OpenAI-compatible server"),
         ))
+        .subcommand(verify_gpu::command())
         .subcommand(version::command())
         .subcommand(generate::command())
 }
@@ -95,6 +97,7 @@ fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
             Ok(args) => bench::run(args),
             Err(error) => misused(&error),
         },
+        Some(("verify-gpu", matches)) => verify_gpu::run(matches),
         Some(("version", _)) => version::run(),
         Some(("generate", matches)) => generate::run(matches),
         _ => Exit::Usage.into(),
