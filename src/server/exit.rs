@@ -100,6 +100,7 @@ mod start {
     use crate::engine::LoadError;
     use crate::http::{KeyError, ListenError};
     use crate::model::{ModelFileError, PlanError, SourceError};
+    use crate::server::selftest::SelfTestError;
     use crate::service::sockets::SocketError;
 
     impl From<&KeyError> for Exit {
@@ -176,6 +177,12 @@ mod start {
 
     impl From<&LoadError> for Exit {
         fn from(_: &LoadError) -> Self {
+            Self::Internal
+        }
+    }
+
+    impl From<&SelfTestError> for Exit {
+        fn from(_: &SelfTestError) -> Self {
             Self::Internal
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::caches::cache_params;
 use super::exit::{Exit, Failure};
-use crate::config::{CACHE_DIRECTORY, Gpu, LimitSettings, Loaded};
+use crate::config::{CACHE_DIRECTORY, Gpu, LimitSettings, Loaded, SelfTest};
 use crate::engine::{self, CacheParams, Device, EngineLimits, LoadParams};
 use crate::host::{Memory, physical_cores};
 use crate::model::{GpuMemory, Layout, Source, budget, layout};
@@ -14,6 +14,8 @@ use crate::model::{GpuMemory, Layout, Source, budget, layout};
 #[derive(Debug)]
 pub(super) struct LaunchPlan {
     pub(super) params: LoadParams,
+    /// GPUs that must prove themselves first.
+    pub(super) selftest: Vec<Device>,
     /// What was chosen for the user, one line each.
     pub(super) notices: Vec<String>,
     /// What the user chose against advice, one line each.
@@ -91,7 +93,17 @@ pub(super) fn plan(
         params.cache = CacheParams { memory_bytes: 0, disk: None, ..cache };
         notices.push("no states are saved: context.cache_prompt is off".to_owned());
     }
-    Ok(LaunchPlan { params, notices, warnings })
+    let selftest = match model.selftest {
+        SelfTest::Off => Vec::new(),
+        SelfTest::Startup => used.iter().map(|&gpu| gpu.clone()).collect(),
+    };
+    if model.selftest == SelfTest::Startup && selftest.is_empty() {
+        notices.push(
+            "model.selftest is \"startup\", but no GPU is used: there is nothing to test"
+                .to_owned(),
+        );
+    }
+    Ok(LaunchPlan { params, selftest, notices, warnings })
 }
 
 /// The limits that the engine keeps.
