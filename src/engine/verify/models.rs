@@ -59,7 +59,7 @@ impl Model {
         }
     }
 
-    /// How far apart the logits may be: about three times what Vulkan's kernels differ by from the
+    /// How far apart the logits may be: 2.3 to 3 times what Vulkan's kernels differ by from the
     /// CPU's, which round what they multiply with 8-bit weights to 8 bits. The logits have a standard
     /// deviation of 4.3 (built-in) and 2.8.
     pub(super) fn tolerance(self) -> Tolerance {
