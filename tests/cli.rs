@@ -21,3 +21,6 @@ mod headers;
 mod plan;
 #[path = "cli/usage.rs"]
 mod usage;
+#[cfg(feature = "engine")]
+#[path = "cli/verify_gpu.rs"]
+mod verify_gpu;

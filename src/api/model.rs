@@ -19,6 +19,8 @@ const LOADING_RETRY_AFTER: u64 = 10;
 /// How far the model is.
 #[derive(Debug, Clone)]
 pub enum LoadState {
+    /// The GPU is tested before anything is read.
+    Testing,
     /// Being read; `progress` from 0 to 1.
     Loading {
         /// Share of the model that has been read.
@@ -28,6 +30,13 @@ pub enum LoadState {
     Ready(Arc<LoadedModel>),
     /// Loading failed; the message is fit for clients.
     Failed(String),
+}
+
+impl LoadState {
+    /// Whether the model is on its way.
+    pub fn is_starting(&self) -> bool {
+        matches!(self, Self::Testing | Self::Loading { .. })
+    }
 }
 
 /// A loaded model and what is derived from it once.
@@ -122,13 +131,17 @@ impl ServedModel {
 
     /// Whether it is still being loaded.
     pub(super) fn is_loading(&self) -> bool {
-        matches!(&*self.0.load.borrow(), LoadState::Loading { .. })
+        self.0.load.borrow().is_starting()
     }
 
     /// The loaded model, else 503 at once.
     pub fn now(&self) -> Result<Arc<LoadedModel>, ApiError> {
         match &*self.0.load.borrow() {
             LoadState::Ready(model) => Ok(model.clone()),
+            LoadState::Testing => Err(ApiError::unavailable(
+                "the GPU is tested before the model is loaded",
+                "loading",
+            )),
             LoadState::Loading { progress } => Err(ApiError::unavailable(
                 format!("the model is loading ({:.0} %)", progress * 100.0),
                 "loading",
@@ -147,7 +160,7 @@ impl ServedModel {
         let mut load = self.0.load.clone();
         tokio::select! {
             biased;
-            state = load.wait_for(|state| !matches!(state, LoadState::Loading { .. })) => {
+            state = load.wait_for(|state| !state.is_starting()) => {
                 // The loader drops its sender only when it is told to stop.
                 let ended = state.is_ok();
                 if ended { self.now() } else { Err(ApiError::shutting_down()) }

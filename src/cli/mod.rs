@@ -8,6 +8,7 @@ mod doctor;
 mod generate;
 mod plan;
 mod serve;
+mod verify_gpu;
 mod version;
 
 use std::ffi::OsString;
@@ -80,6 +81,7 @@ fn command() -> Command {
             Command::new("bench").about("Measure an OpenAI-compatible server"),
         ))
         .subcommand(doctor::command())
+        .subcommand(verify_gpu::command())
         .subcommand(version::command())
         .subcommand(generate::command())
 }
@@ -101,6 +103,7 @@ fn dispatch(matches: &ArgMatches, warnings: Vec<String>) -> ExitCode {
             Err(error) => misused(&error),
         },
         Some(("doctor", matches)) => doctor::run(matches),
+        Some(("verify-gpu", matches)) => verify_gpu::run(matches),
         Some(("version", _)) => version::run(),
         Some(("generate", matches)) => generate::run(matches),
         _ => Exit::Usage.into(),

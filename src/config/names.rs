@@ -65,6 +65,7 @@ pub(crate) const BINDINGS: &[Binding] = &[
     row("model.chat_template_file", Syntax::Plain, &["LLAMA_ARG_CHAT_TEMPLATE_FILE"], &["--chat-template-file"], Value("FILE")),
     row("model.chat_template_kwargs", Syntax::Plain, &["LLAMA_ARG_CHAT_TEMPLATE_KWARGS"], &["--chat-template-kwargs"], Value("JSON")),
     row("model.warmup", Syntax::Plain, &[], &["--warmup"], Nothing("true", &["--no-warmup"])),
+    row("model.selftest", Syntax::Plain, &[], &["--selftest"], Value("WHEN")),
 
     row("context.ctx_size", Syntax::Plain, &["LLAMA_ARG_CTX_SIZE"], &["--ctx-size", "-c"], Value("N")),
     row("context.parallel", Syntax::DefaultIfNegative, &["LLAMA_ARG_N_PARALLEL"], &["--parallel", "-np"], Value("N")),

@@ -304,7 +304,8 @@ pub(super) fn context_params(params: &LoadParams) -> LlamaContextParams {
         .with_no_perf(true)
 }
 
-fn kv_type(kind: CacheType) -> KvCacheType {
+/// llama.cpp's name of a cache type.
+pub(super) fn kv_type(kind: CacheType) -> KvCacheType {
     match kind {
         CacheType::F32 => KvCacheType::F32,
         CacheType::F16 => KvCacheType::F16,

@@ -31,6 +31,8 @@ mod text;
 #[cfg(feature = "engine")]
 mod thinking;
 #[cfg(feature = "engine")]
+pub mod verify;
+#[cfg(feature = "engine")]
 mod vocabulary;
 #[cfg(feature = "engine")]
 mod worker;

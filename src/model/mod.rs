@@ -10,6 +10,7 @@ mod gguf;
 mod graph;
 mod identity;
 mod keys;
+mod memory_file;
 mod plan;
 mod quantization;
 mod rope;
@@ -18,7 +19,7 @@ mod sanity;
 mod source;
 mod split;
 mod tensors;
-#[cfg(test)]
+#[cfg(any(test, feature = "engine"))]
 mod writer;
 
 pub use error::ModelFileError;
@@ -28,6 +29,7 @@ pub use file::ModelFile;
 pub use gguf::{ArrayFacts, Entry, Gguf, GgufError, MetaValue, TensorInfo, ValueType};
 pub use graph::GraphFacts;
 pub use identity::identity;
+pub use memory_file::MemoryFile;
 pub use plan::{
     Account, Budget, CacheShape, CacheTypeConflict, ContextDecision, GpuBudget, GpuMemory,
     HostBudget, LargestContext, Layout, MemoryNeed, MemoryReadings, MemoryShortage, NeedPart,
@@ -38,3 +40,5 @@ pub use plan::{
 pub use quantization::{TensorType, file_type_name};
 pub use rope::RopeFacts;
 pub use source::{Source, SourceError};
+#[cfg(feature = "engine")]
+pub(crate) use writer::Writer;

@@ -1,16 +1,13 @@
 //! Where the model comes from: a file, or the binary itself.
 
-use std::fs::File;
-use std::io::{self, Cursor, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::builtin::{BUILTIN, BUILTIN_NAME};
 use super::error::ModelFileError;
 use super::facts::GgufFacts;
 use super::file::ModelFile;
+use super::memory_file::MemoryFile;
 use crate::config::ModelSettings;
 
 /// A checked model that can be loaded.
@@ -25,7 +22,7 @@ pub struct Source {
     /// What its header says.
     pub facts: GgufFacts,
     /// Keeps the memory file behind `path` until the model is loaded.
-    _memory: Option<File>,
+    _memory: Option<MemoryFile>,
 }
 
 /// Why there is no model to load: one line with the cause and the way out.
@@ -61,14 +58,11 @@ impl Source {
     /// The built-in model as a file in memory: llama.cpp only opens paths.
     fn builtin() -> Result<Self, SourceError> {
         let facts = ModelFile::parse(Cursor::new(BUILTIN)).map_err(SourceError::Builtin)?;
-        let mut file = File::from(
-            memfd_create("strixhalo-demo.gguf", MemfdFlags::CLOEXEC)
-                .map_err(|error| SourceError::Memory(error.into()))?,
-        );
-        file.write_all(BUILTIN).map_err(SourceError::Memory)?;
-        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let memory =
+            MemoryFile::new("strixhalo-demo.gguf", BUILTIN).map_err(SourceError::Memory)?;
+        let path = memory.path().to_owned();
         let parts = vec![path.clone()];
-        Ok(Self { path, parts, shown: None, facts, _memory: Some(file) })
+        Ok(Self { path, parts, shown: None, facts, _memory: Some(memory) })
     }
 
     /// The names the model is served under; the first is given in answers.

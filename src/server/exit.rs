@@ -141,6 +141,7 @@ mod start {
     use super::Exit;
     use crate::engine::{LoadError, NoSuchDevice};
     use crate::http::{KeyError, ListenError};
+    use crate::server::selftest::SelfTestError;
     use crate::service::sockets::SocketError;
 
     impl From<&KeyError> for Exit {
@@ -187,6 +188,12 @@ mod start {
     impl From<&NoSuchDevice> for Exit {
         fn from(_: &NoSuchDevice) -> Self {
             Self::NoGpu
+        }
+    }
+
+    impl From<&SelfTestError> for Exit {
+        fn from(_: &SelfTestError) -> Self {
+            Self::Internal
         }
     }
 

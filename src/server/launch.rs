@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::caches::cache_params;
 use super::exit::{Exit, Failure};
 use super::gate::{Passed, pass};
-use crate::config::{CACHE_DIRECTORY, Gpu, LimitSettings, Loaded};
+use crate::config::{CACHE_DIRECTORY, Gpu, LimitSettings, Loaded, SelfTest};
 use crate::engine::{self, CacheParams, Device, EngineLimits, LoadParams, NO_DEVICE};
 use crate::host::{GpuAbsence, GpuPool, gpu_absence, physical_cores};
 use crate::model::{Budget, Layout, MemoryNeed, Source, UNIFIED_MEMORY};
@@ -21,6 +21,8 @@ pub(super) struct LaunchPlan {
     pub(super) budget: Option<Budget>,
     /// Memory of the GPUs of amdgpu, before the load.
     pub(super) pools: Vec<GpuPool>,
+    /// GPUs that must prove themselves first.
+    pub(super) selftest: Vec<Device>,
     /// What was chosen for the user, one line each.
     pub(super) notices: Vec<String>,
     /// What the user chose against advice, one line each.
@@ -98,7 +100,17 @@ pub(super) fn plan(
         params.cache = CacheParams { memory_bytes: 0, disk: None, ..cache };
         notices.push("no states are saved: context.cache_prompt is off".to_owned());
     }
-    Ok(LaunchPlan { params, need, budget, pools, notices, warnings })
+    let selftest = match model.selftest {
+        SelfTest::Off => Vec::new(),
+        SelfTest::Startup => gpus.iter().map(|&gpu| gpu.clone()).collect(),
+    };
+    if model.selftest == SelfTest::Startup && selftest.is_empty() {
+        notices.push(
+            "model.selftest is \"startup\", but no GPU is used: there is nothing to test"
+                .to_owned(),
+        );
+    }
+    Ok(LaunchPlan { params, need, budget, pools, selftest, notices, warnings })
 }
 
 /// The limits that the engine keeps.

@@ -12,6 +12,9 @@ use crate::service::notify::Notifier;
 /// swaps is not taken for one that hangs.
 const EXTENSION: Duration = Duration::from_secs(120);
 
+/// The status while the GPU is tested.
+const TESTING: &str = "self-test: comparing what the GPU computes with the CPU";
+
 /// Times between the reports of a server that loads.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReportInterval {
@@ -49,15 +52,16 @@ pub(super) async fn report_loading(
     let mut last = 0.0;
     let mut silent = false;
     loop {
-        let share = match &*load.borrow_and_update() {
-            LoadState::Loading { progress } => *progress,
+        let (share, status) = match &*load.borrow_and_update() {
+            LoadState::Testing => (0.0, TESTING.to_owned()),
+            LoadState::Loading { progress } => (*progress, loading(*progress, bytes)),
             LoadState::Ready(_) | LoadState::Failed(_) => return,
         };
         if share > last {
             (last, heard, silent) = (share, Instant::now(), false);
         }
         if heard.elapsed() < interval.silence {
-            notifier.starting(&loading(share, bytes), EXTENSION);
+            notifier.starting(&status, EXTENSION);
         } else if !silent {
             silent = true;
             let seconds = interval.silence.as_secs();
@@ -68,7 +72,7 @@ pub(super) async fn report_loading(
         }
         // With a receiver of its own: what it sees counts as heard, and would not be told below.
         let mut end = load.clone();
-        let ended = end.wait_for(|state| !matches!(state, LoadState::Loading { .. }));
+        let ended = end.wait_for(|state| !state.is_starting());
         if tokio::time::timeout(interval.min, ended).await.is_ok() {
             return;
         }
@@ -143,6 +147,26 @@ mod tests {
         tokio::time::timeout(limit, told("25 %")).await.expect("the start is told");
         load.send_replace(LoadState::Loading { progress: 1.0 });
         tokio::time::timeout(limit, told("the first decode")).await.expect("the end is told");
+    }
+
+    #[tokio::test]
+    async fn a_test_of_the_gpu_is_told_and_given_time() {
+        let (notifier, sent) = Notifier::recording();
+        let (load, loading) = watch::channel(LoadState::Testing);
+        let ms = Duration::from_millis;
+        let interval = ReportInterval { min: ms(1), max: ms(5), silence: ms(60_000) };
+        let report = tokio::spawn(report_loading(notifier, loading, 10_000_000, interval));
+        let mut told = Vec::new();
+        while told.len() < 3 {
+            told.extend(sent.try_recv());
+            tokio::time::sleep(ms(1)).await;
+        }
+        for text in told {
+            assert!(text.contains("STATUS=self-test") && text.contains("EXTEND_TIMEOUT"), "{text}");
+            assert!(!text.contains("READY"), "{text}");
+        }
+        load.send_replace(LoadState::Failed(String::new()));
+        report.await.unwrap();
     }
 
     #[test]

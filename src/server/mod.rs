@@ -19,6 +19,8 @@ mod reload;
 #[cfg(feature = "engine")]
 mod run;
 #[cfg(feature = "engine")]
+mod selftest;
+#[cfg(feature = "engine")]
 mod startup;
 #[cfg(feature = "engine")]
 mod template;

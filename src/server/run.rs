@@ -13,6 +13,7 @@ use super::launch::LaunchPlan;
 use super::load_report::{ReportInterval, report_loading};
 use super::loading::{LoadEvent, spawn};
 use super::reload::{ReloadedSettings, Reloader};
+use super::selftest;
 use super::watchdog::send_heartbeats;
 use crate::api::{self, AppState, LoadState, LoadedModel, ServedModel};
 use crate::http;
@@ -59,7 +60,8 @@ impl Server {
         tokio::spawn(measure_energy(self.state.clone()));
         let (sender, mut events) = mpsc::unbounded_channel();
         let give_up = Arc::new(AtomicBool::new(false));
-        let loader = spawn(plan, source, load, sender, give_up.clone()).map_err(|error| {
+        let test = selftest::of(plan.selftest.clone(), plan.params.threads);
+        let loader = spawn(plan, source, load, sender, give_up.clone(), test).map_err(|error| {
             Failure::new(Exit::System, format!("cannot start a thread: {error}"))
         })?;
         let (stop, stopped) = oneshot::channel::<()>();
@@ -95,9 +97,16 @@ impl Server {
                         self.notifier.ready(&status);
                         serving = Some(status);
                     }
-                    Some(LoadEvent::Failed(error)) => {
-                        failure = Some(error.into());
+                    Some(LoadEvent::Failed(reason)) => {
+                        failure = Some(reason);
                         break;
+                    }
+                    Some(LoadEvent::Hangs(reason)) => {
+                        // The GPU's thread cannot be ended, and the libraries' clean-up would wait.
+                        self.notifier.status(&format!("failed: {}", reason.message));
+                        self.notifier.flush();
+                        reason.report();
+                        end_at_once(reason.exit);
                     }
                     Some(LoadEvent::Died) => {
                         // What it computed is lost; a new process is the way back.

@@ -31,7 +31,7 @@ pub(super) async fn send_heartbeats(
             heard = Instant::now();
         }
         let (busy_for, bound) = match &*load.borrow_and_update() {
-            LoadState::Loading { .. } => (Some(heard.elapsed()), silence),
+            LoadState::Testing | LoadState::Loading { .. } => (Some(heard.elapsed()), silence),
             LoadState::Ready(model) => {
                 let bound = Duration::from_secs(state.settings().limits.stall_timeout);
                 (model.engine.busy_for(), bound)

@@ -8,5 +8,6 @@ mod log;
 mod manager;
 mod notify;
 mod reload;
+mod selftest;
 mod sockets;
 mod stop;

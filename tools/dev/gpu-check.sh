@@ -60,7 +60,10 @@ gpu_check() {
     scratch=$(mktemp -d)
     say "compiling the tests"
     cargo test --release --locked --features "$feature" --no-run --test api --test engine \
+        --test service \
         2>"$scratch/build.log" || { cat "$scratch/build.log" >&2; die "the tests do not compile"; }
+    gpu_verify
+    gpu_tests service/main --ignored selftest::
     gpu_tests api/main --ignored gpu::
     gpu_tests api/main --exact "${gpu_api_tests[@]}"
     gpu_tests engine --exact "${gpu_engine_tests[@]}"
@@ -71,6 +74,18 @@ gpu_check() {
 
 # About a minute and 800 MB. install_lavapipe FOLDER
 install_lavapipe() { chroot_install "$1" mesa-vulkan-drivers libvulkan1 libgomp1 python3; }
+
+# What the GPU computes against the CPU. The kernels that it compiles serve the tests after it; on
+# lavapipe that takes minutes, and memory there is the machine's own.
+gpu_verify() {
+    local status=0
+    local -a arguments=()
+    [[ -z $gpu_chroot ]] || arguments=(--allocate 0.25)
+    say "== on $gpu_device: strixhalo verify-gpu"
+    with_gpu timeout 3600 "$(realpath "$binary")" verify-gpu --device "$gpu_device" "${arguments[@]}" >&2 \
+        || status=$?
+    count 0 $((status == 0)) $((status != 0)) 0
+}
 
 # Conversations of a hybrid model, whose states a GPU keeps itself. gpu_soak MINUTES
 gpu_soak() {

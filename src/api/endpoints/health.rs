@@ -33,6 +33,11 @@ pub(in crate::api) async fn health(
             let progress = (f64::from(progress.clamp(0.0, 1.0)) * 100.0).round() / 100.0;
             unavailable(message, "loading", json!({"status": "loading", "progress": progress}))
         }
+        Some(LoadState::Testing) => unavailable(
+            "testing the GPU".to_owned(),
+            "loading",
+            json!({"status": "testing", "progress": 0.0}),
+        ),
         Some(LoadState::Failed(message)) => {
             unavailable(message, "load_failed", json!({"status": "failed"}))
         }

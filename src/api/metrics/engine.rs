@@ -109,7 +109,7 @@ pub(super) fn add_state(families: &mut Families, state: &AppState) {
     let progress = state.models().iter().map(|served| match served.load_state() {
         LoadState::Ready(_) => 1.0,
         LoadState::Loading { progress } => f64::from(progress),
-        LoadState::Failed(_) => 0.0,
+        LoadState::Testing | LoadState::Failed(_) => 0.0,
     });
     // Of several models, the one that is the farthest from answering.
     let progress = progress.fold(1.0, f64::min);

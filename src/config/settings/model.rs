@@ -58,6 +58,11 @@ pub struct ModelSettings {
     /// Decode a few tokens after loading, so that the first request does not pay for it. On by
     /// default; it takes well under a second on a GPU.
     pub warmup: bool,
+    /// Whether the GPU must prove itself before the model is loaded: `startup` compares what it
+    /// computes with the CPU on three small models, as `strixhalo verify-gpu` does, and ends the
+    /// start where they differ. Off by default because it takes some 10 to 60 seconds of every start;
+    /// worth it after an update of the kernel, the driver or this server.
+    pub selftest: SelfTest,
 }
 
 impl Default for ModelSettings {
@@ -76,8 +81,19 @@ impl Default for ModelSettings {
             chat_template_file: None,
             chat_template_kwargs: Map::new(),
             warmup: true,
+            selftest: SelfTest::Off,
         }
     }
+}
+
+/// Whether the GPU is tested before it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SelfTest {
+    /// It is not.
+    Off,
+    /// Each start tests it before the model is loaded, and fails if it does not agree with the CPU.
+    Startup,
 }
 
 /// Whether a GPU must be there.

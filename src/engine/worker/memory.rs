@@ -17,6 +17,11 @@ pub(in crate::engine) fn clear(context: &mut LlamaContext<'_>) {
     context.clear_kv_cache();
 }
 
+/// Removes what a sequence holds from this position on; false: its memory cannot be cut there.
+pub(in crate::engine) fn remove(context: &mut LlamaContext<'_>, sequence: u32, from: u32) -> bool {
+    matches!(context.clear_kv_cache_seq(Some(sequence), Some(from), None), Ok(true))
+}
+
 /// Which part of a sequence's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
