@@ -191,7 +191,9 @@ fn serve(
             n_ctx_slot: n_ctx_slot(params, &model, &context) as usize,
             can_truncate,
             // Rows of a quantized KV cache would not be copied whole there.
-            device_checkpoints: params.n_gpu_layers.is_some() && !params.has_window,
+            device_checkpoints: params.n_gpu_layers.is_some()
+                && !params.has_window
+                && params.cache.checkpoint_bytes > 0,
             checkpoint_bytes: params.cache.checkpoint_bytes,
             checkpoint_every: params.cache.checkpoint_every as usize,
         },

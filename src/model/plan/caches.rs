@@ -3,7 +3,7 @@
 use super::super::facts::GgufFacts;
 use super::context::{ContextDecision, decide_context};
 use super::error::PlanError;
-use super::memory::memory_need;
+use super::memory::{memory_need, recurrent_states};
 use super::shape::CacheShape;
 use crate::config::Loaded;
 
@@ -42,7 +42,12 @@ pub(super) fn decide_caches(
         Err(PlanError::Memory(_)) if !is_set("cache.checkpoint_mib") => {
             let decided = decide(CacheShape { checkpoints: 0, ..shape })?;
             shape.checkpoints = 0;
-            shape.checkpoints = checkpoints.min(left(&shape, &decided));
+            let left = left(&shape, &decided);
+            shape.checkpoints = checkpoints.min(left);
+            if shape.keeps_states_on_device(facts) {
+                let on_device = recurrent_states(facts, shape.parallel.max(1).into());
+                shape.checkpoints = checkpoints.min(left.saturating_sub(on_device));
+            }
             decided
         }
         decided => decided?,
@@ -121,8 +126,21 @@ mod tests {
         let hybrid = coder_next();
         let set = [("LLAMA_ARG_CTX_SIZE", "524288")];
         let whole = decided(&hybrid, &set, None).unwrap().2;
-        let need = memory_need(&hybrid, &shape(CacheType::Q8_0, 2), whole.into()).total();
-        let tight = decided(&hybrid, &set, Some(need + 100)).unwrap();
+        let need = memory_need(&hybrid, &shape(CacheType::Q8_0, 2), whole.into());
+        let tight = decided(&hybrid, &set, Some(need.total() + need.recurrent + 100)).unwrap();
         assert_eq!(tight, (0, 100, whole));
+    }
+
+    #[test]
+    fn on_a_gpu_each_slot_has_a_state_there_besides() {
+        let hybrid = coder_next();
+        let need = |on_gpu, checkpoints| {
+            let shape = CacheShape { on_gpu, checkpoints, ..shape(CacheType::Q8_0, 2) };
+            memory_need(&hybrid, &shape, 1024)
+        };
+        let (cpu, gpu) = (need(false, GIB), need(true, GIB));
+        assert_eq!(cpu.checkpoints, GIB);
+        assert_eq!(gpu.checkpoints, GIB + gpu.recurrent);
+        assert_eq!(need(true, 0).checkpoints, 0);
     }
 }

@@ -20,7 +20,8 @@ pub struct MemoryNeed {
     pub kv: u64,
     /// Recurrent states of all slots.
     pub recurrent: u64,
-    /// Recurrent states of the slots at earlier positions.
+    /// Recurrent states of the slots at earlier positions, with the one of each slot that stays on a
+    /// GPU.
     pub checkpoints: u64,
     /// Saved states.
     pub host_cache: u64,
@@ -76,21 +77,26 @@ fn copied(facts: &GgufFacts, on_gpu: bool) -> u64 {
     if on_gpu || facts.graph.tied_repacked { facts.graph.tied_bytes } else { 0 }
 }
 
+/// Bytes of the recurrent states of so many slots.
+pub(super) fn recurrent_states(facts: &GgufFacts, slots: u64) -> u64 {
+    let values = (facts.recurrent_layers() as u64).saturating_mul(facts.state_values);
+    values.saturating_mul(4).saturating_mul(slots)
+}
+
 /// What the model needs with `per_slot` tokens of context in each slot.
 pub fn memory_need(facts: &GgufFacts, shape: &CacheShape, per_slot: u64) -> MemoryNeed {
     let slots = u64::from(shape.parallel.max(1));
     let cells = per_slot.checked_next_multiple_of(CELL_STEP).unwrap_or(u64::MAX);
+    let recurrent = recurrent_states(facts, slots);
+    let on_device = if shape.keeps_states_on_device(facts) { recurrent } else { 0 };
     MemoryNeed {
         weights: facts
             .tensor_bytes
             .saturating_sub(facts.graph.unused_bytes)
             .saturating_add(copied(facts, shape.on_gpu)),
         kv: bytes_per_token(facts, shape).saturating_mul(cells).saturating_mul(slots),
-        recurrent: (facts.recurrent_layers() as u64)
-            .saturating_mul(facts.state_values)
-            .saturating_mul(4)
-            .saturating_mul(slots),
-        checkpoints: shape.checkpoints,
+        recurrent,
+        checkpoints: shape.checkpoints.saturating_add(on_device),
         host_cache: shape.host_cache,
         compute: compute_buffers(facts, shape, cells),
     }

@@ -1,5 +1,6 @@
 //! What decides the size of the caches beside the model.
 
+use super::super::facts::GgufFacts;
 use crate::config::CacheType;
 
 /// Everything but the context's length that decides the size of the caches.
@@ -19,6 +20,13 @@ pub struct CacheShape {
     pub on_gpu: bool,
     /// Bytes for states that are saved in memory.
     pub host_cache: u64,
-    /// Bytes for recurrent states of the sequences in slots, for models that have them.
+    /// Bytes of main memory for recurrent states of the sequences in slots, for models that have them.
     pub checkpoints: u64,
+}
+
+impl CacheShape {
+    /// Whether an earlier recurrent state of each slot stays on the GPU, beside those in main memory.
+    pub fn keeps_states_on_device(&self, facts: &GgufFacts) -> bool {
+        self.on_gpu && self.checkpoints > 0 && !facts.has_window
+    }
 }
