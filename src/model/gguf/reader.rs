@@ -212,7 +212,9 @@ impl<R: Read + Seek> Reader<R> {
             )));
         }
         let hashers = [RandomState::new(), RandomState::new()];
-        let mut seen = HashSet::new();
+        // No token takes less than the eight bytes of its length, which the file has.
+        let mut seen = HashSet::with_capacity(usize::try_from(len).unwrap_or(0));
+        let mut token = Vec::new();
         for _ in 0..len {
             let length = self.u64()?;
             if length > 1 << 16 {
@@ -220,7 +222,10 @@ impl<R: Read + Seek> Reader<R> {
                     "a token of the vocabulary is {length} bytes long: the file is damaged"
                 )));
             }
-            let token = self.raw(length)?;
+            self.claim(length)?;
+            token.resize(usize::try_from(length).unwrap_or(0), 0);
+            self.source.read_exact(&mut token)?;
+            self.position += length;
             texts.bytes += usize::from(names_byte(&token));
             let hash = hashers.each_ref().map(|hasher| hasher.hash_one(&token));
             // llama.cpp gives empty tokens names of their own.
