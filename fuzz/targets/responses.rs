@@ -65,7 +65,8 @@ fn request(body: &[u8]) {
 fn stream(data: &[u8]) {
     let Some((&flags, rest)) = data.split_first() else { return };
     let parts = parts(rest);
-    let head = Head { random: "abc".to_owned(), created: 1, model: "m".to_owned(), echo: Map::new() };
+    let head =
+        Head { random: "abc".to_owned(), created: 1, model: "m".to_owned(), echo: Map::new() };
     let new = || Encoder::new(head.clone(), TOOLS.names.clone(), flags & 1 == 1);
     let (mut encoder, mut out) = (new(), Vec::new());
     if flags & 8 == 0 {
@@ -124,10 +125,9 @@ fn joined(parts: Vec<Event>) -> Vec<Event> {
         match (all.last_mut(), part) {
             (Some(Event::Text(last)), Event::Text(text))
             | (Some(Event::Reasoning(last)), Event::Reasoning(text)) => last.push_str(&text),
-            (
-                Some(Event::Arguments { fragment: last, .. }),
-                Event::Arguments { fragment, .. },
-            ) => last.push_str(&fragment),
+            (Some(Event::Arguments { fragment: last, .. }), Event::Arguments { fragment, .. }) => {
+                last.push_str(&fragment)
+            }
             (_, part) => all.push(part),
         }
     }
