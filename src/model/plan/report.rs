@@ -96,10 +96,11 @@ impl PlanReport {
         on_gpu: bool,
         budget: Option<u64>,
     ) -> Result<Self, PlanError> {
+        // `layout` stretches the facts itself.
+        let decided = layout(loaded, facts, on_gpu, budget);
         let stretched = facts.stretched(&loaded.settings.context.rope());
         let facts = stretched.as_ref();
-        let (shape, per_slot, need, shortage, notices) = match layout(loaded, facts, on_gpu, budget)
-        {
+        let (shape, per_slot, need, shortage, notices) = match decided {
             Ok(Layout { shape, context, notices }) => {
                 let need = memory_need(facts, &shape, context.per_slot.into());
                 let notices = [notices, context.notices].concat();
@@ -190,4 +191,22 @@ fn yarn(loaded: &Loaded, facts: &GgufFacts) -> Vec<(u32, u64)> {
     }
     let before = u64::from(facts.n_ctx_train);
     FACTORS.into_iter().map(|factor| (factor, before * u64::from(factor))).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::tests::coder_next;
+    use super::*;
+    use crate::config::{Sources, load};
+
+    #[test]
+    fn rotary_positions_are_stretched_once() {
+        let yarn = [("LLAMA_ARG_ROPE_SCALING_TYPE", "yarn"), ("LLAMA_ARG_ROPE_SCALE", "4")];
+        let environment = yarn.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let sources = Sources { environment: environment.collect(), ..Sources::default() };
+        let facts = GgufFacts { n_ctx_train: 2048, ..coder_next() };
+        let report = PlanReport::new(&load(sources).unwrap(), &facts, true, None).unwrap();
+        assert_eq!((report.trained_context, report.context_per_slot), (8192, 8192));
+    }
 }
