@@ -67,7 +67,11 @@ impl CustomInput {
             let input = serde_json::from_str(&self.arguments).ok().and_then(|value: Value| {
                 value.as_object()?.get(PARAMETER)?.as_str().map(str::to_owned)
             });
-            self.text = input.unwrap_or(self.arguments);
+            self.text = match self.state {
+                // Cut before the text began: nothing of it is there.
+                State::Before => input.unwrap_or_default(),
+                _ => input.unwrap_or(self.arguments),
+            };
         }
         (self.text, given)
     }
@@ -154,6 +158,9 @@ mod tests {
         assert_eq!(read(&["{\"input\": 5}"]), "{\"input\": 5}");
         assert_eq!(read(&["plain"]), "plain");
         assert_eq!(read(&[]), "");
+        for cut in ["{", "{\"inp", "{\"input\": "] {
+            assert_eq!(read(&[cut]), "");
+        }
     }
 
     proptest! {
