@@ -114,7 +114,12 @@ pub(super) fn tool(
     // Some clients leave the schema out, or send `null`, for a function without parameters.
     let parameters = match function.get("parameters").or_else(|| function.get("input_schema")) {
         Some(schema @ Value::Object(_)) => schema.clone(),
-        _ => json!({"type": "object", "properties": {}}),
+        None | Some(Value::Null | Value::Bool(_)) => json!({"type": "object", "properties": {}}),
+        Some(_) => {
+            let path = format!("{path}.parameters");
+            let message = format!("`{path}` must be a JSON schema, an object");
+            return Err(BodyError::wrong_type(&path, message));
+        }
     };
     let strict = function.get("strict") == Some(&Value::Bool(true));
     let mut shown = function.clone();
@@ -250,6 +255,15 @@ mod tests {
                 json!({"type": "object", "properties": {}})
             );
             assert_eq!(checked.definitions[0]["function"]["name"], "f");
+        }
+    }
+
+    #[test]
+    fn a_schema_that_is_no_object_is_refused() {
+        for schema in [json!("{\"type\": \"object\"}"), json!(5), json!([])] {
+            let sent = json!({"type": "function", "function": {"name": "f", "parameters": schema}});
+            let error = check(json!({"tools": [sent]})).unwrap_err();
+            assert!(error.to_string().contains("tools[0].function.parameters"), "{error}");
         }
     }
 
