@@ -254,8 +254,8 @@ fn visible(machine: &Machine) -> Finding {
     }
     let hidden = names
         .into_iter()
-        .find_map(|name| Some((name, machine.variable(name)?)))
-        .filter(|(_, value)| value.is_empty() || value.starts_with('-'));
+        .filter_map(|name| Some((name, machine.variable(name)?)))
+        .find(|(_, value)| matches!(value.trim().chars().next(), None | Some('-')));
     let Some((name, value)) = hidden else {
         return Finding::pass("None of them hides the GPU.");
     };

@@ -148,13 +148,13 @@ pub(super) const ENTRIES: [Entry; 11] = [
     Entry {
         id: "journal-oom-killer",
         title: "The system's memory ran out",
-        what: "`Out of memory: Killed process`, for any process.",
+        what: "`Out of memory: Killed process`, for any process, also by the limit of a unit.",
         cost: "The kernel ends the largest process, which is often the server.",
-        nixos: "See the checks `uma-carveout`, `gtt-over-memory` and `memory-headroom`; a smaller services.strixhalo.settings.context.ctx_size",
-        other: "See the checks `uma-carveout`, `gtt-over-memory` and `memory-headroom`; a smaller --ctx-size or quantization.",
+        nixos: "See the checks `uma-carveout`, `gtt-over-memory` and `memory-headroom`; a smaller services.strixhalo.settings.context.ctx_size. Of a `Memory cgroup`: a higher services.strixhalo.memoryMax",
+        other: "See the checks `uma-carveout`, `gtt-over-memory` and `memory-headroom`; a smaller --ctx-size or quantization. Of a `Memory cgroup`: a higher MemoryMax=.",
         source: "halogen-flash-server#95, the replaced set-up",
         anywhere: true,
-        run: |machine| kernel(machine, Status::Fail, &["Out of memory: Killed process"]),
+        run: |machine| kernel(machine, Status::Fail, &["ut of memory: Killed process"]),
     },
     Entry {
         id: "journal-device-lost",
