@@ -19,7 +19,7 @@ pub(super) fn command() -> Command {
              Lists the devices, takes and checks memory, measures copies and matrix products, and compares \
              logits of three small models on the GPU with those on the CPU. Exit code 0: they agree; 69: \
              there is no GPU; 70: they do not agree, or memory does not hold what is written to it; 71: a \
-             server of ours holds the GPU.",
+             server of ours holds the GPU, or --allocate asks for more than is free.",
         )
         .arg(
             Arg::new("device").long("device").value_name("NAME").help(
