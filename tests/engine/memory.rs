@@ -194,6 +194,9 @@ fn models_of_real_sizes_take_what_the_plan_says() {
 #[ignore = "takes minutes; --ignored --nocapture prints the table"]
 fn all_models_of_real_sizes_take_what_the_plan_says() {
     let directory = tempfile::tempdir().unwrap();
+    // Lavapipe has no buffers for longer contexts, and llama.cpp ends the process over one.
+    let on_gpu = std::env::var_os("STRIXHALO_TEST_GPU").is_some();
+    let fits = |(slots, per_slot, ..): &&Setting| !on_gpu || slots * per_slot <= 32_768;
     for path in std::env::var("STRIXHALO_TEST_MODELS").iter().flat_map(|paths| paths.split(' ')) {
         TINY.iter().for_each(|setting| compare(Path::new(path), *setting, false));
     }
@@ -203,13 +206,13 @@ fn all_models_of_real_sizes_take_what_the_plan_says() {
         if !seen.contains(&sizes) {
             seen.push(sizes);
             let path = write_family(family, WeightType::Q4_K_M, directory.path());
-            LARGE.iter().for_each(|setting| compare(&path, *setting, true));
+            LARGE.iter().filter(fits).for_each(|setting| compare(&path, *setting, true));
         }
     }
     for shape in SHAPES {
         let path = directory.path().join(format!("{}.gguf", shape.name));
         shape.header().write(&path);
-        LARGE.iter().for_each(|setting| compare(&path, *setting, true));
+        LARGE.iter().filter(fits).for_each(|setting| compare(&path, *setting, true));
     }
     assert!(seen.len() + SHAPES.len() >= 20);
 }
