@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-/// The unit of the service.
-const UNIT: &str = "strixhalo.service";
+use super::service_memory::service_processes;
+
 /// The name of the binary.
 const BINARY: &str = "strixhalo";
 
@@ -22,9 +22,7 @@ pub struct OwnProcess {
 /// Our processes below `root` (`/` outside of tests) but this one, `own`: those of the service by its
 /// control group, others by the name of their program, which is readable for processes of this user.
 pub fn own_processes(root: &Path, own: u32) -> Vec<OwnProcess> {
-    let group = root.join("sys/fs/cgroup/system.slice").join(UNIT).join("cgroup.procs");
-    let text = fs::read_to_string(group).unwrap_or_default();
-    let of_unit: Vec<u32> = text.lines().filter_map(|line| line.trim().parse().ok()).collect();
+    let of_unit = service_processes(root);
     let mut all: Vec<u32> = fs::read_dir(root.join("proc"))
         .into_iter()
         .flatten()

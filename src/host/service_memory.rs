@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::gpu_clients::gpu_memory_of;
 
-/// Where systemd puts the unit's processes.
-const CGROUP: &str = "sys/fs/cgroup/system.slice/strixhalo.service";
+/// Where systemd lists the unit's processes.
+const PROCESSES: &str = "sys/fs/cgroup/system.slice/strixhalo.service/cgroup.procs";
 
 /// Memory that is free again once the service has stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +21,17 @@ pub struct ServiceMemory {
 
 /// The memory of `strixhalo.service` below `root` (`/` outside of tests); `None`: it does not run.
 pub fn service_memory(root: &Path) -> Option<ServiceMemory> {
-    let processes = fs::read_to_string(root.join(CGROUP).join("cgroup.procs")).ok()?;
-    let pids: Vec<u32> = processes.lines().filter_map(|line| line.trim().parse().ok()).collect();
+    let pids = service_processes(root);
     let sum = |each: fn(&Path, u32) -> u64| {
         pids.iter().map(|pid| each(root, *pid)).fold(0, u64::saturating_add)
     };
     Some(ServiceMemory { gtt: sum(gpu_memory_of), resident: sum(resident), pid: *pids.first()? })
+}
+
+/// The numbers of the processes of `strixhalo.service`, its main one first; none: it does not run.
+pub(super) fn service_processes(root: &Path) -> Vec<u32> {
+    let text = fs::read_to_string(root.join(PROCESSES)).unwrap_or_default();
+    text.lines().filter_map(|line| line.trim().parse().ok()).collect()
 }
 
 fn resident(root: &Path, pid: u32) -> u64 {

@@ -12,11 +12,11 @@ use serde_json::Value;
 use super::process::{own_environment, servers};
 use crate::config::{Loaded, Settings, Sources, load};
 use crate::host::doctor::tree::Tree;
+use crate::host::service_memory::service_processes;
 
 /// Where units lie, the strongest first.
 const UNITS: [&str; 4] =
     ["etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
-const CGROUP: &str = "sys/fs/cgroup/system.slice/strixhalo.service/cgroup.procs";
 /// The settings file of the NixOS module.
 const SETTINGS: &str = "/etc/strixhalo/settings.toml";
 /// How long the server may take for each step of an answer.
@@ -147,8 +147,8 @@ impl Service {
             Some(file) => (unit.environment(), file.clone()),
             None => (own_environment(tree), "/proc/self/environ".to_owned()),
         };
-        let in_cgroup = tree.text(CGROUP).unwrap_or_default();
-        let mut pids: Vec<String> = in_cgroup.lines().map(str::to_owned).collect();
+        let mut pids: Vec<String> =
+            service_processes(tree.root()).iter().map(u32::to_string).collect();
         if pids.is_empty() {
             pids = servers(tree);
         }
