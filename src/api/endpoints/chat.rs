@@ -32,10 +32,7 @@ pub(in crate::api) async fn chat(
         log,
         logprobs: call.top_logprobs,
         echo_logprobs: false,
-        chat: Some(ChatAnswer {
-            tools: call.conversation.tool_use.clone(),
-            reasoning: call.conversation.reasoning,
-        }),
+        chat: Some(ChatAnswer::of(&call.conversation)),
     };
     let work = start(state.clone(), task, move |model| {
         Ok(vec![chat_prompt(model, &call.conversation, call.echo)?])

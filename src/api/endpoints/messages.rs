@@ -39,10 +39,7 @@ pub(in crate::api) async fn messages(
         log,
         logprobs: None,
         echo_logprobs: false,
-        chat: Some(ChatAnswer {
-            tools: call.conversation.tool_use.clone(),
-            reasoning: call.conversation.reasoning,
-        }),
+        chat: Some(ChatAnswer::of(&call.conversation)),
     };
     let work = start(state.clone(), task, move |model| {
         Ok(vec![chat_prompt(model, &call.conversation, None)?])

@@ -72,10 +72,7 @@ pub(in crate::api) async fn create(
         log,
         logprobs: None,
         echo_logprobs: false,
-        chat: Some(ChatAnswer {
-            tools: call.conversation.tool_use.clone(),
-            reasoning: call.conversation.reasoning,
-        }),
+        chat: Some(ChatAnswer::of(&call.conversation)),
     };
     let work = start(state.clone(), task, move |model| Ok(vec![prompt(model, call)?]));
     respond(Responses::new(encoder, keep), reply, model.is_loading(), work).await

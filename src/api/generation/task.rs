@@ -1,7 +1,7 @@
 //! A request that generates, before and after its sequences are queued.
 
 use crate::api::model::ServedModel;
-use crate::chat::{Reasoning, ResponseFormat, Tools};
+use crate::chat::{Conversation, Reasoning, ResponseFormat, Tools};
 use crate::engine::{ConversationId, Vocabulary};
 use crate::http::RequestLog;
 use crate::protocol::Options;
@@ -34,6 +34,13 @@ impl Task {
 pub(in crate::api) struct ChatAnswer {
     pub(in crate::api) tools: Tools,
     pub(in crate::api) reasoning: Reasoning,
+}
+
+impl ChatAnswer {
+    /// That of an answer to `conversation`.
+    pub(in crate::api) fn of(conversation: &Conversation) -> Self {
+        Self { tools: conversation.tool_use.clone(), reasoning: conversation.reasoning }
+    }
 }
 
 /// What is known of sequences before their first event.

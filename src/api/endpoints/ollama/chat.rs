@@ -38,10 +38,7 @@ pub(in crate::api) async fn chat(
         log,
         logprobs: asked.top_logprobs,
         echo_logprobs: false,
-        chat: Some(ChatAnswer {
-            tools: conversation.tool_use.clone(),
-            reasoning: conversation.reasoning,
-        }),
+        chat: Some(ChatAnswer::of(&conversation)),
     };
     let work = start(state.clone(), task, move |model| {
         loaded.get_or_init(|| began.elapsed());

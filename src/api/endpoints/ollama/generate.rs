@@ -32,9 +32,7 @@ pub(in crate::api) async fn generate(
         OllamaPrompt::Nothing => {
             return load(&state, &model, Form::Generate, asked.options.stream).await;
         }
-        OllamaPrompt::Question(question) => {
-            Some(ChatAnswer { tools: question.tool_use.clone(), reasoning: question.reasoning })
-        }
+        OllamaPrompt::Question(question) => Some(ChatAnswer::of(question)),
         OllamaPrompt::Text(_) | OllamaPrompt::Gap(_) => None,
     };
     note_context(&model, &asked);
