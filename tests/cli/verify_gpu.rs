@@ -46,7 +46,17 @@ fn the_cpu_agrees_with_itself_in_json_and_in_a_table() {
     assert_eq!(text.stdout.lines().filter(|line| line.ends_with("  ok")).count(), 18);
     let last = text.stdout.lines().last().unwrap();
     assert!(last.starts_with("CPU: all 18 comparisons agree"), "{last}");
-    // A prompt that was shortened is never passed off as a long one.
-    let is_short = comparisons.iter().any(|c| c["shortened_from"].is_u64());
-    assert!(!is_short || text.stdout.contains("shortened from"), "{}", text.stdout);
+    // A prompt that was shortened is never passed off as a long one. (How much of it there is time
+    // for is measured by each run anew.)
+    let mut lines = text.stdout.lines().peekable();
+    while let Some(line) = lines.next() {
+        if !line.contains("a long prompt") {
+            continue;
+        }
+        let tokens =
+            line.split("a long prompt").nth(1).and_then(|rest| rest.split_whitespace().next());
+        let is_short = !["4032", "4224"].contains(&tokens.unwrap());
+        let is_said = lines.peek().is_some_and(|next| next.contains("shortened from"));
+        assert_eq!(is_short, is_said, "{}", text.stdout);
+    }
 }
