@@ -109,6 +109,14 @@ impl GgufFacts {
         Cow::Owned(Self { n_ctx_train: reach, ..self.clone() })
     }
 
+    /// Why a part of the rotary positions that were asked for changes nothing, if so.
+    pub fn rope_without_effect(&self, rope: &Rope) -> Option<&'static str> {
+        if self.has_learned_positions && *rope != Rope::default() {
+            return Some("the settings of rotary positions have no effect: this model has none");
+        }
+        self.rope.without_effect(rope)
+    }
+
     pub(super) fn read(gguf: &Gguf) -> Result<Self, GgufError> {
         let keys = Keys::of(gguf)?;
         let tokens = keys.vocabulary()?;

@@ -58,6 +58,33 @@ impl RopeFacts {
             _ => ((before * asked.unwrap_or(own)).round() as u32).max(trained),
         }
     }
+
+    /// Why llama.cpp takes a part of `rope` and does nothing about it, if so.
+    pub(super) fn without_effect(&self, rope: &Rope) -> Option<&'static str> {
+        let is_scaled = rope.freq_scale != 0.0;
+        let is_yarn = match rope.scaling {
+            RopeScaling::Model => self.scaling == Some(RopeScaling::Yarn),
+            scaling => scaling == RopeScaling::Yarn,
+        };
+        let extrapolates =
+            if rope.yarn_ext_factor < 0.0 { is_yarn } else { rope.yarn_ext_factor > 0.0 };
+        let bounds_extrapolation =
+            rope.yarn_orig_ctx > 0 || rope.yarn_beta_slow >= 0.0 || rope.yarn_beta_fast >= 0.0;
+        match rope.scaling {
+            RopeScaling::None if is_scaled => {
+                Some("the factor of context.rope_scale has no effect: context.rope_scaling is none")
+            }
+            RopeScaling::Linear | RopeScaling::Yarn if !is_scaled && self.factor.is_none() => Some(
+                "context.rope_scaling has no effect: the model's file has no factor, so set \
+                 context.rope_scale",
+            ),
+            _ if bounds_extrapolation && !extrapolates => Some(
+                "context.yarn_orig_ctx, yarn_beta_slow and yarn_beta_fast have no effect: they need \
+                 context.rope_scaling = \"yarn\"",
+            ),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -102,5 +129,44 @@ mod tests {
         assert_eq!(reach(own, ContextSettings { rope_scale: 8.0, ..unset() }), 81_920);
         let none = ContextSettings { rope_scaling: RopeScaling::None, ..unset() };
         assert_eq!(reach(own, none), 10_240);
+    }
+
+    #[test]
+    fn what_changes_nothing_is_told() {
+        let unset = ContextSettings::default;
+        let yarn = || ContextSettings { rope_scaling: RopeScaling::Yarn, ..unset() };
+        let none = || ContextSettings { rope_scaling: RopeScaling::None, ..unset() };
+        let own = RopeFacts {
+            scaling: Some(RopeScaling::Yarn),
+            factor: Some(4.0),
+            original_ctx: Some(10_240),
+        };
+        for (facts, settings, told) in [
+            (RopeFacts::default(), unset(), None),
+            (RopeFacts::default(), yarn(), Some("set context.rope_scale")),
+            (own, yarn(), None),
+            (RopeFacts::default(), ContextSettings { rope_scale: 4.0, ..yarn() }, None),
+            (RopeFacts::default(), none(), None),
+            (
+                RopeFacts::default(),
+                ContextSettings { rope_scale: 4.0, ..none() },
+                Some("rope_scaling is none"),
+            ),
+            (
+                RopeFacts::default(),
+                ContextSettings { rope_scale: 4.0, yarn_orig_ctx: 32_768, ..unset() },
+                Some("they need"),
+            ),
+            (own, ContextSettings { yarn_orig_ctx: 32_768, ..unset() }, None),
+            (
+                RopeFacts::default(),
+                ContextSettings { yarn_ext_factor: 1.0, yarn_orig_ctx: 32_768, ..unset() },
+                None,
+            ),
+        ] {
+            let found = facts.without_effect(&settings.rope());
+            assert_eq!(found.is_some(), told.is_some(), "{settings:?}: {found:?}");
+            assert!(found.unwrap_or_default().contains(told.unwrap_or_default()), "{found:?}");
+        }
     }
 }

@@ -37,7 +37,8 @@ pub fn layout(
     budget: Option<u64>,
 ) -> Result<Layout, PlanError> {
     let trained = facts.n_ctx_train;
-    let stretched = facts.stretched(&loaded.settings.context.rope());
+    let rope = loaded.settings.context.rope();
+    let stretched = facts.stretched(&rope);
     let facts = stretched.as_ref();
     let mut layout = unstretched(loaded, facts, on_gpu, budget)?;
     if facts.n_ctx_train != trained {
@@ -46,6 +47,7 @@ pub fn layout(
             facts.n_ctx_train
         ));
     }
+    layout.notices.extend(facts.rope_without_effect(&rope).map(str::to_owned));
     Ok(layout)
 }
 
