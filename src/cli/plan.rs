@@ -130,19 +130,34 @@ impl Machine {
     fn read(loaded: &Loaded, memory: Option<f64>) -> Result<Self, Failure> {
         let root = Path::new("/");
         let has_backend = cfg!(any(feature = "hip", feature = "vulkan", feature = "cuda"));
-        let gpus: Vec<GpuMemory> = if has_backend && loaded.settings.model.gpu != Gpu::Off {
+        let model = &loaded.settings.model;
+        let is_off = model.gpu == Gpu::Off || model.device == ["none"];
+        let gpus: Vec<GpuMemory> = if has_backend && !is_off {
             GpuPool::read_all(root).iter().map(gpu_memory).collect()
         } else {
             Vec::new()
         };
         let mut notices = Vec::new();
         if gpus.is_empty() {
-            let cause = match (has_backend, loaded.settings.model.gpu) {
+            let cause = match (has_backend, model.gpu) {
                 (_, Gpu::Off) => "model.gpu is off",
+                _ if is_off => "model.device is none",
                 (true, _) => "no GPU of the amdgpu driver is found",
                 (false, _) => "this build has no GPU backend",
             };
             notices.push(format!("planned for the CPU: {cause}"));
+            if model.gpu == Gpu::Required {
+                notices.push(format!(
+                    "serve would refuse to start: model.gpu is required, and {cause}"
+                ));
+            }
+        }
+        if gpus.len() > 1 && !model.device.is_empty() {
+            notices.push(format!(
+                "the memory of all {} GPUs is counted: which of them {} is, is not known before one is opened",
+                gpus.len(),
+                model.device.join(", ")
+            ));
         }
         let on_gpu = !gpus.is_empty();
         let free = match memory {

@@ -59,6 +59,26 @@ fn settings_come_from_all_layers() {
 }
 
 #[test]
+fn what_serve_would_do_about_the_gpu_is_said() {
+    let family = ["plan", "--family", "qwen3-8b", "--memory", "64", "--gpu"];
+    let note = |end: &[&str]| run(&[&family[..], end].concat(), &[]).stdout;
+    let required = note(&["required"]);
+    let refuses = "serve would refuse to start: model.gpu is required";
+    let is_cpu_build = !cfg!(any(feature = "hip", feature = "vulkan", feature = "cuda"));
+    assert_eq!(required.contains(refuses), is_cpu_build, "{required}");
+    let none = note(&["auto", "--device", "none"]);
+    assert!(none.contains("planned for the CPU: model.device is none"), "{none}");
+    assert!(!none.contains(refuses), "{none}");
+}
+
+#[test]
+fn rope_settings_that_change_nothing_are_told() {
+    let (shown, _) = plan(&["--family", "qwen3-8b", "--rope-scaling", "yarn"], &[]);
+    let notices = shown["notices"].to_string();
+    assert!(notices.contains("context.rope_scaling has no effect"), "{notices}");
+}
+
+#[test]
 fn a_split_model_of_90_gb_that_does_not_fit_ends_with_70_and_numbers_that_add_up() {
     let directory = tempfile::tempdir().unwrap();
     let header = Header::family(Family::find("qwen3-coder-next").unwrap(), WeightType::Q8_0);

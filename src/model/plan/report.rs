@@ -141,6 +141,7 @@ impl PlanReport {
             yarn: yarn(loaded, facts)
                 .into_iter()
                 .map(|(factor, per_slot)| {
+                    let shape = shape_that_fits(loaded, facts, shape, per_slot, budget);
                     let need = memory_need(facts, &shape, per_slot);
                     let total = need.total();
                     StretchedContext { factor, per_slot, kv: need.kv, total, fits: fits(total) }
@@ -161,6 +162,19 @@ fn without_budget(
     let Layout { shape, notices, .. } = layout_with(loaded, facts, flash_attn, on_gpu, None)?;
     let MemoryNeed { host_cache, checkpoints, .. } = shortage.need;
     Ok((CacheShape { host_cache, checkpoints, ..shape }, notices))
+}
+
+/// With flash attention where the context does not fit without, as a start would have it.
+fn shape_that_fits(
+    loaded: &Loaded,
+    facts: &GgufFacts,
+    shape: CacheShape,
+    per_slot: u64,
+    budget: Option<u64>,
+) -> CacheShape {
+    let fits = budget.is_none_or(|budget| memory_need(facts, &shape, per_slot).total() <= budget);
+    let may_change = loaded.settings.context.flash_attn != FlashAttn::Off;
+    CacheShape { flash_attn: shape.flash_attn || (may_change && !fits), ..shape }
 }
 
 fn largest_contexts(facts: &GgufFacts, shape: &CacheShape, budget: u64) -> Vec<LargestContext> {
@@ -208,5 +222,18 @@ mod tests {
         let facts = GgufFacts { n_ctx_train: 2048, ..coder_next() };
         let report = PlanReport::new(&load(sources).unwrap(), &facts, true, None).unwrap();
         assert_eq!((report.trained_context, report.context_per_slot), (8192, 8192));
+    }
+
+    #[test]
+    fn a_stretched_context_has_flash_attention_where_it_needs_it() {
+        let dense = super::super::tests::model(28, 8, 128, 1024);
+        let facts = GgufFacts { n_ctx_train: 16_384, n_params: 600_000_000, ..dense };
+        let loaded = load(Sources::default()).unwrap();
+        let short = PlanReport::new(&loaded, &facts, false, None).unwrap();
+        assert!(!short.flash_attention && !short.yarn.is_empty(), "{short:?}");
+        let needed = short.yarn[1].total;
+        let bound = PlanReport::new(&loaded, &facts, false, Some(needed - (64 << 20))).unwrap();
+        assert!(!bound.flash_attention, "{bound:?}");
+        assert!(bound.yarn[1].total < needed, "{bound:?}");
     }
 }

@@ -6,7 +6,7 @@ use crate::model::{GgufFacts, GraphFacts, Layer, RopeFacts};
 
 const GB: f64 = 1e9;
 
-fn model(layers: usize, kv_heads: u32, head: u32, trained: u32) -> GgufFacts {
+pub(super) fn model(layers: usize, kv_heads: u32, head: u32, trained: u32) -> GgufFacts {
     let layer = Layer { kv_heads, key_length: head, value_length: head, recurrent: false };
     GgufFacts {
         architecture: "qwen3".to_owned(),
