@@ -29,6 +29,7 @@ static TOOLS: LazyLock<Arc<[Tool]>> = LazyLock::new(|| {
         parameters: json!({"properties": {"a": {"type": "string"}, "b": {"type": "integer"}}}),
         strict: false,
         path: "tools[0]".to_owned(),
+        schema_field: "input_schema",
     };
     [tool("f"), tool("ping")].into()
 });

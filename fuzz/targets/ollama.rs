@@ -28,6 +28,7 @@ static TOOLS: LazyLock<Arc<[Tool]>> = LazyLock::new(|| {
         parameters: json!({"properties": {"a": {"type": "string"}, "b": {}}}),
         strict: false,
         path: "tools[0].function".to_owned(),
+        schema_field: "parameters",
     }])
 });
 const NOW: &str = "2026-01-02T03:04:05Z";

@@ -22,6 +22,7 @@ static TOOLS: LazyLock<Vec<Arc<[Tool]>>> = LazyLock::new(|| {
         parameters,
         strict: false,
         path: "tools[0].function".to_owned(),
+        schema_field: "parameters",
     };
     let typed = tool(
         "f",

@@ -151,6 +151,7 @@ impl From<GenerationError> for ApiError {
             GenerationError::Grammar => {
                 Error::Internal("the output could not be kept to the requested format").into()
             }
+            GenerationError::Forbidden => Self::invalid("logit_bias", error.to_string()),
             GenerationError::NoRoom => Self::unavailable(
                 "no room in the KV cache beside the running requests; try again later",
                 "no_kv_room",

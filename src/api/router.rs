@@ -30,7 +30,8 @@ impl AppState {
     /// `started`: Unix time of the process's start, seconds.
     pub fn new(settings: Settings, keys: Keys, models: Models, started: u64) -> Self {
         let registry = Registry::new();
-        let http = Context::new(settings, keys, &registry, routes::write_error);
+        let dialects = routes::dialects(&settings);
+        let http = Context::new(settings, keys, &registry, dialects);
         let served = http.settings();
         let generating = routes::served(&served).filter(|route| route.kind == Kind::Generate);
         let counts = Counts::new(&registry, generating.map(|route| route.path));

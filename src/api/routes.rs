@@ -1,5 +1,6 @@
-//! The one registry of routes: which paths there are, what kind each is, and in which API's form its
-//! errors are written. The router, the index, the keys, the metrics' labels and error answers read it.
+//! The one registry of routes: which paths there are, what kind each is, and of which API, in whose
+//! form its errors are written. The router, the index, the keys, the metrics' labels and error answers
+//! read it.
 
 use axum::routing::{MethodRouter, delete, get, post};
 use serde_json::Value;
@@ -12,7 +13,7 @@ use super::metrics;
 use super::reply::{anthropic, ollama, openai};
 use super::state::AppState;
 use crate::config::Settings;
-use crate::http::Problem;
+use crate::http::{Dialects, Problem};
 
 /// A path and what answers there.
 pub(super) struct Route {
@@ -23,18 +24,58 @@ pub(super) struct Route {
     pub(super) listed: bool,
     /// Its methods with their endpoints.
     pub(super) methods: fn() -> MethodRouter<AppState>,
-    /// The form of its errors, also of those before the endpoint.
-    errors: ErrorForm,
+    /// Whose it is; also errors before the endpoint are in this API's form.
+    dialect: Dialect,
     /// Whether it is there at all; decided when the server starts.
     is_served: fn(&Settings) -> bool,
 }
 
-/// Writes the body of an error answer in the form of an API.
-type ErrorForm = fn(&Problem) -> Value;
+/// An API that routes belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    OpenAi,
+    Anthropic,
+    Ollama,
+    LlamaServer,
+    /// Of no other API.
+    Own,
+}
 
-const OPENAI: ErrorForm = openai::error_body;
-const ANTHROPIC: ErrorForm = anthropic::error_body;
-const OLLAMA: ErrorForm = ollama::error_body;
+impl Dialect {
+    /// Its name in labels of metrics.
+    fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Ollama => "ollama",
+            Self::LlamaServer => "llama_server",
+            Self::Own => "none",
+        }
+    }
+
+    /// The API that a path would belong to, had it a route.
+    fn of_path(path: &str) -> Self {
+        let is_below = |folder: &str| {
+            path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if is_below("/api") {
+            Self::Ollama
+        } else if is_below("/v1/messages") || is_below("/messages") {
+            Self::Anthropic
+        } else {
+            Self::Own
+        }
+    }
+
+    /// The body of an error answer in its form.
+    fn error_body(self, problem: &Problem) -> Value {
+        match self {
+            Self::OpenAi | Self::LlamaServer | Self::Own => openai::error_body(problem),
+            Self::Anthropic => anthropic::error_body(problem),
+            Self::Ollama => ollama::error_body(problem),
+        }
+    }
+}
 
 /// What a route does, as far as others treat it by that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,47 +92,48 @@ pub(super) enum Kind {
     Unsupported,
 }
 
+use Dialect::{Anthropic, LlamaServer, OpenAi, Own};
 use Kind::{Generate, Inspect, Open, Work};
 
 /// All routes.
 pub(super) static ROUTES: &[Route] = &[
-    Route::new(Open, OPENAI, "/", || get(index::index)).unlisted(),
-    Route::new(Open, OPENAI, "/health", || get(health::health)),
-    Route::new(Open, OPENAI, "/v1/health", || get(health::health)).unlisted(),
-    Route::new(Inspect, OPENAI, "/v1/models", || get(models::list)),
-    Route::new(Inspect, OPENAI, "/models", || get(models::list)).unlisted(),
-    Route::new(Inspect, OPENAI, "/v1/models/{*id}", || get(models::one)).unlisted(),
-    Route::new(Inspect, OPENAI, "/models/{*id}", || get(models::one)).unlisted(),
-    Route::new(Generate, OPENAI, "/v1/chat/completions", || post(chat::chat)),
-    Route::new(Generate, OPENAI, "/chat/completions", || post(chat::chat)).unlisted(),
-    Route::new(Generate, OPENAI, "/v1/completions", || post(completions::completions)),
-    Route::new(Generate, ANTHROPIC, "/v1/messages", || post(messages::messages)),
-    Route::new(Generate, ANTHROPIC, "/messages", || post(messages::messages)).unlisted(),
-    Route::new(Work, ANTHROPIC, "/v1/messages/count_tokens", || post(messages::count_tokens)),
-    Route::new(Work, ANTHROPIC, "/messages/count_tokens", || post(messages::count_tokens))
+    Route::new(Open, Own, "/", || get(index::index)).unlisted(),
+    Route::new(Open, Own, "/health", || get(health::health)),
+    Route::new(Open, Own, "/v1/health", || get(health::health)).unlisted(),
+    Route::new(Inspect, OpenAi, "/v1/models", || get(models::list)),
+    Route::new(Inspect, OpenAi, "/models", || get(models::list)).unlisted(),
+    Route::new(Inspect, OpenAi, "/v1/models/{*id}", || get(models::one)).unlisted(),
+    Route::new(Inspect, OpenAi, "/models/{*id}", || get(models::one)).unlisted(),
+    Route::new(Generate, OpenAi, "/v1/chat/completions", || post(chat::chat)),
+    Route::new(Generate, OpenAi, "/chat/completions", || post(chat::chat)).unlisted(),
+    Route::new(Generate, OpenAi, "/v1/completions", || post(completions::completions)),
+    Route::new(Generate, Anthropic, "/v1/messages", || post(messages::messages)),
+    Route::new(Generate, Anthropic, "/messages", || post(messages::messages)).unlisted(),
+    Route::new(Work, Anthropic, "/v1/messages/count_tokens", || post(messages::count_tokens)),
+    Route::new(Work, Anthropic, "/messages/count_tokens", || post(messages::count_tokens))
         .unlisted(),
-    Route::unsupported(ANTHROPIC, "/v1/messages/batches"),
-    Route::new(Generate, OPENAI, "/v1/responses", || post(responses::create)),
-    Route::new(Generate, OPENAI, "/responses", || post(responses::create)).unlisted(),
-    Route::new(Inspect, OPENAI, "/v1/responses/{id}", || {
+    Route::unsupported(Anthropic, "/v1/messages/batches"),
+    Route::new(Generate, OpenAi, "/v1/responses", || post(responses::create)),
+    Route::new(Generate, OpenAi, "/responses", || post(responses::create)).unlisted(),
+    Route::new(Inspect, OpenAi, "/v1/responses/{id}", || {
         get(responses::stored).delete(responses::delete)
     }),
-    Route::new(Inspect, OPENAI, "/responses/{id}", || {
+    Route::new(Inspect, OpenAi, "/responses/{id}", || {
         get(responses::stored).delete(responses::delete)
     })
     .unlisted(),
-    Route::new(Work, OPENAI, "/v1/responses/input_tokens", || post(responses::input_tokens)),
-    Route::new(Work, OPENAI, "/responses/input_tokens", || post(responses::input_tokens))
+    Route::new(Work, OpenAi, "/v1/responses/input_tokens", || post(responses::input_tokens)),
+    Route::new(Work, OpenAi, "/responses/input_tokens", || post(responses::input_tokens))
         .unlisted(),
-    Route::new(Generate, OPENAI, "/completion", || post(native::completion)),
-    Route::new(Generate, OPENAI, "/completions", || post(native::completion)).unlisted(),
-    Route::new(Generate, OPENAI, "/infill", || post(native::infill)),
-    Route::new(Work, OPENAI, "/apply-template", || post(apply_template::apply_template)),
-    Route::new(Work, OPENAI, "/tokenize", || post(tokenize::tokenize)),
-    Route::new(Work, OPENAI, "/detokenize", || post(tokenize::detokenize)),
-    Route::new(Work, OPENAI, "/props", || get(props::props).post(props::change_props)),
-    Route::new(Inspect, OPENAI, "/slots", || get(slots::slots)),
-    Route::new(Inspect, OPENAI, "/metrics", || get(metrics::metrics)),
+    Route::new(Generate, LlamaServer, "/completion", || post(native::completion)),
+    Route::new(Generate, LlamaServer, "/completions", || post(native::completion)).unlisted(),
+    Route::new(Generate, LlamaServer, "/infill", || post(native::infill)),
+    Route::new(Work, LlamaServer, "/apply-template", || post(apply_template::apply_template)),
+    Route::new(Work, LlamaServer, "/tokenize", || post(tokenize::tokenize)),
+    Route::new(Work, LlamaServer, "/detokenize", || post(tokenize::detokenize)),
+    Route::new(Work, LlamaServer, "/props", || get(props::props).post(props::change_props)),
+    Route::new(Inspect, LlamaServer, "/slots", || get(slots::slots)),
+    Route::new(Inspect, Own, "/metrics", || get(metrics::metrics)),
     Route::ollama(Generate, "/api/chat", || post(ollama_endpoints::chat::chat)),
     Route::ollama(Generate, "/api/generate", || post(ollama_endpoints::generate::generate)),
     Route::ollama(Inspect, "/api/tags", || get(ollama_endpoints::models::tags)),
@@ -108,25 +150,25 @@ pub(super) static ROUTES: &[Route] = &[
     Route::ollama_unsupported("/api/blobs/{digest}", || {
         get(unsupported::unsupported).post(unsupported::unsupported)
     }),
-    Route::unsupported(OPENAI, "/embedding"),
-    Route::unsupported(OPENAI, "/embeddings"),
-    Route::unsupported(OPENAI, "/v1/embeddings"),
-    Route::unsupported(OPENAI, "/rerank"),
-    Route::unsupported(OPENAI, "/reranking"),
-    Route::unsupported(OPENAI, "/v1/rerank"),
-    Route::unsupported(OPENAI, "/v1/reranking"),
-    Route::unsupported(OPENAI, "/chat/completions/input_tokens"),
-    Route::unsupported(OPENAI, "/v1/chat/completions/input_tokens"),
-    Route::unsupported(OPENAI, "/v1/chat/completions/control"),
-    Route::unsupported(OPENAI, "/audio/transcriptions"),
-    Route::unsupported(OPENAI, "/v1/audio/transcriptions"),
-    Route::unsupported(OPENAI, "/v1/streams/lookup"),
-    Route::unsupported(OPENAI, "/slots/{id}"),
-    Route::new(Kind::Unsupported, OPENAI, "/lora-adapters", || {
+    Route::unsupported(LlamaServer, "/embedding"),
+    Route::unsupported(LlamaServer, "/embeddings"),
+    Route::unsupported(OpenAi, "/v1/embeddings"),
+    Route::unsupported(LlamaServer, "/rerank"),
+    Route::unsupported(LlamaServer, "/reranking"),
+    Route::unsupported(LlamaServer, "/v1/rerank"),
+    Route::unsupported(LlamaServer, "/v1/reranking"),
+    Route::unsupported(LlamaServer, "/chat/completions/input_tokens"),
+    Route::unsupported(LlamaServer, "/v1/chat/completions/input_tokens"),
+    Route::unsupported(LlamaServer, "/v1/chat/completions/control"),
+    Route::unsupported(OpenAi, "/audio/transcriptions"),
+    Route::unsupported(OpenAi, "/v1/audio/transcriptions"),
+    Route::unsupported(LlamaServer, "/v1/streams/lookup"),
+    Route::unsupported(LlamaServer, "/slots/{id}"),
+    Route::new(Kind::Unsupported, LlamaServer, "/lora-adapters", || {
         get(unsupported::unsupported).post(unsupported::unsupported)
     })
     .unlisted(),
-    Route::new(Kind::Unsupported, OPENAI, "/v1/stream", || {
+    Route::new(Kind::Unsupported, LlamaServer, "/v1/stream", || {
         get(unsupported::unsupported).merge(delete(unsupported::unsupported))
     })
     .unlisted(),
@@ -135,11 +177,11 @@ pub(super) static ROUTES: &[Route] = &[
 impl Route {
     const fn new(
         kind: Kind,
-        errors: ErrorForm,
+        dialect: Dialect,
         path: &'static str,
         methods: fn() -> MethodRouter<AppState>,
     ) -> Self {
-        Self { path, kind, listed: true, methods, errors, is_served: |_| true }
+        Self { path, kind, listed: true, methods, dialect, is_served: |_| true }
     }
 
     /// A route of Ollama's API.
@@ -149,7 +191,7 @@ impl Route {
         methods: fn() -> MethodRouter<AppState>,
     ) -> Self {
         let is_served = |settings: &Settings| settings.server.ollama;
-        Self { is_served, ..Self::new(kind, OLLAMA, path, methods) }
+        Self { is_served, ..Self::new(kind, Dialect::Ollama, path, methods) }
     }
 
     const fn ollama_unsupported(
@@ -159,8 +201,8 @@ impl Route {
         Self::ollama(Kind::Unsupported, path, methods).unlisted()
     }
 
-    const fn unsupported(errors: ErrorForm, path: &'static str) -> Self {
-        Self::new(Kind::Unsupported, errors, path, || post(unsupported::unsupported)).unlisted()
+    const fn unsupported(dialect: Dialect, path: &'static str) -> Self {
+        Self::new(Kind::Unsupported, dialect, path, || post(unsupported::unsupported)).unlisted()
     }
 
     const fn unlisted(mut self) -> Self {
@@ -184,10 +226,34 @@ fn find(path: &str) -> Option<&'static Route> {
     ROUTES.iter().find(|route| route.path == path)
 }
 
-/// The body of an error answer; OpenAI's form where no route is known.
-pub(super) fn write_error(route: Option<&str>, problem: &Problem) -> Value {
-    let errors = route.and_then(find).map_or(OPENAI, |route| route.errors);
-    errors(problem)
+/// How labels and errors tell apart the APIs of the routes that these settings serve.
+pub(super) fn dialects(settings: &Settings) -> Dialects {
+    let write_error = if settings.server.ollama { write_error } else { write_error_without_ollama };
+    Dialects { name: dialect_name, write_error }
+}
+
+fn dialect_name(route: Option<&str>) -> &'static str {
+    route.and_then(find).map_or(Own, |route| route.dialect).name()
+}
+
+/// The body of an error answer; OpenAI's form where no API is known.
+fn write_error(path: Option<&str>, problem: &Problem) -> Value {
+    dialect_of(path).error_body(problem)
+}
+
+/// The same where Ollama's API is closed: its paths are like any other that is no route.
+fn write_error_without_ollama(path: Option<&str>, problem: &Problem) -> Value {
+    match dialect_of(path) {
+        Dialect::Ollama => Own.error_body(problem),
+        dialect => dialect.error_body(problem),
+    }
+}
+
+fn dialect_of(path: Option<&str>) -> Dialect {
+    path.map_or(Own, |path| match find(path) {
+        Some(route) => route.dialect,
+        None => Dialect::of_path(path),
+    })
 }
 
 #[cfg(test)]
@@ -200,6 +266,17 @@ mod tests {
         for route in ROUTES.iter().filter(|route| route.listed) {
             assert!(readme.contains(route.path), "README.md lacks {}", route.path);
         }
+    }
+
+    #[test]
+    fn what_is_no_route_is_refused_in_the_form_of_its_api() {
+        let form = |path| Dialect::of_path(path);
+        assert_eq!(form("/api/nope"), Dialect::Ollama);
+        assert_eq!(form("/v1/messages/nope"), Anthropic);
+        assert_eq!((form("/apis"), form("/v1/nope")), (Own, Own));
+        assert_eq!(dialect_name(Some("/api/chat")), "ollama");
+        assert_eq!(dialect_name(Some("/completion")), "llama_server");
+        assert_eq!(dialect_name(None), "none");
     }
 
     #[test]

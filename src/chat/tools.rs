@@ -14,6 +14,8 @@ pub struct Tool {
     pub strict: bool,
     /// Where the function stands in the request, such as `tools[0].function`: for errors.
     pub path: String,
+    /// The field below `path` that holds the schema, such as `parameters`.
+    pub schema_field: &'static str,
 }
 
 /// Whether the model calls tools.
@@ -68,6 +70,13 @@ impl ResponseFormat {
             Self::Grammar(_) => "grammar",
             Self::Text | Self::JsonObject => "response_format",
         }
+    }
+}
+
+impl Tool {
+    /// Where the schema stands in the request, such as `tools[0].function.parameters`: for errors.
+    pub fn schema_path(&self) -> String {
+        format!("{}.{}", self.path, self.schema_field)
     }
 }
 

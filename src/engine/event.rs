@@ -150,6 +150,9 @@ pub enum GenerationError {
     /// The next token that the grammar allows could not be found within its bounds.
     #[error("the output could not be kept to the requested format")]
     Grammar,
+    /// The request forbids all tokens that its grammar allows next.
+    #[error("`logit_bias` forbids every token that the requested format allows next")]
+    Forbidden,
     /// No memory for this sequence beside the running ones.
     #[error("no room in the KV cache beside the running requests")]
     NoRoom,

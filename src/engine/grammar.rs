@@ -2,11 +2,25 @@
 
 use std::fmt;
 
+use super::Token;
+
 /// A compiled grammar of one loaded model. Cheap to clone; every sequence reads it from its start.
 #[derive(Clone)]
 pub struct Grammar {
     #[cfg(feature = "engine")]
     pub(super) start: std::sync::Arc<super::sample::Constraint>,
+}
+
+impl Grammar {
+    /// Whether a text of it can begin without the tokens `forbidden`. Blocking: milliseconds.
+    pub fn can_begin_without(&self, forbidden: &[Token]) -> bool {
+        // An error comes again with the first token.
+        #[cfg(feature = "engine")]
+        let can_begin = self.start.copy().leaves(forbidden).unwrap_or(true);
+        #[cfg(not(feature = "engine"))]
+        let can_begin = forbidden.is_empty();
+        can_begin
+    }
 }
 
 impl fmt::Debug for Grammar {

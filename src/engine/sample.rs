@@ -12,4 +12,4 @@ pub(super) use self::dry::DrySamplers;
 pub(super) use self::grammar::Constraints;
 pub(super) use self::logits::{logprobs, top_k};
 pub(super) use self::matcher::Constraint;
-pub(super) use self::sampler::Sampler;
+pub(super) use self::sampler::{SampleError, Sampler};

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use super::process::numbers;
+
 /// A process that holds memory of GPUs that amdgpu drives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuClient {
@@ -104,12 +106,6 @@ fn size(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.parse::<u64>().ok()?.checked_mul(1 << shift)
-}
-
-/// Entries of a folder whose names are numbers.
-fn numbers(folder: &Path) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::process::numbers;
 use super::service_memory::service_processes;
 
 /// The name of the binary.
@@ -23,10 +24,8 @@ pub struct OwnProcess {
 /// control group, others by the name of their program, which is readable for processes of this user.
 pub fn own_processes(root: &Path, own: u32) -> Vec<OwnProcess> {
     let of_unit = service_processes(root);
-    let mut all: Vec<u32> = fs::read_dir(root.join("proc"))
+    let mut all: Vec<u32> = numbers(&root.join("proc"))
         .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|pid| is_ours(root, *pid))
         .chain(of_unit.iter().copied())
         .filter(|pid| *pid != own)

@@ -1,5 +1,6 @@
-//! What this process uses.
+//! The list of processes, and what this one uses.
 
+use std::fs;
 use std::path::Path;
 
 use procfs::process::{LimitValue, Process};
@@ -39,6 +40,12 @@ impl ProcessUsage {
             },
         })
     }
+}
+
+/// The numbers of the processes that a folder lists, such as `/proc`, among other things.
+pub(super) fn numbers(folder: &Path) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
 #[cfg(test)]

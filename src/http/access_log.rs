@@ -64,6 +64,8 @@ struct Inner {
 struct Work {
     /// The template of the matched route; `None`: there is none.
     route: Option<String>,
+    /// The path that is no route's, without the prefix of all routes.
+    path_without_route: Option<String>,
     body_bytes: usize,
     /// The served model's name, if the request generates.
     model: Option<String>,
@@ -123,6 +125,14 @@ impl RequestLog {
 
     pub(crate) fn route(&self) -> Option<String> {
         self.work().route.clone()
+    }
+
+    fn set_path_without_route(&self, path: &str) {
+        self.work().path_without_route = Some(path.chars().take(MAX_LOGGED_PATH).collect());
+    }
+
+    pub(super) fn path_without_route(&self) -> Option<String> {
+        self.work().path_without_route.clone()
     }
 
     pub(crate) fn start(&self) -> Instant {
@@ -279,13 +289,17 @@ pub(crate) async fn note_route(
     next: Next,
 ) -> Response {
     let extensions = request.extensions();
-    if let (Some(log), Some(path)) =
-        (extensions.get::<RequestLog>(), extensions.get::<MatchedPath>())
-    {
-        match path.as_str().strip_prefix(&*prefix) {
-            Some("") => log.set_route("/"),
-            Some(path) => log.set_route(path),
-            None => {}
+    if let Some(log) = extensions.get::<RequestLog>() {
+        let below = |path: &'_ str| path.strip_prefix(&*prefix).map(str::to_owned);
+        match extensions.get::<MatchedPath>().map(|path| below(path.as_str())) {
+            Some(Some(path)) if path.is_empty() => log.set_route("/"),
+            Some(Some(path)) => log.set_route(&path),
+            Some(None) => {}
+            None => {
+                if let Some(path) = below(request.uri().path()) {
+                    log.set_path_without_route(&path);
+                }
+            }
         }
     }
     next.run(request).await
@@ -350,7 +364,7 @@ mod tests {
 
     #[test]
     fn of_a_prompts_choices_the_one_that_found_the_least_counts() {
-        let counts = Arc::new(Counts::new(&prometheus::Registry::new()));
+        let counts = Arc::new(Counts::new(&prometheus::Registry::new(), |_| "none"));
         let log = RequestLog::new(&Request::default(), counts);
         let lookup = |cached, from| CacheLookup { cached, from, miss_reason: None };
         log.looked_up(0, lookup(9, Some("sequence")));
@@ -377,7 +391,7 @@ mod tests {
     fn a_line_says_where_cached_tokens_came_from_once_that_is_known() {
         let mut request = Request::default();
         *request.method_mut() = Method::POST;
-        let counts = Arc::new(Counts::new(&prometheus::Registry::new()));
+        let counts = Arc::new(Counts::new(&prometheus::Registry::new(), |_| "none"));
         let log = RequestLog::new(&request, counts);
         for field in ["cached_tokens", "cached_from", "cache_miss_reason"] {
             assert!(line(&log).get(field).is_none(), "{field}");

@@ -373,17 +373,19 @@ mod tests {
 
     use super::*;
     use crate::config::Settings;
-    use crate::http::Keys;
+    use crate::http::{Dialects, Keys};
 
     #[tokio::test]
     async fn a_client_that_takes_its_answer_slowly_is_not_idle_until_it_has_all_of_it() {
         const BYTES: usize = 8 << 20;
         const PIECE: usize = 512 << 10;
         let router = Router::new().route("/", get(|| async { vec![b'x'; BYTES] }));
-        let context =
-            Context::new(Settings::default(), Keys::default(), &Registry::new(), |_, _| {
-                Value::Null
-            });
+        let context = Context::new(
+            Settings::default(),
+            Keys::default(),
+            &Registry::new(),
+            Dialects { name: |_| "none", write_error: |_, _| Value::Null },
+        );
         let long = Duration::from_secs(60);
         let idle = Duration::from_millis(500);
         let timeouts = Timeouts { headers: long, write: long, idle };

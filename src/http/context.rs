@@ -13,8 +13,14 @@ use tokio::sync::watch;
 use super::{Counts, Keys, Problem};
 use crate::config::Settings;
 
-/// Writes an error in the form of a route's API; `None`: no route is known.
-pub type WriteError = fn(route: Option<&str>, problem: &Problem) -> Value;
+/// What tells the APIs of routes apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Dialects {
+    /// The name of a route's API, for labels; `None`: no route is known.
+    pub name: fn(route: Option<&str>) -> &'static str,
+    /// Writes an error in the form of the API of a route, or of a path that has none.
+    pub write_error: fn(path: Option<&str>, problem: &Problem) -> Value,
+}
 
 /// Shared by all connections and layers; cheap to clone.
 #[derive(Clone)]
@@ -35,25 +41,20 @@ struct Inner {
     draining: watch::Sender<bool>,
     loopback_only: AtomicBool,
     counts: Arc<Counts>,
-    write_error: WriteError,
+    dialects: Dialects,
 }
 
 impl Context {
     /// Counts in metrics of `registry`, which must not have them yet.
-    pub fn new(
-        settings: Settings,
-        keys: Keys,
-        registry: &Registry,
-        write_error: WriteError,
-    ) -> Self {
+    pub fn new(settings: Settings, keys: Keys, registry: &Registry, dialects: Dialects) -> Self {
         Self {
             inner: Arc::new(Inner {
                 settings: ArcSwap::from_pointee(settings),
                 keys: ArcSwap::from_pointee(keys),
                 draining: watch::Sender::new(false),
                 loopback_only: AtomicBool::new(false),
-                counts: Arc::new(Counts::new(registry)),
-                write_error,
+                counts: Arc::new(Counts::new(registry, dialects.name)),
+                dialects,
             }),
         }
     }
@@ -106,8 +107,8 @@ impl Context {
         let _ = self.inner.draining.subscribe().wait_for(|draining| *draining).await;
     }
 
-    /// The body of an error answer to a request of `route`.
-    pub(crate) fn error_body(&self, route: Option<&str>, problem: &Problem) -> Value {
-        (self.inner.write_error)(route, problem)
+    /// The body of an error answer to a request of a route, or of a path without one.
+    pub(crate) fn error_body(&self, path: Option<&str>, problem: &Problem) -> Value {
+        (self.inner.dialects.write_error)(path, problem)
     }
 }

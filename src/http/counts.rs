@@ -22,6 +22,7 @@ const TOKENS: [f64; 14] = [
 
 /// What connections and requests feed.
 pub(crate) struct Counts {
+    dialect: fn(route: Option<&str>) -> &'static str,
     pub(crate) in_flight: IntGauge,
     pub(crate) connections: IntGauge,
     pub(super) connections_accepted: IntCounter,
@@ -71,9 +72,9 @@ impl Refusal {
 }
 
 impl Counts {
-    /// Registers all of them in `r`.
+    /// Registers all of them in `r`. `dialect`: the name of a route's API.
     #[allow(clippy::expect_used)] // names and buckets are constants, and every test builds them
-    pub(super) fn new(r: &Registry) -> Self {
+    pub(super) fn new(r: &Registry, dialect: fn(Option<&str>) -> &'static str) -> Self {
         let histogram = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
             let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             registered(r, HistogramVec::new(opts, labels).expect("a valid histogram"))
@@ -88,6 +89,7 @@ impl Counts {
             registered(r, IntGauge::new(name, help).expect("a valid gauge"))
         };
         let counts = Self {
+            dialect,
             in_flight: gauge("strixhalo_http_requests_in_flight", "Requests being answered."),
             connections: gauge("strixhalo_connections", "Open client connections."),
             connections_accepted: counter(
@@ -102,24 +104,24 @@ impl Counts {
             requests: counters(
                 "strixhalo_http_requests_total",
                 "Requests that have ended; status 499: the client left before the answer.",
-                &["route", "method", "status"],
+                &["dialect", "route", "method", "status"],
             ),
             durations: histogram(
                 "strixhalo_http_request_duration_seconds",
                 "From a request's headers to the last byte of its answer.",
-                &["route", "status"],
+                &["dialect", "route", "status"],
                 &LONG_SECONDS,
             ),
             prompt_tokens: histogram(
                 "strixhalo_prompt_tokens",
                 "Tokens of a request's prompts, cached ones included.",
-                &["route", "status"],
+                &["dialect", "route", "status"],
                 &TOKENS,
             ),
             generated_tokens: histogram(
                 "strixhalo_generated_tokens",
                 "Tokens generated for a request, all choices together.",
-                &["route", "status"],
+                &["dialect", "route", "status"],
                 &TOKENS,
             ),
             rejected: counter(
@@ -143,15 +145,18 @@ impl Counts {
 
     /// A request whose headers could not be read, or did not come.
     pub(super) fn unreadable(&self, status: StatusCode) {
-        self.requests.with_label_values(&["other", "other", status.as_str()]).inc();
+        self.requests
+            .with_label_values(&[(self.dialect)(None), "other", "other", status.as_str()])
+            .inc();
     }
 
     pub(super) fn ended(&self, ended: Ended<'_>) {
+        let dialect = (self.dialect)(ended.route);
         let route = ended.route.unwrap_or("other");
         let status = ended.status.map_or(499, |status| status.as_u16());
         let text = status.to_string();
-        self.requests.with_label_values(&[route, method(ended.method), &text]).inc();
-        let labels = &[route, &text];
+        self.requests.with_label_values(&[dialect, route, method(ended.method), &text]).inc();
+        let labels = &[dialect, route, &text];
         self.durations.with_label_values(labels).observe(ended.duration.as_secs_f64());
         if let Some(tokens) = ended.prompt_tokens {
             self.prompt_tokens.with_label_values(labels).observe(tokens as f64);
@@ -194,7 +199,7 @@ mod tests {
 
     #[test]
     fn labels_have_few_values_whatever_clients_send() {
-        let counts = Counts::new(&Registry::new());
+        let counts = Counts::new(&Registry::new(), |_| "none");
         for name in ["BREW", "PROPFIND", "X"] {
             let method = Method::from_bytes(name.as_bytes()).unwrap_or_default();
             counts.ended(Ended {
@@ -207,7 +212,7 @@ mod tests {
                 generated_tokens: None,
             });
         }
-        let requests = counts.requests.with_label_values(&["other", "other", "404"]);
+        let requests = counts.requests.with_label_values(&["none", "other", "other", "404"]);
         assert_eq!(requests.get(), 3);
     }
 }

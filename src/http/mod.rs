@@ -22,7 +22,7 @@ pub use accept::raise_descriptor_limit;
 pub(crate) use access_log::{CacheLookup, RequestLog, catch_panics, log_requests, note_route};
 pub use auth::{KeyError, Keys, load_keys};
 pub(crate) use body::read_body;
-pub use context::{Context, WriteError};
+pub use context::{Context, Dialects};
 pub(crate) use counts::{Counts, registered};
 pub use error::{Error, Problem};
 pub use listen::{ListenError, Listener, adopt, bind};

@@ -20,8 +20,8 @@ pub(crate) async fn write_errors(
     let mut response = next.run(request).await;
     let Some(mut problem) = response.extensions_mut().remove::<Problem>() else { return response };
     problem.request_id = log.as_ref().map(|log| log.id().to_owned());
-    let route = log.and_then(|log| log.route());
-    let body = context.error_body(route.as_deref(), &problem).to_string();
+    let path = log.and_then(|log| log.route().or_else(|| log.path_without_route()));
+    let body = context.error_body(path.as_deref(), &problem).to_string();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));

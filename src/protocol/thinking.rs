@@ -97,7 +97,10 @@ impl RawThinking {
                 switches.thinks = Some(true);
                 switches.effort("think", &effort.into())?;
             }
-            Some(think) => switches.thinks = Some(flag("think", &think)?),
+            Some(think) => {
+                let accepted = "true, false or an effort such as \"high\"";
+                switches.thinks = Some(flag_or("think", &think, accepted)?);
+            }
         }
         if let Some(enabled) = raw.enable_thinking {
             switches.thinks = Some(flag("enable_thinking", &enabled)?);
@@ -185,7 +188,8 @@ impl Switches {
     /// `{"effort": .., "enabled": .., "max_tokens": ..}`.
     fn reasoning(&mut self, reasoning: &Value) -> Result<(), BodyError> {
         let Some(fields) = reasoning.as_object() else {
-            self.thinks = Some(flag("reasoning", reasoning)?);
+            const ACCEPTED: &str = "true, false or an object such as {\"effort\": \"high\"}";
+            self.thinks = Some(flag_or("reasoning", reasoning, ACCEPTED)?);
             return Ok(());
         };
         let given = |name: &str| fields.get(name).filter(|value| !value.is_null());
@@ -211,7 +215,8 @@ impl Switches {
     /// `{"type": .., "budget_tokens": ..}`.
     fn thinking(&mut self, thinking: &Value) -> Result<(), BodyError> {
         let Some(fields) = thinking.as_object() else {
-            self.thinks = Some(flag("thinking", thinking)?);
+            const ACCEPTED: &str = "true, false or an object such as {\"type\": \"enabled\"}";
+            self.thinks = Some(flag_or("thinking", thinking, ACCEPTED)?);
             return Ok(());
         };
         match fields.get("type").map(Value::as_str) {
@@ -237,12 +242,18 @@ impl Switches {
 
 /// A boolean, also as a text.
 fn flag(name: &str, value: &Value) -> Result<bool, BodyError> {
+    flag_or(name, value, "true or false")
+}
+
+/// A boolean where something else may stand as well: `accepted` says what.
+fn flag_or(name: &str, value: &Value, accepted: &str) -> Result<bool, BodyError> {
+    let message = || format!("`{name}` must be {accepted}");
     match value {
         Value::Bool(flag) => Ok(*flag),
         Value::String(text) if text.eq_ignore_ascii_case("true") => Ok(true),
         Value::String(text) if text.eq_ignore_ascii_case("false") => Ok(false),
-        Value::String(_) => Err(BodyError::value(name, format!("`{name}` must be true or false"))),
-        _ => Err(BodyError::wrong_type(name, format!("`{name}` must be true or false"))),
+        Value::String(_) => Err(BodyError::value(name, message())),
+        _ => Err(BodyError::wrong_type(name, message())),
     }
 }
 
@@ -377,6 +388,19 @@ mod tests {
             (json!({"extra_body": {"think": 5}}), "think"),
         ] {
             assert_eq!(applied(body.clone()).unwrap_err().param.as_deref(), Some(param), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_accepted_is_said() {
+        for (body, accepted) in [
+            (json!({"reasoning": 5}), "`reasoning` must be true, false or an object such as"),
+            (json!({"thinking": []}), "`thinking` must be true, false or an object such as"),
+            (json!({"think": 5}), "`think` must be true, false or an effort such as"),
+            (json!({"enable_thinking": 5}), "`enable_thinking` must be true or false"),
+        ] {
+            let error = applied(body).unwrap_err();
+            assert!(error.message.starts_with(accepted), "{error}");
         }
     }
 }

@@ -98,7 +98,7 @@ fn what_is_no_request_is_logged_and_counted_though_no_route_saw_it() {
     let metrics = server.metrics();
     for (status, n) in [("400", 2), ("408", 1), ("431", 1)] {
         let sample = format!(
-            r#"strixhalo_http_requests_total{{method="other",route="other",status="{status}"}} {n}"#
+            r#"strixhalo_http_requests_total{{dialect="none",method="other",route="other",status="{status}"}} {n}"#
         );
         assert!(metrics.contains(&sample), "{sample} in {metrics}");
     }

@@ -28,7 +28,7 @@ fn streaming(body: &Value) -> Value {
 }
 
 /// The answer, which is the same whole and streamed; without ids.
-fn both_ways(server: &Server, body: &Value) -> Value {
+pub fn both_ways(server: &Server, body: &Value) -> Value {
     let reply = server.post(PATH, body.clone());
     assert_eq!(reply.status, 200, "{}", reply.json);
     let stream = server.stream_text(PATH, streaming(body));

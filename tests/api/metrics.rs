@@ -59,10 +59,18 @@ fn a_request_is_counted_once_under_its_route_and_status() {
     let chat = "route=\"/v1/chat/completions\"";
     let metric = |series: &str| server.metric(series);
     let requests = "strixhalo_http_requests_total";
-    assert_eq!(metric(&format!("{requests}{{method=\"POST\",{chat},status=\"200\"}}")), 2.0);
-    assert_eq!(metric(&format!("{requests}{{method=\"POST\",{chat},status=\"400\"}}")), 1.0);
     assert_eq!(
-        metric(&format!("{requests}{{method=\"GET\",route=\"other\",status=\"404\"}}")),
+        metric(&format!("{requests}{{dialect=\"openai\",method=\"POST\",{chat},status=\"200\"}}")),
+        2.0
+    );
+    assert_eq!(
+        metric(&format!("{requests}{{dialect=\"openai\",method=\"POST\",{chat},status=\"400\"}}")),
+        1.0
+    );
+    assert_eq!(
+        metric(&format!(
+            "{requests}{{dialect=\"none\",method=\"GET\",route=\"other\",status=\"404\"}}"
+        )),
         2.0
     );
     for (histogram, n) in [
@@ -73,7 +81,7 @@ fn a_request_is_counted_once_under_its_route_and_status() {
     ] {
         assert_eq!(metric(&format!("{histogram}_count{{{chat}}}")), n, "{histogram}");
     }
-    let of_200 = format!("{chat},status=\"200\"");
+    let of_200 = format!("dialect=\"openai\",{chat},status=\"200\"");
     assert_eq!(metric(&format!("strixhalo_generated_tokens_sum{{{of_200}}}")), 12.0);
     assert_eq!(metric(&format!("strixhalo_http_request_duration_seconds_count{{{of_200}}}")), 2.0);
     assert_eq!(metric("llamacpp:tokens_predicted_total"), 12.0);

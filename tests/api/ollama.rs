@@ -11,7 +11,7 @@ const LINES: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
 
 /// The answer to a request, which is sent whole and streamed and must be the same both ways.
-fn both_ways(server: &Server, path: &str, mut body: Value) -> Answer {
+pub fn both_ways(server: &Server, path: &str, mut body: Value) -> Answer {
     body["stream"] = false.into();
     let whole = ollama_decoder::whole(&server.text(path, body.clone(), JSON)).unwrap();
     // Streams are what there is by default.

@@ -26,7 +26,7 @@ fn request(input: Value, fields: Value) -> Value {
 
 /// The response to a request, which is sent whole and streamed and must be the same both ways but for
 /// its ids and times and what the caches held.
-fn both_ways(server: &Server, body: &Value) -> Value {
+pub fn both_ways(server: &Server, body: &Value) -> Value {
     let whole = server.post("/v1/responses", body.clone());
     assert_eq!(whole.status, 200, "{}", whole.json);
     let mut streaming = body.clone();
@@ -51,7 +51,7 @@ fn normal(response: &Value) -> Value {
     response
 }
 
-fn text(response: &Value) -> String {
+pub fn text(response: &Value) -> String {
     let items = response["output"].as_array().unwrap().iter();
     let messages = items.filter(|item| item["type"] == "message");
     messages.map(|item| item["content"][0]["text"].as_str().unwrap()).collect()

@@ -87,6 +87,10 @@ CLIENTS = {
     "LangChain": (lambda: python_version("langchain-openai"), lambda: sdk("langchain")),
     "pydantic-ai": (lambda: python_version("pydantic-ai-slim"), lambda: sdk("pydantic-ai")),
     "instructor": (lambda: python_version("instructor"), lambda: sdk("instructor")),
+    "LiteLLM": (lambda: python_version("litellm"), lambda: sdk("litellm")),
+    "ollama for Python": (lambda: python_version("ollama"), lambda: one(
+        "chats, generations, tools, formats, errors: tests/api/python/test_ollama.py",
+        lambda: suite(sys.executable, "-m", "unittest", "test_ollama", cwd=ROOT / "tests/api/python"))),
     "Claude Code": (lambda: node_version("@anthropic-ai/claude-code"),
                     lambda: by_format("a turn with a call of Write", agents.claude_code)),
     "qwen-code": (lambda: node_version("@qwen-code/qwen-code"),

@@ -1,7 +1,9 @@
-"""Tools and structured output through LangChain, pydantic-ai and instructor, with the built-in model.
+"""Tools and structured output through LangChain, pydantic-ai, instructor and LiteLLM, with the built-in model.
 
-    sdks.py langchain|pydantic-ai|instructor BASE_URL
+    sdks.py langchain|pydantic-ai|instructor|litellm BASE_URL
 """
+import json
+import os
 import sys
 from typing import Literal
 
@@ -96,5 +98,39 @@ def instructor(url):
             assert Weather(**last.model_dump()), last
 
 
+def litellm(url):
+    # Else it asks for its list of prices, which is not on this machine.
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    import litellm as library
+
+    function = {"name": "get_weather", "description": "Get the weather for a city.",
+                "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}
+
+    def try_provider(provider, base):
+        def whole(messages, **options):
+            return library.completion(model=f"{provider}/{MODEL}", api_base=base, api_key=KEY, messages=messages,
+                                      tools=[{"type": "function", "function": function}], num_retries=0,
+                                      **LIMITS, **options)
+
+        def streamed(messages):
+            return library.stream_chunk_builder(list(whole(messages, stream=True)), messages=messages)
+
+        for way in (whole, streamed):
+            with trying(f"completion, {provider}, {way.__name__}: call, result, answer"):
+                messages = [{"role": "user", "content": QUESTION}]
+                message = way(messages).choices[0].message
+                call, = message.tool_calls
+                arguments = json.loads(call.function.arguments)
+                assert (call.function.name, arguments) == ("get_weather", {"city": "Rome"}), call
+                messages += [message.model_dump(exclude_none=True),
+                             {"role": "tool", "tool_call_id": call.id, "content": get_weather(**arguments)}]
+                assert RESULT in (text := way(messages).choices[0].message.content), text
+
+    try_provider("openai", url)
+    # It adds the path of Anthropic's API itself.
+    try_provider("anthropic", url.removesuffix("/v1"))
+
+
 if __name__ == "__main__":
-    {"langchain": langchain, "pydantic-ai": pydantic_ai, "instructor": instructor}[sys.argv[1]](sys.argv[2] + "/v1")
+    drivers = {"langchain": langchain, "pydantic-ai": pydantic_ai, "instructor": instructor, "litellm": litellm}
+    drivers[sys.argv[1]](sys.argv[2] + "/v1")

@@ -178,7 +178,7 @@ fn a_sequence_that_cannot_go_on_fails_alone() {
     for (i, mut stream) in engine.submit(requests).unwrap().into_iter().enumerate() {
         if i == 3 {
             let last = std::iter::from_fn(|| runtime.block_on(stream.next())).last();
-            assert!(matches!(last, Some(GenerationEvent::Failed(GenerationError::Grammar))));
+            assert!(matches!(last, Some(GenerationEvent::Failed(GenerationError::Forbidden))));
         } else {
             assert_valid(&schema, &collect(stream));
         }

@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::body::JsonBody;
 use crate::api::error::ApiError;
-use crate::api::generation::{ChatAnswer, Task, chat_prompt, named_conversation, start};
+use crate::api::generation::{Task, chat_prompt, start};
 use crate::api::reply::{ReplyOptions, openai, respond};
 use crate::api::state::AppState;
 use crate::http::RequestLog;
@@ -25,15 +25,9 @@ pub(in crate::api) async fn chat(
     let mut reply = ReplyOptions::new(&call.options, call.top_logprobs);
     reply.legacy_functions = call.legacy_functions;
     let dialect = openai::Chat::new(model.name(), reply);
-    let task = Task {
-        conversation: named_conversation(&state, &headers, &call.options),
-        model: model.clone(),
-        options: call.options,
-        log,
-        logprobs: call.top_logprobs,
-        echo_logprobs: false,
-        chat: Some(ChatAnswer::of(&call.conversation)),
-    };
+    let task = Task::new(&state, &headers, model.clone(), call.options, log)
+        .with_logprobs(call.top_logprobs)
+        .answering(&call.conversation);
     let work = start(state.clone(), task, move |model| {
         Ok(vec![chat_prompt(model, &call.conversation, call.echo)?])
     });

@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 use super::body::JsonBody;
 use crate::api::error::ApiError;
 use crate::api::generation::{
-    ChatAnswer, Task, chat_prompt, count_tokens as count, named_conversation, off_the_reactor,
-    start,
+    Task, chat_prompt, count_tokens as count, note_skipped_tools, off_the_reactor, relocated, start,
 };
 use crate::api::reply::{ReplyOptions, anthropic, respond};
 use crate::api::state::AppState;
@@ -26,23 +25,14 @@ pub(in crate::api) async fn messages(
     let call = body.check(&state.settings())?;
     let model = state.resolve(call.options.model.as_deref())?;
     log.model(model.name());
-    if !call.skipped_tools.is_empty() {
-        let tools = call.skipped_tools.join(", ");
-        tracing::warn!(request = log.id(), "tools that cannot run here are left out: {tools}");
-    }
+    note_skipped_tools(&log, &call.skipped_tools);
     let reply = ReplyOptions::new(&call.options, None);
     let dialect = anthropic::Anthropic::new(model.name(), log.id());
-    let task = Task {
-        conversation: named_conversation(&state, &headers, &call.options),
-        model: model.clone(),
-        options: call.options,
-        log,
-        logprobs: None,
-        echo_logprobs: false,
-        chat: Some(ChatAnswer::of(&call.conversation)),
-    };
+    let task =
+        Task::new(&state, &headers, model.clone(), call.options, log).answering(&call.conversation);
     let work = start(state.clone(), task, move |model| {
-        Ok(vec![chat_prompt(model, &call.conversation, None)?])
+        let prompt = chat_prompt(model, &call.conversation, None);
+        Ok(vec![prompt.map_err(|error| relocated(error, &call.places, "messages"))?])
     });
     respond(dialect, reply, model.is_loading(), work).await
 }
@@ -53,8 +43,11 @@ pub(in crate::api) async fn count_tokens(
     JsonBody(body): JsonBody<MessagesBody>,
 ) -> Result<Json<Value>, ApiError> {
     let served = state.resolve(body.model())?.clone();
-    let conversation = body.check_conversation(&state.settings())?;
+    let (conversation, places) = body.check_conversation(&state.settings())?;
     let model = served.loaded(state.http()).await?;
-    let tokens = off_the_reactor(log.body_bytes(), move || count(&model, &conversation)).await?;
+    let tokens = off_the_reactor(log.body_bytes(), move || {
+        count(&model, &conversation).map_err(|error| relocated(error, &places, "messages"))
+    })
+    .await?;
     Ok(Json(json!({"input_tokens": tokens})))
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::body::JsonBody;
 use crate::api::error::ApiError;
 use crate::api::generation::{
-    ChatAnswer, Task, Tokenized, chat_prompt, named_conversation, off_the_reactor, start,
+    Task, Tokenized, chat_prompt, note_skipped_tools, off_the_reactor, relocated, start,
 };
 use crate::api::model::LoadedModel;
 use crate::api::reply::responses::{Keep, Responses};
@@ -41,13 +41,7 @@ pub(in crate::api) async fn create(
     let mut call = body.check(&state.settings(), history)?;
     let model = state.resolve(call.options.model.as_deref())?;
     log.model(model.name());
-    if !call.skipped_tools.is_empty() {
-        let types = call.skipped_tools.join(", ");
-        tracing::warn!(
-            request = log.id(),
-            "tools that only other servers run are left out: {types}"
-        );
-    }
+    note_skipped_tools(&log, &call.skipped_tools);
     let store = state.responses();
     let keep = (call.store && store.is_on()).then(|| Keep {
         store: store.clone(),
@@ -65,15 +59,8 @@ pub(in crate::api) async fn create(
     };
     let encoder = Encoder::new(head, std::mem::take(&mut call.names), call.summarizes);
     let reply = ReplyOptions::new(&call.options, None);
-    let task = Task {
-        conversation: named_conversation(&state, &headers, &call.options),
-        model: model.clone(),
-        options: call.options.clone(),
-        log,
-        logprobs: None,
-        echo_logprobs: false,
-        chat: Some(ChatAnswer::of(&call.conversation)),
-    };
+    let task = Task::new(&state, &headers, model.clone(), call.options.clone(), log)
+        .answering(&call.conversation);
     let work = start(state.clone(), task, move |model| Ok(vec![prompt(model, call)?]));
     respond(Responses::new(encoder, keep), reply, model.is_loading(), work).await
 }
@@ -214,7 +201,7 @@ fn prompt(model: &LoadedModel, mut call: ResponsesCall) -> Result<Tokenized, Api
                     return Err(ApiError::ContextLengthExceeded { tokens, n_ctx, param });
                 }
             }
-            Err(error) => return Err(relocated(error, &call.places)),
+            Err(error) => return Err(relocated(error, &call.places, "input")),
             Ok(prompt) => return Ok(prompt),
         }
     }
@@ -261,23 +248,6 @@ fn size(message: &Message) -> usize {
     message.text().len() + message.reasoning_content.as_ref().map_or(0, String::len) + calls
 }
 
-/// An error about a message as one about the item that the message begins with.
-fn relocated(error: ApiError, places: &[String]) -> ApiError {
-    let ApiError::InvalidRequest { message, param: Some(param), code } = error else {
-        return error;
-    };
-    let Some(index) = param.strip_prefix("messages") else {
-        return ApiError::InvalidRequest { message, param: Some(param), code };
-    };
-    let index = index.strip_prefix('[').and_then(|i| i.strip_suffix(']')?.parse::<usize>().ok());
-    let place = index.and_then(|i| places.get(i)).map_or("input", String::as_str);
-    let message = match message.strip_prefix(&param) {
-        Some(rest) => format!("{place}{rest}"),
-        None => message,
-    };
-    ApiError::InvalidRequest { message, param: Some(place.to_owned()), code }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,20 +281,5 @@ mod tests {
         assert_eq!(left(0.5, 1), ("SDef".to_owned(), true));
         assert_eq!(left(0.99, 1), ("SDef".to_owned(), true));
         assert_eq!(left(0.1, 3), ("SDef".to_owned(), false));
-    }
-
-    #[test]
-    fn an_error_about_a_message_names_its_item() {
-        let places = ["instructions".to_owned(), "input[3]".to_owned()];
-        let error = |param: &str, message: &str| ApiError::InvalidRequest {
-            message: message.to_owned(),
-            param: Some(param.to_owned()),
-            code: "template_error",
-        };
-        let new = |param: &str, message: &str| relocated(error(param, message), &places);
-        assert_eq!(new("messages[1]", "messages[1]: no"), error("input[3]", "input[3]: no"));
-        assert_eq!(new("messages[9]", "messages[9]: no"), error("input", "input: no"));
-        assert_eq!(new("messages", "no"), error("input", "no"));
-        assert_eq!(new("tools[0]", "no"), error("tools[0]", "no"));
     }
 }

@@ -15,7 +15,7 @@ pub(super) use blocking::off_the_reactor;
 pub(super) use conversation::named as named_conversation;
 pub(super) use infill::infill_prompt;
 pub(super) use prompt::{
-    Tokenized, chat_prompt, count_tokens, render, sampling_params, text_prompt,
+    Tokenized, chat_prompt, count_tokens, relocated, render, sampling_params, text_prompt,
 };
 pub(super) use submit::{Running, start};
-pub(super) use task::{ChatAnswer, Choice, Started, Task};
+pub(super) use task::{Choice, Started, Task, note_skipped_tools};

@@ -13,7 +13,9 @@ use crate::api::model::LoadedModel;
 use crate::chat::constraint::{self, ConstraintError, Loosened, Plan};
 use crate::chat::output::{Format, Opening, Parser};
 use crate::chat::{ReasoningFormat, ResponseFormat, Tool, ToolChoice, Tools};
-use crate::engine::{GenerationRequest, Grammar, GrammarError, ThinkingBudget, Token};
+use crate::engine::{
+    GenerationError, GenerationRequest, Grammar, GrammarError, ThinkingBudget, Token,
+};
 use crate::http::Error;
 
 /// How the outputs of one prompt are made and read.
@@ -24,6 +26,8 @@ pub(super) struct OutputPlan {
     thoughts_in_text: bool,
     /// Text has a form of its own, such as a schema's.
     has_form: bool,
+    /// The grammar allows nothing but calls.
+    only_calls: bool,
     opening: Opening,
     /// The grammar of the output, and that without thoughts.
     grammars: Option<(Grammar, Option<Grammar>)>,
@@ -71,11 +75,26 @@ impl OutputPlan {
             thoughts_in_text: chat
                 .is_some_and(|chat| chat.reasoning.format == ReasoningFormat::None),
             has_form: *response != ResponseFormat::Text,
+            only_calls: tools.choice == ToolChoice::Required && grammars.is_some(),
             opening: prompt.opening,
             grammars,
             visible: tags.into_iter().filter_map(control).collect(),
             thinking,
         })
+    }
+
+    /// Refuses a `logit_bias` with which no text of the grammar can begin.
+    pub(super) fn check_bias(&self, bias: &[(Token, f32)]) -> Result<(), ApiError> {
+        let forbidden = bias.iter().filter(|(_, bias)| *bias == f32::NEG_INFINITY);
+        let forbidden: Vec<Token> = forbidden.map(|(token, _)| *token).collect();
+        match &self.grammars {
+            Some((grammar, _))
+                if !forbidden.is_empty() && !grammar.can_begin_without(&forbidden) =>
+            {
+                Err(GenerationError::Forbidden.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Gives the sequence what the engine must know.
@@ -92,6 +111,7 @@ impl OutputPlan {
     pub(super) fn reader(&self) -> Reader {
         Reader::new(self.format.map(|format| {
             let parser = Parser::new(format, self.tools.clone(), self.opening);
+            let parser = if self.only_calls { parser.with_only_calls() } else { parser };
             let parser = if self.has_form { parser.with_text_or_calls() } else { parser };
             if self.thoughts_in_text { parser.with_thoughts_in_text() } else { parser }
         }))
@@ -146,7 +166,7 @@ fn compile(
         let compiled = plan.tool_grammar(i).map(|grammar| model.engine.compile(&grammar));
         if let Some(Err(error @ GrammarError::Invalid(_))) = compiled {
             if let Some(tool) = tools.offered.get(i).filter(|tool| tool.strict) {
-                return Err(uncompiled(&error, &format!("{}.parameters", tool.path)));
+                return Err(uncompiled(&error, &tool.schema_path()));
             }
             notes.push(named(i, &error.to_string()));
             loosened.insert(i);

@@ -83,6 +83,24 @@ pub(in crate::api) fn render(
     Ok(rendered)
 }
 
+/// An error about a message as one about what the client sent it as. `places` are the messages' paths
+/// in the request, and `all` that of what holds them.
+pub(in crate::api) fn relocated(error: ApiError, places: &[String], all: &str) -> ApiError {
+    let ApiError::InvalidRequest { message, param: Some(param), code } = error else {
+        return error;
+    };
+    let Some(index) = param.strip_prefix("messages") else {
+        return ApiError::InvalidRequest { message, param: Some(param), code };
+    };
+    let index = index.strip_prefix('[').and_then(|i| i.strip_suffix(']')?.parse::<usize>().ok());
+    let place = index.and_then(|i| places.get(i)).map_or(all, String::as_str);
+    let message = match message.strip_prefix(&param) {
+        Some(rest) => format!("{place}{rest}"),
+        None => message,
+    };
+    ApiError::InvalidRequest { message, param: Some(place.to_owned()), code }
+}
+
 /// A conversation as tokens.
 pub(in crate::api) fn chat_prompt(
     model: &LoadedModel,
@@ -373,5 +391,20 @@ mod tests {
         for n in 0..=4 {
             assert_eq!(usable(Vec::new(), None, n), [0_usize; 0]);
         }
+    }
+
+    #[test]
+    fn an_error_about_a_message_names_its_item() {
+        let places = ["instructions".to_owned(), "input[3]".to_owned()];
+        let error = |param: &str, message: &str| ApiError::InvalidRequest {
+            message: message.to_owned(),
+            param: Some(param.to_owned()),
+            code: "template_error",
+        };
+        let new = |param: &str, message: &str| relocated(error(param, message), &places, "input");
+        assert_eq!(new("messages[1]", "messages[1]: no"), error("input[3]", "input[3]: no"));
+        assert_eq!(new("messages[9]", "messages[9]: no"), error("input", "input: no"));
+        assert_eq!(new("messages", "no"), error("input", "no"));
+        assert_eq!(new("tools[0]", "no"), error("tools[0]", "no"));
     }
 }

@@ -89,6 +89,9 @@ fn submit(
     // Completions alone have several prompts, and their outputs are all held to the same form.
     let first = prompts.first().ok_or_else(|| ApiError::invalid("prompt", "there is no prompt"))?;
     let plan = OutputPlan::new(model, task, first, counts)?;
+    if let Some(first) = sequences.first() {
+        plan.check_bias(&first.sampling.logit_bias)?;
+    }
     for sequence in &mut sequences {
         sequence.deadline = deadline;
         plan.apply(sequence);

@@ -1,6 +1,9 @@
 //! A request that generates, before and after its sequences are queued.
 
+use http::HeaderMap;
+
 use crate::api::model::ServedModel;
+use crate::api::state::AppState;
 use crate::chat::{Conversation, Reasoning, ResponseFormat, Tools};
 use crate::engine::{ConversationId, Vocabulary};
 use crate::http::RequestLog;
@@ -22,10 +25,47 @@ pub(in crate::api) struct Task {
 }
 
 impl Task {
+    /// A task whose answers are text, without log probabilities.
+    pub(in crate::api) fn new(
+        state: &AppState,
+        headers: &HeaderMap,
+        model: ServedModel,
+        options: Options,
+        log: RequestLog,
+    ) -> Self {
+        Self {
+            conversation: super::named_conversation(state, headers, &options),
+            model,
+            options,
+            log,
+            logprobs: None,
+            echo_logprobs: false,
+            chat: None,
+        }
+    }
+
+    /// The same, as an answer to `conversation`.
+    pub(in crate::api) fn answering(self, conversation: &Conversation) -> Self {
+        Self { chat: Some(ChatAnswer::of(conversation)), ..self }
+    }
+
+    /// The same, with each token's log probability and this many alternatives.
+    pub(in crate::api) fn with_logprobs(self, logprobs: Option<u32>) -> Self {
+        Self { logprobs, ..self }
+    }
+
     /// Whether a grammar may have to be compiled for its answers.
     pub(super) fn may_have_grammar(&self) -> bool {
         self.options.format != ResponseFormat::Text
             || self.chat.as_ref().is_some_and(|chat| chat.tools.callable().next().is_some())
+    }
+}
+
+/// Says which tools of a request are left out: their dialect has them skipped, not refused.
+pub(in crate::api) fn note_skipped_tools(log: &RequestLog, skipped: &[String]) {
+    if !skipped.is_empty() {
+        let tools = skipped.join(", ");
+        tracing::warn!(request = log.id(), "tools that cannot run here are left out: {tools}");
     }
 }
 

@@ -122,7 +122,7 @@ async fn foreign_pages_are_refused_under_the_route_and_preflights_are_left_to_co
     assert_eq!(ask_with(&app, "GET", &page).await.0, 403);
     let (_, _, text) = send(&app, Request::get("/metrics").body(Body::empty()).unwrap()).await;
     let text = String::from_utf8(text).unwrap();
-    let labels = r#"method="GET",route="/v1/models",status="403""#;
+    let labels = r#"dialect="openai",method="GET",route="/v1/models",status="403""#;
     let line = format!("strixhalo_http_requests_total{{{labels}}} 1");
     assert!(text.lines().any(|l| l == line), "{line}\n{text}");
     let preflight = |origin: &str| {

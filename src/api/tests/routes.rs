@@ -309,7 +309,10 @@ async fn requests_are_counted_under_their_route_without_the_prefix_and_refused_o
         ("PUT", "/v1/models", 401),
         ("GET", "other", 401),
     ] {
-        let labels = format!("method=\"{method}\",route=\"{route}\",status=\"{status}\"");
+        let dialect = if route.starts_with("/v1") { "openai" } else { "none" };
+        let labels = format!(
+            "dialect=\"{dialect}\",method=\"{method}\",route=\"{route}\",status=\"{status}\""
+        );
         let line = format!("strixhalo_http_requests_total{{{labels}}} 1");
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");
     }

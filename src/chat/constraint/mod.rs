@@ -33,7 +33,7 @@ const MAX_NODES_OF_TOOLS: usize = 20_000;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ConstraintError {
     /// A keyword of a strict tool's or the response's schema.
-    #[error("{path}: the keyword `{keyword}` cannot be enforced; leave it out")]
+    #[error("{path}: {}", fault(keyword))]
     Keyword {
         /// The keyword; `schema` for what is none.
         keyword: String,
@@ -68,6 +68,25 @@ impl ConstraintError {
             Self::NoTools => "tool_choice",
             Self::Grammar { .. } => "grammar",
         }
+    }
+}
+
+/// What is wrong at a keyword, and what would be right: a wrong value is changed, and what no value
+/// helps is left out.
+fn fault(keyword: &str) -> String {
+    match keyword {
+        "schema" => "a schema must be an object or a boolean".to_owned(),
+        "nesting" => "the schemas are nested too deeply".to_owned(),
+        "type" => {
+            "`type` must name a type that the value can have, and that of a call's arguments is \
+                   \"object\""
+                .to_owned()
+        }
+        "$ref" => "the reference must lead to a schema within this one".to_owned(),
+        _ if schema::is_unsupported(keyword) => {
+            format!("the keyword `{keyword}` cannot be enforced; leave it out")
+        }
+        _ => format!("`{keyword}` cannot be enforced as it is; change or leave it out"),
     }
 }
 
@@ -196,7 +215,7 @@ pub fn plan(
             let schema = tool_schema(i, tool, &mut nodes, &mut notes)?;
             for below in calls::lost(form, &schema) {
                 let keyword = below.rsplit('.').next().unwrap_or_default().to_owned();
-                let path = format!("{}.parameters.{below}", tool.path);
+                let path = format!("{}.{below}", tool.schema_path());
                 if tool.strict {
                     return Err(ConstraintError::Keyword { keyword, path });
                 }
@@ -253,7 +272,7 @@ fn tool_schema(
     nodes: &mut usize,
     notes: &mut Vec<Loosened>,
 ) -> Result<ToolSchema, ConstraintError> {
-    let path = format!("{}.parameters", tool.path);
+    let path = tool.schema_path();
     let mode = if tool.strict { Mode::Strict } else { Mode::Loosen };
     let mut note = |keyword: String, path: String| notes.push(Loosened { tool: i, keyword, path });
     let rewritten = match schema::rewrite(&tool.parameters, mode, &path, true) {

@@ -12,6 +12,8 @@ use serde_json::{Map, Value, json};
 
 use super::pattern;
 
+pub(super) use keywords::is_unsupported;
+
 /// Schemas and constants in one schema, those behind a `$ref` once each.
 pub(super) const MAX_NODES: usize = 4_000;
 /// Schemas within one another, through `$ref` too. The engine's compiler takes some 50 KiB of stack

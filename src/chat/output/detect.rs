@@ -81,6 +81,7 @@ fn reads(format: &'static Format, text: &str) -> bool {
         parameters: json!({"properties": {KEY: {"type": "string"}}}),
         strict: false,
         path: String::new(),
+        schema_field: "parameters",
     };
     let mut parser = Parser::new(format, Arc::new([tool]), Opening::Text);
     let mut events = parser.push(text);

@@ -35,6 +35,8 @@ pub struct Parser {
     spoke: bool,
     /// After text there are no calls.
     text_or_calls: bool,
+    /// Behind the thoughts there is nothing but calls.
+    only_calls: bool,
 }
 
 #[derive(Debug)]
@@ -95,7 +97,15 @@ impl Parser {
             state,
             spoke: false,
             text_or_calls: false,
+            only_calls: false,
         }
+    }
+
+    /// A grammar lets the model say nothing but calls behind its thoughts (`tool_choice`
+    /// `required`): the head of one that is cut is no text. Before any text.
+    pub fn with_only_calls(mut self) -> Self {
+        self.only_calls = true;
+        self
     }
 
     /// The answer is text or calls, not both (`response_format`): JSON may quote a call. Before any
@@ -129,6 +139,10 @@ impl Parser {
         while let State::Call { reader, origin } = &mut self.state {
             let origin = *origin;
             match reader.finish(&mut self.buffer, end) {
+                Progress::NoCall | Progress::More if self.is_head(end) && !origin.in_thought => {
+                    self.state = State::Text { is_fresh: true };
+                    break;
+                }
                 Progress::NoCall | Progress::More => {
                     self.no_call(origin);
                     while self.step() {}
@@ -148,6 +162,7 @@ impl Parser {
             State::Text { is_fresh } => is_fresh && rest.is_empty() && self.buffer.calls() > 0,
             _ => false,
         };
+        let is_framing = is_framing || self.is_head(end);
         self.buffer.skip_all();
         match self.state {
             State::Reasoning { .. }
@@ -173,6 +188,11 @@ impl Parser {
     #[cfg(test)]
     pub(super) fn trace(&self) -> &super::trace::Trace {
         &self.buffer.trace
+    }
+
+    /// Whether what is pending at this end, behind the thoughts, is the head of a call.
+    fn is_head(&self, end: End) -> bool {
+        self.only_calls && end == End::Cut
     }
 
     fn text(&mut self) {

@@ -19,7 +19,13 @@ fn format(id: &str) -> &'static Format {
 
 fn tool(name: &str, properties: Value) -> Tool {
     let parameters = json!({"type": "object", "properties": properties});
-    Tool { name: name.to_owned(), parameters, strict: false, path: "tools[0].function".to_owned() }
+    Tool {
+        name: name.to_owned(),
+        parameters,
+        strict: false,
+        path: "tools[0].function".to_owned(),
+        schema_field: "parameters",
+    }
 }
 
 /// The tools of the corpus.
@@ -191,6 +197,31 @@ fn thoughts_in_the_text_hide_no_call() {
     }
 }
 
+#[test]
+fn the_head_of_a_call_that_is_cut_is_no_text_where_only_calls_may_come() {
+    for (id, text) in [
+        ("hermes", "<tool_call>\n{\"name\": \"ping\", \"arguments\": {}}\n</tool_call>"),
+        ("qwen-xml", "<tool_call>\n<function=ping>\n</function>\n</tool_call>"),
+        ("mistral-list", "[TOOL_CALLS] [{\"name\": \"ping\", \"arguments\": {}}]"),
+        ("pythonic", "[get_weather(city='Rome')]"),
+    ] {
+        let (open, close) = format(id).think;
+        let thought = format!("{open}\nHm.\n{close}\n\n");
+        for (begin, text) in [(0, text.to_owned()), (thought.len(), format!("{thought}{text}"))] {
+            for end in (begin..=text.len()).filter(|&end| text.is_char_boundary(end)) {
+                let mut parser = Parser::new(format(id), tools(), Opening::Text).with_only_calls();
+                let mut outcome = Outcome::default();
+                let said = text[..end].split_inclusive(|_: char| true);
+                said.for_each(|piece| outcome.add(parser.push(piece)));
+                outcome.add(parser.finish(End::Cut));
+                assert_eq!(outcome.content, "", "{id}: {:?}", &text[..end]);
+            }
+        }
+    }
+    let run = Run { end: End::Cut, ..Run::of(format("hermes")) };
+    assert_eq!(run.text("<tool_call>\n{\"na").content, "<tool_call>\n{\"na");
+}
+
 /// Code-like text of about `n` bytes, without anything that ends a value.
 fn code(n: usize) -> String {
     let line = "if a < b && c[\"k\"] > 'é' { f(x); }\t// </div> \\n 🦀\n";
@@ -314,6 +345,7 @@ fn known_faults_of_other_servers_stay_away() {
             parameters: tool["function"]["parameters"].clone(),
             strict: false,
             path: "tools[0].function".to_owned(),
+            schema_field: "parameters",
         });
         let is_open = case["template_opens_think"] == true;
         let run = Run {

@@ -55,6 +55,15 @@ impl Constraint {
         self.matcher.compute_mask().map(Mask).map_err(|error| MatchError::new(&error))
     }
 
+    /// Whether a token beside `forbidden` may come next, or the text may end.
+    pub(crate) fn leaves(&mut self, forbidden: &[Token]) -> Result<bool, MatchError> {
+        let Mask(mut allowed) = self.mask()?;
+        for &token in forbidden {
+            allowed.disallow_token(id(token));
+        }
+        Ok(!allowed.is_zero() || self.may_end()?)
+    }
+
     /// Goes on past `token`, which must be allowed and must not be an end token.
     pub(super) fn take(&mut self, token: Token) -> Result<(), MatchError> {
         self.unmasked += 1;

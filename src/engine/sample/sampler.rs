@@ -9,6 +9,17 @@ use super::chain::{Candidates, Chain};
 use super::matcher::{Constraint, MatchError};
 use crate::engine::{GenerationRequest, Token};
 
+/// Why there is no next token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SampleError {
+    /// The grammar could not be followed.
+    #[error(transparent)]
+    Match(#[from] MatchError),
+    /// The request forbids what its grammar allows.
+    #[error("all tokens that the grammar allows are forbidden")]
+    Forbidden,
+}
+
 /// Chooses the tokens of one sequence.
 pub(crate) struct Sampler {
     chain: Chain,
@@ -46,7 +57,7 @@ impl Sampler {
         &mut self,
         row: &[f32],
         candidates: &mut Candidates,
-    ) -> Result<Token, MatchError> {
+    ) -> Result<Token, SampleError> {
         let token = self.choose(row, candidates)?;
         self.take(token)?;
         Ok(token)
@@ -78,7 +89,7 @@ impl Sampler {
     /// chosen from the masked row then falls to the tokens as if it had been masked at first: of
     /// tokens that are allowed with probability Z in all, one of probability p gets
     /// p + (1 - Z) p / Z = p / Z.
-    fn choose(&mut self, row: &[f32], candidates: &mut Candidates) -> Result<Token, MatchError> {
+    fn choose(&mut self, row: &[f32], candidates: &mut Candidates) -> Result<Token, SampleError> {
         let Some(constraint) = &mut self.constraint else {
             // Where all is forbidden none is better than another.
             return Ok(self.chain.draw(row, None, candidates).unwrap_or(0));
@@ -109,10 +120,9 @@ impl Sampler {
         if let Some(token) = self.chain.draw(row, Some(&mask), candidates) {
             return Ok(token);
         }
-        // The request forbids what the grammar allows.
         match self.end_tokens.first() {
             Some(&end) if constraint.may_end()? => Ok(end),
-            _ => Err(MatchError::new(&"all tokens that the grammar allows are forbidden")),
+            _ => Err(SampleError::Forbidden),
         }
     }
 }

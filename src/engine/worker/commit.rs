@@ -9,7 +9,7 @@ use super::Worker;
 use super::plan::Part;
 use super::slot::Phase;
 use crate::engine::handle::add;
-use crate::engine::sample::logprobs;
+use crate::engine::sample::{SampleError, logprobs};
 use crate::engine::schedule::StepKind;
 use crate::engine::{FinishReason, GenerationError, GenerationEvent, OutputToken};
 
@@ -97,12 +97,16 @@ impl Worker<'_> {
         let forced =
             thinking.and_then(|thinking| thinking.next_forced(|close| sampler.allows(close)));
         let chosen = match forced {
-            Some(token) => work.sampler.take(token).map(|()| token),
+            Some(token) => work.sampler.take(token).map(|()| token).map_err(SampleError::from),
             None => work.sampler.sample(row, &mut self.candidates),
         };
         let token = match chosen {
             Ok(token) => token,
-            Err(error) => {
+            Err(SampleError::Forbidden) => {
+                work.events.fail(GenerationError::Forbidden);
+                return self.release(slot);
+            }
+            Err(SampleError::Match(error)) => {
                 tracing::error!(%error, slot, id = work.request.id, "a grammar could not be kept to");
                 work.events.fail(GenerationError::Grammar);
                 return self.release(slot);

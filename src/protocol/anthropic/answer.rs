@@ -1,7 +1,8 @@
 //! Answers in Anthropic's shapes.
 
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::Map;
+use serde_json::value::RawValue;
 
 use crate::chat::output::Event;
 
@@ -42,11 +43,14 @@ pub enum Block {
     },
 }
 
-/// Writes the JSON object that the text is. Of a call that was cut there is a beginning only: the
+/// Writes the JSON object that the text is, with the digits of its numbers. Of a call that was cut there is a beginning only: the
 /// object is empty then, and the stop reason says that something is missing.
 fn object<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    let object: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
-    object.serialize(serializer)
+    let object = serde_json::from_str::<&RawValue>(text).ok();
+    match object.filter(|object| object.get().starts_with('{')) {
+        Some(object) => object.serialize(serializer),
+        None => Map::new().serialize(serializer),
+    }
 }
 
 /// The content blocks of a whole output, in its order. Calls get ids of their own.
@@ -142,7 +146,7 @@ impl StopReason {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -155,7 +159,7 @@ mod tests {
         };
         let mut parts = vec![Event::Reasoning("a".to_owned()), Event::Reasoning("b".to_owned())];
         parts.extend([text("c"), text("d")]);
-        parts.extend(call(0, "{\"n\": 1}"));
+        parts.extend(call(0, "{\"n\": 36893488147419103233}"));
         parts.extend([Event::CallEnd { index: 0 }, text("e")]);
         parts.extend(call(1, "{\"n\": "));
         parts.push(Event::CallCut { index: 1 });
@@ -172,7 +176,7 @@ mod tests {
             concat!(
                 r#"[{"type":"thinking","thinking":"ab","signature":""},"#,
                 r#"{"type":"text","text":"cd"},"#,
-                r#"{"type":"tool_use","id":"i","name":"f","input":{"n":1}},"#,
+                r#"{"type":"tool_use","id":"i","name":"f","input":{"n": 36893488147419103233}},"#,
                 r#"{"type":"text","text":"e"},"#,
                 r#"{"type":"tool_use","id":"i","name":"f","input":{}}]"#
             )

@@ -20,12 +20,12 @@ pub(super) struct SentMessage {
     content: Option<Value>,
 }
 
-/// The neutral messages of a conversation. Results of tools are messages of their own, right behind
-/// the calls, as templates want them.
+/// The neutral messages of a conversation, and where each stands in the request. Results of tools are
+/// messages of their own, right behind the calls, as templates want them.
 pub(super) fn neutral(
     system: Option<Value>,
     messages: Vec<SentMessage>,
-) -> Result<Vec<Message>, BodyError> {
+) -> Result<(Vec<Message>, Vec<String>), BodyError> {
     if messages.is_empty() {
         return Err(BodyError::value("messages", "`messages` must have at least one message"));
     }
@@ -33,6 +33,7 @@ pub(super) fn neutral(
         None => Vec::new(),
         Some(system) => instructions(system)?.into_iter().collect(),
     };
+    let mut places = vec!["system".to_owned(); all.len()];
     for (i, SentMessage { role, content }) in messages.into_iter().enumerate() {
         let path = format!("messages[{i}].content");
         let content = content.ok_or_else(|| BodyError::missing(&*path))?;
@@ -47,8 +48,9 @@ pub(super) fn neutral(
                 return Err(BodyError::value(path, message));
             }
         }
+        places.resize(all.len(), format!("messages[{i}]"));
     }
-    Ok(all)
+    Ok((all, places))
 }
 
 /// The field `system` as a message, without Claude Code's billing header.
@@ -258,7 +260,7 @@ mod tests {
 
     fn read(system: Value, messages: Value) -> Result<Value, BodyError> {
         let system = (!system.is_null()).then_some(system);
-        let messages = neutral(system, serde_json::from_value(messages).unwrap())?;
+        let (messages, _) = neutral(system, serde_json::from_value(messages).unwrap())?;
         Ok(serde_json::to_value(messages).unwrap())
     }
 

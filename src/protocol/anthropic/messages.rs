@@ -25,6 +25,8 @@ const MAX_TOKENS: u32 = 4096;
 pub struct MessagesCall {
     /// What the prompt is made of.
     pub conversation: Conversation,
+    /// Where each message of it stands in the request, such as `messages[0]`.
+    pub places: Vec<String>,
     /// What all generating endpoints share.
     pub options: Options,
     /// Tools that were left out, each as `name (type)`: the model cannot call them.
@@ -52,6 +54,7 @@ struct MessageFields {
     metadata: Option<Value>,
     tools: Option<Vec<Value>>,
     tool_choice: Option<Value>,
+    mcp_servers: Option<Vec<Value>>,
     output_config: Option<OutputConfig>,
     /// An older place of `output_config.format`.
     output_format: Option<FormatField>,
@@ -92,14 +95,26 @@ impl MessagesBody {
     /// Checks all that needs no model.
     pub fn check(mut self, settings: &Settings) -> Result<MessagesCall, BodyError> {
         let options = self.fields.options(self.sampling, settings)?;
-        let (conversation, skipped_tools) = self.fields.conversation(self.thinking, settings)?;
-        Ok(MessagesCall { conversation, options, skipped_tools })
+        let Prompt { conversation, places, skipped_tools } =
+            self.fields.prompt(self.thinking, settings)?;
+        Ok(MessagesCall { conversation, places, options, skipped_tools })
     }
 
-    /// Checks what rendering alone needs.
-    pub fn check_conversation(self, settings: &Settings) -> Result<Conversation, BodyError> {
-        Ok(self.fields.conversation(self.thinking, settings)?.0)
+    /// Checks what rendering alone needs: the conversation, and where each message of it stands.
+    pub fn check_conversation(
+        self,
+        settings: &Settings,
+    ) -> Result<(Conversation, Vec<String>), BodyError> {
+        let Prompt { conversation, places, .. } = self.fields.prompt(self.thinking, settings)?;
+        Ok((conversation, places))
     }
+}
+
+/// What a prompt is made of, as in [`MessagesCall`].
+struct Prompt {
+    conversation: Conversation,
+    places: Vec<String>,
+    skipped_tools: Vec<String>,
 }
 
 impl MessageFields {
@@ -160,15 +175,14 @@ impl MessageFields {
         }
     }
 
-    /// The conversation, and the tools that were left out of it.
-    fn conversation(
-        self,
-        thinking: RawThinking,
-        settings: &Settings,
-    ) -> Result<(Conversation, Vec<String>), BodyError> {
+    fn prompt(self, thinking: RawThinking, settings: &Settings) -> Result<Prompt, BodyError> {
+        if self.mcp_servers.is_some_and(|servers| !servers.is_empty()) {
+            let message = "this server calls no MCP servers; offer their tools in `tools`";
+            return Err(BodyError::unsupported("mcp_servers", message));
+        }
         let checked = tools::check(self.tools, self.tool_choice)?;
         let messages = self.messages.ok_or_else(|| BodyError::missing("messages"))?;
-        let messages = content::neutral(self.system, messages)?;
+        let (messages, places) = content::neutral(self.system, messages)?;
         let continued = messages.last().is_some_and(Message::can_be_continued);
         let effort = self.output_config.and_then(|config| config.effort);
         let mut kwargs = settings.model.chat_template_kwargs.clone();
@@ -182,7 +196,7 @@ impl MessageFields {
             kwargs,
             reasoning,
         };
-        Ok((conversation, checked.skipped))
+        Ok(Prompt { conversation, places, skipped_tools: checked.skipped })
     }
 }
 
@@ -275,11 +289,28 @@ mod tests {
     }
 
     #[test]
+    fn each_message_has_its_place_in_the_request() {
+        let call = read(&json!({"system": "S", "messages": [
+            {"role": "user", "content": "Q"},
+            {"role": "assistant", "content": [
+                {"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "t", "content": "R"},
+                {"type": "text", "text": "and"}]}]}))
+        .unwrap();
+        let places = ["system", "messages[0]", "messages[1]", "messages[2]", "messages[2]"];
+        assert_eq!(call.places, places);
+        assert_eq!(call.conversation.messages.len(), places.len());
+    }
+
+    #[test]
     fn wrong_fields_are_named() {
         for (fields, param, code) in [
             (json!({"messages": null}), "messages", "missing_field"),
             (json!({"messages": [{"content": "x"}]}), "messages[0].role", "missing_field"),
             (json!({"messages": [5]}), "messages[0]", "invalid_type"),
+            (json!({"mcp_servers": [{"url": "x"}]}), "mcp_servers", "unsupported_value"),
+            (json!({"thinking": 5}), "thinking", "invalid_type"),
             (json!({"max_tokens": -1}), "max_tokens", "invalid_value"),
             (json!({"max_tokens": "10"}), "max_tokens", "invalid_type"),
             (json!({"temperature": 1e9}), "temperature", "invalid_value"),

@@ -76,7 +76,13 @@ impl CheckedTools {
         function.insert("parameters".to_owned(), parameters.clone());
         self.definitions.push(json!({"type": "function", "function": function}));
         let strict = sent.get("strict") == Some(&Value::Bool(true));
-        self.tools.offered.push(Tool { name, parameters, strict, path });
+        self.tools.offered.push(Tool {
+            name,
+            parameters,
+            strict,
+            path,
+            schema_field: "input_schema",
+        });
         Ok(())
     }
 
@@ -173,6 +179,7 @@ mod tests {
         assert_eq!((offered.len(), offered[0].strict, offered[1].strict), (2, true, false));
         assert_eq!(offered[1].parameters, json!({"type": "object", "properties": {}}));
         assert_eq!(offered[1].path, "tools[2]");
+        assert_eq!(offered[1].schema_path(), "tools[2].input_schema");
         assert!(checked.skipped.is_empty());
     }
 

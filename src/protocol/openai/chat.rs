@@ -45,6 +45,7 @@ struct ChatFields {
     functions: Option<Vec<Value>>,
     function_call: Option<ToolChoiceField>,
     modalities: Option<Vec<String>>,
+    web_search_options: Option<Value>,
     add_generation_prompt: Option<bool>,
     continue_final_message: Option<Continue>,
     echo: Option<bool>,
@@ -109,6 +110,10 @@ impl ChatBody {
 impl ChatFields {
     /// Answers that ignored these would be wrong in a way the client cannot see.
     fn refuse_what_is_missing_here(&self) -> Result<(), BodyError> {
+        if self.web_search_options.as_ref().is_some_and(|options| !options.is_null()) {
+            let message = "this server does not search the web; offer a tool that does in `tools`";
+            return Err(BodyError::unsupported("web_search_options", message));
+        }
         match self.modalities.as_ref().and_then(|all| all.iter().find(|m| *m != "text")) {
             Some(_) => {
                 Err(BodyError::unsupported("modalities", "this server answers in text only"))

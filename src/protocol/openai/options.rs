@@ -45,6 +45,7 @@ struct OptionFields {
     n_indent: Option<Integer>,
     response_format: Option<ResponseFormatField>,
     grammar: Option<String>,
+    grammar_lazy: Option<bool>,
     json_schema: Option<Value>,
     lora: Option<Vec<Value>>,
 }
@@ -152,6 +153,12 @@ impl OptionFields {
             return Err(BodyError::unsupported(
                 "n_indent",
                 "`n_indent` is not a part of this server yet; leave it out",
+            ));
+        }
+        if self.grammar_lazy == Some(true) {
+            return Err(BodyError::unsupported(
+                "grammar_lazy",
+                "a grammar holds from the beginning here; leave out `grammar_lazy`, or offer `tools`",
             ));
         }
         let probs = self.n_probs.is_some_and(|n| n.0 > 0)

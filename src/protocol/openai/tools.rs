@@ -6,6 +6,9 @@ use serde_json::{Map, Value, json};
 use crate::chat::{Tool, ToolChoice, Tools};
 use crate::protocol::body::BodyError;
 
+/// Longest part of a name that an error repeats.
+const MAX_NAME_CHARS: usize = 80;
+
 /// `tool_choice` as sent.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "expected \"auto\", \"none\", \"required\" or an object")]
@@ -37,8 +40,7 @@ pub(in crate::protocol) struct CheckedTools {
 }
 
 impl ToolFields {
-    /// Checks the fields. Tools of a type that the model cannot call (`web_search`, `custom`) are left
-    /// out, as clients send them to any server; under `none` all are.
+    /// Checks the fields. Under `none` all tools are left out.
     pub(in crate::protocol) fn check(self) -> Result<CheckedTools, BodyError> {
         let given = |list: &Option<Vec<Value>>| list.as_ref().is_some_and(|l| !l.is_empty());
         let legacy = !given(&self.tools) && given(&self.functions);
@@ -53,9 +55,7 @@ impl ToolFields {
             ..Default::default()
         };
         for (i, sent) in list.unwrap_or_default().into_iter().enumerate() {
-            let Some((definition, tool)) = tool(sent, legacy, || format!("{param}[{i}]"))? else {
-                continue;
-            };
+            let (definition, tool) = tool(sent, legacy, || format!("{param}[{i}]"))?;
             // The first of a name counts: the model cannot tell them apart.
             if tools.offered.iter().all(|known| known.name != tool.name) {
                 definitions.push(definition);
@@ -73,13 +73,12 @@ impl ToolFields {
     }
 }
 
-/// A tool's definition in the form that templates know, and what the server needs of it; `None`: of
-/// a type that only other servers run.
+/// A tool's definition in the form that templates know, and what the server needs of it.
 pub(super) fn tool(
     sent: Value,
     legacy: bool,
     path: impl Fn() -> String,
-) -> Result<Option<(Value, Tool)>, BodyError> {
+) -> Result<(Value, Tool), BodyError> {
     let Value::Object(sent) = sent else {
         return Err(BodyError::wrong_type(path(), format!("`{}` must be an object", path())));
     };
@@ -87,7 +86,15 @@ pub(super) fn tool(
         match sent.get("type") {
             None => {}
             Some(Value::String(kind)) if kind == "function" => {}
-            Some(Value::String(_)) => return Ok(None),
+            Some(Value::String(kind)) => {
+                let path = format!("{}.type", path());
+                let kind: String = kind.chars().take(MAX_NAME_CHARS).collect();
+                let message = format!(
+                    "`{path}`: this server has no tools of type `{kind}`; only a \"function\" can be \
+                     called"
+                );
+                return Err(BodyError::unsupported(path, message));
+            }
             Some(_) => {
                 let path = format!("{}.type", path());
                 return Err(BodyError::wrong_type(&path, format!("`{path}` must be a string")));
@@ -112,11 +119,15 @@ pub(super) fn tool(
         }
     };
     // Some clients leave the schema out, or send `null`, for a function without parameters.
-    let parameters = match function.get("parameters").or_else(|| function.get("input_schema")) {
+    let sent_as = |field| function.get(field).map(|schema| (field, schema));
+    let (schema_field, schema) = sent_as("parameters")
+        .or_else(|| sent_as("input_schema"))
+        .map_or(("parameters", None), |(field, schema)| (field, Some(schema)));
+    let parameters = match schema {
         Some(schema @ Value::Object(_)) => schema.clone(),
         None | Some(Value::Null | Value::Bool(_)) => json!({"type": "object", "properties": {}}),
         Some(_) => {
-            let path = format!("{path}.parameters");
+            let path = format!("{path}.{schema_field}");
             let message = format!("`{path}` must be a JSON schema, an object");
             return Err(BodyError::wrong_type(&path, message));
         }
@@ -128,7 +139,7 @@ pub(super) fn tool(
     }
     shown.insert("parameters".to_owned(), parameters.clone());
     let definition = json!({"type": "function", "function": shown});
-    Ok(Some((definition, Tool { name, parameters, strict, path })))
+    Ok((definition, Tool { name, parameters, strict, path, schema_field }))
 }
 
 impl ToolChoiceField {
@@ -199,7 +210,7 @@ fn name_in(object: &Map<String, Value>) -> Option<&str> {
 
 fn offered(tools: &Tools, name: &str, param: &str) -> Result<usize, BodyError> {
     tools.offered.iter().position(|tool| tool.name == name).ok_or_else(|| {
-        let name: String = name.chars().take(80).collect();
+        let name: String = name.chars().take(MAX_NAME_CHARS).collect();
         BodyError::value(
             param,
             format!("`{param}` names `{name}`, which is no tool of the request"),
@@ -268,13 +279,27 @@ mod tests {
     }
 
     #[test]
-    fn types_that_only_other_servers_run_are_left_out() {
-        let checked = check(json!({"tools": [
-            {"type": "web_search"}, {"type": "namespace", "name": "n", "tools": []}, function("f"),
-            {"type": "custom", "name": "apply_patch"}]}))
-        .unwrap();
-        assert_eq!(checked.definitions.len(), 1);
-        assert_eq!(checked.tools.offered[0].name, "f");
+    fn types_that_only_other_servers_run_are_refused() {
+        for sent in [
+            json!({"type": "web_search"}),
+            json!({"type": "namespace", "name": "n", "tools": []}),
+            json!({"type": "custom", "name": "apply_patch"}),
+        ] {
+            let error = check(json!({"tools": [function("f"), sent]})).unwrap_err();
+            assert_eq!(error.param.as_deref(), Some("tools[1].type"));
+            assert_eq!(error.code, "unsupported_value");
+            assert!(error.message.contains(sent["type"].as_str().unwrap()), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_schema_is_named_by_the_field_that_holds_it() {
+        let named = |field: &str| {
+            let sent = json!({"type": "function", "function": {"name": "f", field: {}}});
+            check(json!({"tools": [sent]})).unwrap().tools.offered[0].schema_path()
+        };
+        assert_eq!(named("parameters"), "tools[0].function.parameters");
+        assert_eq!(named("input_schema"), "tools[0].function.input_schema");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use super::{dialect, load, note_context, resolve};
 use crate::api::endpoints::body::JsonBody;
 use crate::api::error::ApiError;
-use crate::api::generation::{ChatAnswer, Task, chat_prompt, named_conversation, start};
+use crate::api::generation::{Task, chat_prompt, start};
 use crate::api::reply::respond;
 use crate::api::state::AppState;
 use crate::http::RequestLog;
@@ -31,15 +31,9 @@ pub(in crate::api) async fn chat(
     let (dialect, reply, loaded) = dialect(Form::Chat, &model, &asked, &log);
     let loading = model.is_loading();
     let began = log.start();
-    let task = Task {
-        conversation: named_conversation(&state, &headers, &asked.options),
-        model,
-        options: asked.options,
-        log,
-        logprobs: asked.top_logprobs,
-        echo_logprobs: false,
-        chat: Some(ChatAnswer::of(&conversation)),
-    };
+    let task = Task::new(&state, &headers, model, asked.options, log)
+        .with_logprobs(asked.top_logprobs)
+        .answering(&conversation);
     let work = start(state.clone(), task, move |model| {
         loaded.get_or_init(|| began.elapsed());
         Ok(vec![chat_prompt(model, &conversation, None)?])

@@ -8,9 +8,7 @@ use http::HeaderMap;
 use super::{dialect, load, note_context, resolve};
 use crate::api::endpoints::body::JsonBody;
 use crate::api::error::ApiError;
-use crate::api::generation::{
-    ChatAnswer, Task, chat_prompt, infill_prompt, named_conversation, start, text_prompt,
-};
+use crate::api::generation::{Task, chat_prompt, infill_prompt, relocated, start, text_prompt};
 use crate::api::reply::respond;
 use crate::api::state::AppState;
 use crate::http::RequestLog;
@@ -28,31 +26,26 @@ pub(in crate::api) async fn generate(
     let (asked, prompt) = (call.options, call.prompt);
     let model = resolve(&state, asked.options.model.as_deref())?.clone();
     log.model(model.name());
-    let chat = match &prompt {
-        OllamaPrompt::Nothing => {
-            return load(&state, &model, Form::Generate, asked.options.stream).await;
-        }
-        OllamaPrompt::Question(question) => Some(ChatAnswer::of(question)),
-        OllamaPrompt::Text(_) | OllamaPrompt::Gap(_) => None,
-    };
+    if matches!(prompt, OllamaPrompt::Nothing) {
+        return load(&state, &model, Form::Generate, asked.options.stream).await;
+    }
     note_context(&model, &asked);
     let (dialect, reply, loaded) = dialect(Form::Generate, &model, &asked, &log);
     let loading = model.is_loading();
     let began = log.start();
     let (batch, max_tokens) = (settings.context.batch, asked.options.max_tokens);
-    let task = Task {
-        conversation: named_conversation(&state, &headers, &asked.options),
-        model,
-        options: asked.options,
-        log,
-        logprobs: asked.top_logprobs,
-        echo_logprobs: false,
-        chat,
+    let task =
+        Task::new(&state, &headers, model, asked.options, log).with_logprobs(asked.top_logprobs);
+    let task = match &prompt {
+        OllamaPrompt::Question(question) => task.answering(question),
+        OllamaPrompt::Nothing | OllamaPrompt::Text(_) | OllamaPrompt::Gap(_) => task,
     };
     let work = start(state.clone(), task, move |model| {
         loaded.get_or_init(|| began.elapsed());
         let prompt = match prompt {
-            OllamaPrompt::Question(question) => chat_prompt(model, &question, None)?,
+            OllamaPrompt::Question(question) => {
+                chat_prompt(model, &question, None).map_err(about_the_prompt)?
+            }
             OllamaPrompt::Gap(gap) => infill_prompt(model, &gap, batch, max_tokens)?,
             OllamaPrompt::Text(text) => {
                 text_prompt(model, &vec![PromptPiece::Text(text)], "prompt", false)?
@@ -62,4 +55,14 @@ pub(in crate::api) async fn generate(
         Ok(vec![prompt])
     });
     respond(dialect, reply, loading, work).await
+}
+
+/// An error about the messages that a prompt was made into, as one about the prompt.
+fn about_the_prompt(error: ApiError) -> ApiError {
+    match error {
+        ApiError::ContextLengthExceeded { tokens, n_ctx, .. } => {
+            ApiError::ContextLengthExceeded { tokens, n_ctx, param: "prompt" }
+        }
+        error => relocated(error, &[], "prompt"),
+    }
 }

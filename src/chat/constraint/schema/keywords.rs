@@ -52,6 +52,11 @@ const UNSUPPORTED: [&str; 18] = [
     "extends",
 ];
 
+/// Whether the engine does not have the keyword, whatever its value.
+pub(in crate::chat::constraint) fn is_unsupported(key: &str) -> bool {
+    UNSUPPORTED.contains(&key)
+}
+
 /// Whether the keyword, which the engine does not have, asks for something.
 pub(super) fn demands(key: &str, value: &Value, map: &Map<String, Value>) -> bool {
     let is_empty = value.as_object().is_some_and(Map::is_empty);

@@ -8,7 +8,13 @@ use crate::chat::output::{FORMATS, Format, Opening};
 use crate::chat::tools::{ResponseFormat, Tool, ToolChoice, Tools};
 
 pub(super) fn tool(name: &str, parameters: Value) -> Tool {
-    Tool { name: name.to_owned(), parameters, strict: false, path: "tools[0].function".to_owned() }
+    Tool {
+        name: name.to_owned(),
+        parameters,
+        strict: false,
+        path: "tools[0].function".to_owned(),
+        schema_field: "parameters",
+    }
 }
 
 pub(super) fn tools() -> Vec<Tool> {

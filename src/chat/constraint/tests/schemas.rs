@@ -501,8 +501,19 @@ fn what_must_be_exact_is_refused_by_keyword_and_path() {
             .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "tools[0].function.parameters.properties.a.pattern: the keyword `pattern` cannot be enforced; leave it out"
+        "tools[0].function.parameters.properties.a.pattern: `pattern` cannot be enforced as it is; change or leave it out"
     );
+    for (fault, advice) in [
+        (json!({"not": {"type": "string"}}), "the keyword `not` cannot be enforced; leave it out"),
+        (json!({"type": "strng"}), "`type` must name a type"),
+        (json!({"$ref": "#/nope"}), "the reference must lead to a schema within this one"),
+        (json!({"type": "string", "minLength": "5"}), "`minLength` cannot be enforced as it is"),
+        (json!(5), "a schema must be an object or a boolean"),
+    ] {
+        let response = ResponseFormat::JsonSchema { schema: with(fault), path: "format" };
+        let error = plan(None, &no_tools, &response, Opening::Text, &|_| None).unwrap_err();
+        assert!(error.to_string().contains(advice), "{error}");
+    }
     let none = Tools { choice: ToolChoice::Required, ..Tools::default() };
     let error = plan(None, &none, &ResponseFormat::Text, Opening::Text, &|_| None).unwrap_err();
     assert_eq!(error, ConstraintError::NoTools);

@@ -133,6 +133,7 @@ fn values_are_read_as_their_schema_says() {
         parameters: schema,
         strict: false,
         path: "tools[0].function".to_owned(),
+        schema_field: "parameters",
     }]
     .into();
     let run = Run { tools, ..Run::of(format("qwen-xml")) };

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::items::{Turns, reference, short, wrong_type};
 use super::names::ToolNames;
 use super::tools::{self, CheckedTools};
-use crate::chat::{Conversation, ResponseFormat, Role, ToolChoice};
+use crate::chat::{Conversation, Message, ResponseFormat, Role, ToolChoice};
 use crate::config::Settings;
 use crate::protocol::Options;
 use crate::protocol::body::{BodyError, FromJson, Integer, Object, fields};
@@ -180,6 +180,7 @@ impl ResponsesBody {
         if messages.is_empty() {
             return Err(BodyError::value("input", "`input` must have at least one message"));
         }
+        let continued = messages.last().is_some_and(Message::can_be_continued);
         let mut kwargs = settings.model.chat_template_kwargs.clone();
         let reasoning = thinking.apply(&mut kwargs)?;
         let store = fields.store.unwrap_or(true);
@@ -188,8 +189,8 @@ impl ResponsesBody {
             messages,
             tools: definitions,
             tool_use: tools,
-            add_generation_prompt: true,
-            continue_final_message: false,
+            add_generation_prompt: !continued,
+            continue_final_message: continued,
             kwargs,
             reasoning,
         };

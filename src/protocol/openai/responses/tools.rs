@@ -98,10 +98,7 @@ impl CheckedTools {
         };
         let (mut definition, mut tool) = match is_custom {
             true => custom(fields, path)?,
-            false => match function(Value::Object(fields.clone()), false, || path.to_owned())? {
-                Some(known) => known,
-                None => return Ok(()),
-            },
+            false => function(Value::Object(fields.clone()), false, || path.to_owned())?,
         };
         let original = ToolName {
             namespace: namespace.map(str::to_owned),
@@ -246,7 +243,8 @@ fn custom(fields: &Map<String, Value>, path: &str) -> Result<(Value, Tool), Body
         "parameters": parameters(json!({"type": "string"}))});
     let definition = json!({"type": "function", "function": shown});
     let parameters = parameters(input);
-    Ok((definition, Tool { name, parameters, strict: false, path: path.to_owned() }))
+    let path = path.to_owned();
+    Ok((definition, Tool { name, parameters, strict: false, path, schema_field: "format" }))
 }
 
 /// The grammar's syntax, its text, and the regular expression that it is.

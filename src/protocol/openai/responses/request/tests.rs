@@ -26,6 +26,17 @@ fn a_text_is_a_users_message_and_instructions_are_the_systems() {
 }
 
 #[test]
+fn a_last_item_of_the_assistant_is_continued() {
+    let user = json!({"role": "user", "content": "hi"});
+    let last = |item: Value| read(&json!({"input": [user, item]})).unwrap().conversation;
+    let open = last(json!({"role": "assistant", "content": "Hel"}));
+    assert!(open.continue_final_message && !open.add_generation_prompt);
+    let call = json!({"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"});
+    let called = last(call);
+    assert!(!called.continue_final_message && called.add_generation_prompt);
+}
+
+#[test]
 fn a_conversation_is_the_same_as_in_the_chat_api() {
     let parameters = json!({"type": "object", "properties": {"a": {"type": "string"}}});
     let responses = read(&json!({
