@@ -77,6 +77,7 @@ pub(crate) const BINDINGS: &[Binding] = &[
     row("context.threads", Syntax::ZeroIfNegative, &["LLAMA_ARG_THREADS"], &["--threads", "-t"], Value("N")),
     row("context.threads_batch", Syntax::ZeroIfNegative, &[], &["--threads-batch", "-tb"], Value("N")),
     row("context.cache_prompt", Syntax::Plain, &["LLAMA_ARG_CACHE_PROMPT"], &["--cache-prompt"], Nothing("true", &["--no-cache-prompt"])),
+    row("context.speculation", Syntax::Plain, &[], &["--speculation"], Value("auto|off")),
     row("context.step_target_ms", Syntax::Plain, &[], &["--step-target-ms"], Value("MS")),
     row("context.rope_scaling", Syntax::Plain, &["LLAMA_ARG_ROPE_SCALING_TYPE"], &["--rope-scaling"], Value("none|linear|yarn")),
     row("context.rope_scale", Syntax::Plain, &["LLAMA_ARG_ROPE_SCALE"], &["--rope-scale"], Value("N")),

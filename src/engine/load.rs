@@ -63,6 +63,8 @@ pub struct LoadParams {
     pub warmup: bool,
     /// Used instead of the model's own.
     pub chat_template: Option<String>,
+    /// Tokens may be guessed ahead, of requests that allow it.
+    pub speculation: bool,
     pub step_target: Duration,
     pub queue: usize,
     pub stream_buffer_bytes: usize,
