@@ -78,6 +78,8 @@ pub(crate) const BINDINGS: &[Binding] = &[
     row("context.threads_batch", Syntax::ZeroIfNegative, &[], &["--threads-batch", "-tb"], Value("N")),
     row("context.cache_prompt", Syntax::Plain, &["LLAMA_ARG_CACHE_PROMPT"], &["--cache-prompt"], Nothing("true", &["--no-cache-prompt"])),
     row("context.speculation", Syntax::Plain, &[], &["--speculation"], Value("auto|off")),
+    row("context.speculation", Syntax::SpeculationTypes, &["LLAMA_ARG_SPEC_TYPE"], &["--spec-type"], Value("TYPES")),
+    row("context.speculation", Syntax::Plain, &[], &["--spec-default"], Nothing("auto", &[])),
     row("context.step_target_ms", Syntax::Plain, &[], &["--step-target-ms"], Value("MS")),
     row("context.rope_scaling", Syntax::Plain, &["LLAMA_ARG_ROPE_SCALING_TYPE"], &["--rope-scaling"], Value("none|linear|yarn")),
     row("context.rope_scale", Syntax::Plain, &["LLAMA_ARG_ROPE_SCALE"], &["--rope-scale"], Value("N")),
