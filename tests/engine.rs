@@ -16,6 +16,8 @@ mod memory;
 mod placement;
 #[path = "engine/rope.rs"]
 mod rope;
+#[path = "engine/speculation.rs"]
+mod speculation;
 #[path = "engine/tokens.rs"]
 mod tokens;
 

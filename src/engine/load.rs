@@ -20,7 +20,8 @@ use super::cache::{CacheParams, CopyCost, Disk, DiskParams, MemoryStore};
 use super::handle::{Command, Engine, EngineLimits, ModelFacts, Shared};
 use super::sample::{Candidates, Constraints};
 use super::schedule::{StepCost, StepKind};
-use super::worker::{DiskState, Limits, Slot, Worker, memory};
+use super::speculate::{Acceptance, RollbackCost};
+use super::worker::{DiskState, Limits, Rollback, Slot, Worker, memory};
 use super::{SlotSnapshot, Vocabulary};
 use crate::config::{CacheType, Rope, RopeScaling};
 
@@ -190,8 +191,10 @@ fn serve(
     let mut worker = Worker {
         limits: Limits {
             n_batch: context.n_batch() as usize,
+            n_ubatch: context.n_ubatch() as usize,
             n_ctx_slot: n_ctx_slot(params, &model, &context) as usize,
             can_truncate,
+            rollback: rollback(params, &model),
             // Rows of a quantized KV cache would not be copied whole there.
             device_checkpoints: params.n_gpu_layers.is_some()
                 && !params.has_window
@@ -220,6 +223,8 @@ fn serve(
         copied: None,
         dropped: Default::default(),
         disk: DiskState::new(disk, write_bytes_per_hour),
+        acceptance: Acceptance::default(),
+        rollback_cost: RollbackCost::default(),
         idle_since: None,
     };
     worker.count_files();
@@ -327,6 +332,21 @@ pub(super) fn kv_type(kind: CacheType) -> KvCacheType {
 fn n_ctx_slot(params: &LoadParams, model: &LlamaModel, context: &LlamaContext<'_>) -> u32 {
     let slot = context.n_ctx() / params.slots;
     if params.learned_positions { slot.min(model.n_ctx_train()) } else { slot }
+}
+
+/// How drafts are taken back.
+fn rollback(params: &LoadParams, model: &LlamaModel) -> Option<Rollback> {
+    if !params.speculation {
+        return None;
+    }
+    let is_recurrent = model.is_recurrent() || model.is_hybrid();
+    match (is_recurrent, params.has_window, params.n_gpu_layers.is_some()) {
+        (false, ..) => Some(Rollback::Cut),
+        // A window would be copied with it.
+        (true, true, _) => None,
+        (true, false, true) => (params.cache.checkpoint_bytes > 0).then_some(Rollback::Device),
+        (true, false, false) => Some(Rollback::Host),
+    }
 }
 
 /// Decodes twice, several tokens and one, so that the first request finds kernels, buffers and
