@@ -70,7 +70,7 @@ impl PromptMaker {
                 let text = given.as_deref().unwrap_or(&text);
                 format!(
                     "Write the text below again, with {new} in place of {old} and all else as it \
-                     is.\n\n{text}\n\nThe text with {new} in place of {old}:\n"
+                     is.\n\n{text}\n\nThe text with {new} in place of {old}\n"
                 )
             }
         }

@@ -78,14 +78,16 @@ impl Worker<'_> {
         let Slot { history, work: Some(work) } = &mut self.slots[part.slot] else { return };
         let Phase::Generate { next } = work.phase else { return };
         let again = std::mem::take(&mut work.again);
+        // Before its tokens are told: the last of them may end the text.
+        work.drafted += part.draft.tokens.len() as u32;
+        add(&self.shared.counters.speculation.drafted_tokens, part.draft.tokens.len());
         history.extend(&again);
         history.extend(&[next]);
         let first = part.first + again.len() as i32;
         let mut stays = 0;
         loop {
             let drafted = part.draft.get(stays);
-            let certain = drafted.filter(|&(_, is_certain)| is_certain).map(|(token, _)| token);
-            self.sample(part.slot, first + stays as i32, certain);
+            self.sample(part.slot, first + stays as i32, drafted);
             let Slot { history, work } = &mut self.slots[part.slot];
             let Some((token, _)) = drafted else { break };
             match work.as_ref().map(|work| work.phase) {
@@ -113,8 +115,9 @@ impl Worker<'_> {
         }
     }
 
-    /// Chooses the next token of a slot from row `row` of the step's outputs, unless it is `certain`.
-    fn sample(&mut self, slot: usize, row: i32, certain: Option<Token>) {
+    /// Chooses the next token of a slot from row `row` of the step's outputs, unless the one that was
+    /// `drafted` comes in any case.
+    fn sample(&mut self, slot: usize, row: i32, drafted: Option<(Token, bool)>) {
         let state = &mut self.slots[slot];
         let held = state.history.tokens.len();
         let Some(work) = &mut state.work else { return };
@@ -123,6 +126,7 @@ impl Worker<'_> {
         let thinking = work.thinking.as_mut();
         let forced =
             thinking.and_then(|thinking| thinking.next_forced(|close| sampler.allows(close)));
+        let certain = drafted.filter(|&(_, is_certain)| is_certain).map(|(token, _)| token);
         let chosen = match forced.or(certain) {
             Some(token) => work.sampler.take(token).map(|()| token),
             None => work.sampler.sample(row, &mut self.candidates),
@@ -138,6 +142,10 @@ impl Worker<'_> {
         state.history.next = Some(token);
         if let Some(lookup) = &mut work.lookup {
             lookup.push(token);
+        }
+        if drafted.is_some_and(|(drafted, _)| drafted == token) {
+            work.accepted += 1;
+            add(&self.shared.counters.speculation.accepted_tokens, 1);
         }
         work.generated += 1;
         work.last_token = Some(Instant::now());

@@ -71,10 +71,10 @@ impl Worker<'_> {
     }
 
     /// All that may be drafted for a slot, in a step of so many streams.
-    fn longest_draft(&self, slot: usize, streams: usize) -> (Draft, Stream) {
+    fn longest_draft(&mut self, slot: usize, streams: usize) -> (Draft, Stream) {
         let held = self.slots[slot].history.tokens.len();
         let mut stream = Stream { seat: slot, tokens: 1, ..Stream::default() };
-        let Some(work) = &self.slots[slot].work else { return (Draft::default(), stream) };
+        let Some(work) = &mut self.slots[slot].work else { return (Draft::default(), stream) };
         stream.tokens += work.again.len();
         let in_context = self.limits.n_ctx_slot.saturating_sub(held + stream.tokens + 1);
         let in_batch = (self.limits.n_ubatch / streams).saturating_sub(stream.tokens);
@@ -104,13 +104,6 @@ impl Worker<'_> {
     /// anything else uses the sequence.
     pub(super) fn draft_done(&mut self, part: &Part, stays: usize) {
         let drafted = part.draft.tokens.len();
-        let counters = &self.shared.counters.speculation;
-        add(&counters.drafted_tokens, drafted);
-        add(&counters.accepted_tokens, stays);
-        if let Some(work) = &mut self.slots[part.slot].work {
-            work.drafted += drafted as u32;
-            work.accepted += stays as u32;
-        }
         if stays == drafted {
             // What is drafted next begins later.
             self.slots[part.slot].history.before_draft = None;
@@ -136,11 +129,17 @@ impl Work {
     }
 }
 
-/// The tokens that must follow a stream's next one, at most `room`.
-fn certain(work: &Work, room: usize) -> Vec<Token> {
+/// The tokens that must follow a stream's next one, at most `room`: the end of a thought, or what the
+/// grammar leaves no choice about.
+fn certain(work: &mut Work, room: usize) -> Vec<Token> {
     if !work.request.speculation {
         return Vec::new();
     }
-    let closing = work.thinking.as_ref().map_or(&[][..], |thinking| thinking.closing());
-    closing.iter().copied().take(room).collect()
+    match &work.thinking {
+        // A budget may end the thought before the grammar goes on.
+        Some(thinking) if !thinking.is_over() => {
+            thinking.closing().iter().copied().take(room).collect()
+        }
+        _ => work.sampler.forced_tokens(room),
+    }
 }
