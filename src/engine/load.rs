@@ -188,13 +188,15 @@ fn serve(
     let write_bytes_per_hour = params.cache.disk.as_ref().map_or(0, |d| d.write_bytes_per_hour);
     let disk = params.cache.disk.as_ref().and_then(|disk| open_disk(disk, to_engine));
     let can_truncate = !model.is_recurrent() && !model.is_hybrid() && !params.has_window;
+    let rollback = rollback(params, &model);
+    tell_rollback(params, rollback);
     let mut worker = Worker {
         limits: Limits {
             n_batch: context.n_batch() as usize,
             n_ubatch: context.n_ubatch() as usize,
             n_ctx_slot: n_ctx_slot(params, &model, &context) as usize,
             can_truncate,
-            rollback: rollback(params, &model),
+            rollback,
             // Rows of a quantized KV cache would not be copied whole there.
             device_checkpoints: params.n_gpu_layers.is_some()
                 && !params.has_window
@@ -344,9 +346,21 @@ fn rollback(params: &LoadParams, model: &LlamaModel) -> Option<Rollback> {
         (false, ..) => Some(Rollback::Cut),
         // A window would be copied with it.
         (true, true, _) => None,
-        (true, false, true) => (params.cache.checkpoint_bytes > 0).then_some(Rollback::Device),
-        (true, false, false) => Some(Rollback::Host),
+        // There is room for it where checkpoints are kept.
+        (true, false, true) => (params.cache.checkpoint_bytes > 0).then_some(Rollback::Copy),
+        (true, false, false) => Some(Rollback::Copy),
     }
+}
+
+/// Says which way is taken, since what drafts cost depends on it.
+fn tell_rollback(params: &LoadParams, rollback: Option<Rollback>) {
+    let way = match rollback {
+        _ if !params.speculation => "off",
+        Some(Rollback::Cut) => "what is drafted in vain is cut off",
+        Some(Rollback::Copy) => "before a draft the recurrent state is copied where it is",
+        None => "off: recurrent states cannot be copied (they see a window, or none may be kept)",
+    };
+    tracing::info!("speculation: {way}");
 }
 
 /// Decodes twice, several tokens and one, so that the first request finds kernels, buffers and

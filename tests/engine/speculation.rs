@@ -211,6 +211,32 @@ fn the_next_turn_goes_on_from_what_came_of_drafts() {
     }
 }
 
+/// Few tokens: lavapipe computes them, too.
+#[test]
+fn a_checkpoint_outlives_the_drafts_behind_it() {
+    for name in ["tests/models/tiny-qwen3moe.gguf", "tests/models/tiny-qwen3next.gguf"] {
+        let engine = load_model(name);
+        let mut compared = Compared::default();
+        for seed in [900, 905, 910] {
+            let mut request = repeating(&engine, seed);
+            request.max_tokens = Some(20);
+            // Without drafts nothing is left in the slot that the next one goes on from.
+            let cold = GenerationRequest { cache_prompt: false, ..without(&request) };
+            let plain = collect(submit(&engine, cold));
+            compared.add(&request, &collect(submit(&engine, request.clone())), &plain);
+            let opening = request.prompt.len() - 4;
+            request.prompt[opening..].copy_from_slice(&[200, 201, 202, 203]);
+            let warm = collect(submit(&engine, request.clone()));
+            assert_eq!(warm.cached as usize, opening, "{name}");
+            let cold = GenerationRequest { cache_prompt: false, ..without(&request) };
+            compared.add(&request, &warm, &collect(submit(&engine, cold)));
+        }
+        compared.gaps.retain(|&gap| gap >= tie(name).max(0.01));
+        assert!(compared.gaps.is_empty(), "{name}: {:?}", compared.gaps);
+        assert!(compared.drafted > compared.accepted);
+    }
+}
+
 #[test]
 fn an_answer_ends_inside_of_a_draft_where_it_would_without() {
     for name in MODELS {

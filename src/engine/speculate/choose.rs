@@ -82,7 +82,7 @@ pub(crate) fn choose(streams: &[Stream], cost: &DecodeCost) -> Vec<usize> {
     let most = cost.most(streams.len());
     let mut best = (rate * MIN_GAIN, None);
     for chance in CHANCES {
-        let mut last = None;
+        let mut last = Some(certain.clone());
         for length in LENGTHS.into_iter().take_while(|&length| length < most) {
             let lengths: Vec<usize> = streams.iter().map(|s| s.length(length, chance)).collect();
             if last.as_ref() == Some(&lengths) {

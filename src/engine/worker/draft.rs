@@ -74,10 +74,12 @@ impl Worker<'_> {
     fn longest_draft(&mut self, slot: usize, streams: usize) -> (Draft, Stream) {
         let held = self.slots[slot].history.tokens.len();
         let mut stream = Stream { seat: slot, tokens: 1, ..Stream::default() };
+        // Tokens that are computed again must find room beside those of all other slots.
+        let all = self.limits.n_batch / self.slots.len();
         let Some(work) = &mut self.slots[slot].work else { return (Draft::default(), stream) };
         stream.tokens += work.again.len();
         let in_context = self.limits.n_ctx_slot.saturating_sub(held + stream.tokens + 1);
-        let in_batch = (self.limits.n_ubatch / streams).saturating_sub(stream.tokens);
+        let in_batch = (self.limits.n_ubatch / streams).min(all).saturating_sub(stream.tokens);
         let wanted = work.remaining().map_or(usize::MAX, |left| left.saturating_sub(1));
         let room = MAX_DRAFT.min(in_context).min(in_batch).min(wanted);
         let mut tokens = certain(work, room);
@@ -91,9 +93,7 @@ impl Worker<'_> {
             tokens = lookup.draft(room).into_iter().take_while(goes_on).collect();
             stream.chances = (0..tokens.len()).map_while(|ahead| lookup.chance(ahead)).collect();
             stream.rollback = match self.limits.rollback {
-                Some(Rollback::Device | Rollback::Host) => {
-                    RollbackCost { again: true, ..self.rollback_cost }
-                }
+                Some(Rollback::Copy) => RollbackCost { again: true, ..self.rollback_cost },
                 _ => RollbackCost::default(),
             };
         }

@@ -8,7 +8,7 @@ use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::session::LlamaStateSeqFlags;
 
 use super::Worker;
-use super::slot::{DeviceCheckpoint, DraftCheckpoint, DraftState, History};
+use super::slot::{DeviceCheckpoint, History};
 use crate::engine::Token;
 use crate::engine::cache::Checkpoint;
 use crate::engine::handle::add;
@@ -45,10 +45,8 @@ impl Part {
 pub(in crate::engine) enum Rollback {
     /// Its end is cut off.
     Cut,
-    /// To a copy of the recurrent state from before the draft, on the device.
-    Device,
-    /// The same in the process's memory: where that is the model's as well.
-    Host,
+    /// To a copy of the recurrent state from before the draft, where the model's memory is.
+    Copy,
 }
 
 impl Worker<'_> {
@@ -104,34 +102,29 @@ impl Worker<'_> {
 
     /// Makes sure that a draft behind a seat's history can be taken back; false: it cannot.
     pub(super) fn keep_before_draft(&mut self, seat: usize) -> bool {
-        let position = self.slots[seat].history.tokens.len();
-        let on_device = match self.limits.rollback {
+        match self.limits.rollback {
             Some(Rollback::Cut) => return true,
-            Some(Rollback::Device) => true,
-            Some(Rollback::Host) => false,
+            Some(Rollback::Copy) => {}
             None => return false,
-        };
-        if self.slots[seat].history.before_draft.as_ref().is_some_and(|c| c.position == position) {
+        }
+        let history = &self.slots[seat].history;
+        let position = history.tokens.len();
+        if history.before_draft.as_ref().is_some_and(|kept| kept.position == position) {
             return true;
         }
-        if on_device && !self.settle(seat) {
+        // The copy takes the place of the seat's newest checkpoint.
+        if !self.settle(seat) {
             self.lose(seat);
             return false;
         }
         let start = Instant::now();
-        let state = if on_device {
-            let flags = LlamaStateSeqFlags::PARTIAL_ONLY | LlamaStateSeqFlags::ON_DEVICE;
-            let state = self.context.state_seq_get(seat as i32, flags).ok();
-            self.context.synchronize();
-            state.map(DraftState::Device)
-        } else {
-            self.state(seat, Part::Recurrent).map(DraftState::Host)
-        };
-        let cost = &mut self.rollback_cost;
-        average(&mut cost.before, start.elapsed());
-        self.slots[seat].history.before_draft =
-            state.map(|state| DraftCheckpoint { position, state });
-        self.slots[seat].history.before_draft.is_some()
+        let flags = LlamaStateSeqFlags::PARTIAL_ONLY | LlamaStateSeqFlags::ON_DEVICE;
+        let state = self.context.state_seq_get(seat as i32, flags).ok();
+        self.context.synchronize();
+        average(&mut self.rollback_cost.before, start.elapsed());
+        let history = &mut self.slots[seat].history;
+        history.before_draft = state.map(|state| DeviceCheckpoint { position, state });
+        history.before_draft.is_some()
     }
 
     /// Takes a seat's memory back to the end of its history, behind which the end of a draft was
@@ -153,10 +146,7 @@ impl Worker<'_> {
             return Vec::new();
         };
         let position = checkpoint.position;
-        let is_set = match &checkpoint.state {
-            DraftState::Device(state) => self.context.state_seq_set(state, seat as i32).is_ok(),
-            DraftState::Host(bytes) => self.set_state(seat, bytes, Part::Recurrent),
-        };
+        let is_set = self.context.state_seq_set(&checkpoint.state, seat as i32).is_ok();
         if !(is_set && self.cut(seat, position)) {
             tracing::error!(seat, "a draft could not be taken back");
             self.lose(seat);
@@ -288,7 +278,7 @@ impl Worker<'_> {
         self.copied = None;
         for seat in [a, b] {
             let _ = self.context.clear_kv_cache_seq(Some(seat as u32), None, None);
-            // On the device it is the seat's, not the history's.
+            // It is the seat's, not the history's.
             self.slots[seat].history.before_draft = None;
         }
         self.slots.swap(a, b);

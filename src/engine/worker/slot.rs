@@ -42,8 +42,9 @@ pub(crate) struct History {
     pub(crate) checkpoints: Vec<Checkpoint>,
     /// The newest of them while it is on the device alone.
     pub(crate) on_device: Option<DeviceCheckpoint>,
-    /// The recurrent state before the draft that is computed now, or was last.
-    pub(crate) before_draft: Option<DraftCheckpoint>,
+    /// The recurrent state before the draft that is computed now, or was last. It takes the place of
+    /// `on_device`, which is settled before.
+    pub(crate) before_draft: Option<DeviceCheckpoint>,
     /// Number of the last request that worked on it; grows over all seats.
     pub(crate) last_used: u64,
     /// Requests that worked on it.
@@ -70,20 +71,6 @@ pub(crate) struct History {
 pub(crate) struct DeviceCheckpoint {
     pub(crate) position: usize,
     pub(crate) state: SeqState,
-}
-
-/// A recurrent state that a draft may have to go back to. On the device it takes the place of a
-/// [`DeviceCheckpoint`], which is moved to the host first.
-#[derive(Debug)]
-pub(crate) struct DraftCheckpoint {
-    pub(crate) position: usize,
-    pub(crate) state: DraftState,
-}
-
-#[derive(Debug)]
-pub(crate) enum DraftState {
-    Device(SeqState),
-    Host(Vec<u8>),
 }
 
 impl History {
