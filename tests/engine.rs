@@ -16,6 +16,8 @@ mod memory;
 mod placement;
 #[path = "engine/rope.rs"]
 mod rope;
+#[path = "engine/speculation.rs"]
+mod speculation;
 #[path = "engine/tokens.rs"]
 mod tokens;
 
@@ -45,6 +47,7 @@ fn params(slots: u32, n_ctx: u32) -> LoadParams {
         slots,
         learned_positions: false,
         has_window: false,
+        speculation: true,
         batch: 256,
         ubatch: 64,
         flash_attn: true,
@@ -109,6 +112,7 @@ fn request(engine: &Engine, prompt: &str) -> GenerationRequest {
         top_logprobs: None,
         prompt_logprobs: None,
         cache_prompt: true,
+        speculation: true,
         progress: false,
         id_slot: None,
         max_predict_ms: None,

@@ -1,6 +1,7 @@
 //! The endpoints of loaded models.
 
 mod cache_names;
+mod draft_names;
 mod endpoints;
 mod error;
 mod generation;

@@ -15,7 +15,9 @@ mod stats;
 mod step;
 mod target;
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -73,8 +75,10 @@ fn measure(args: &BenchArgs) -> Result<Report, (u8, String)> {
         endpoint: args.endpoint,
         model,
         ignore_eos: args.ignore_eos,
+        temperature: 0.0,
         prompts: PromptMaker::new(args.seed, args.shared_prefix, 1.0),
     };
+    let edit_text = args.edit_text.as_deref().map(read_text).transpose()?;
     let mut notes = Vec::new();
     eprintln!("{}: model {}, warming up", args.url, target.model);
     let tokens_per_word = target.warm_up().map_err(|error| unavailable(args, &error))?;
@@ -88,6 +92,8 @@ fn measure(args: &BenchArgs) -> Result<Report, (u8, String)> {
     let mut report = Report {
         environment: Environment::of(args, &target.model, props.as_ref(), tokens_per_word),
         decode: Vec::new(),
+        edit: Vec::new(),
+        prose: Vec::new(),
         prefill: Vec::new(),
         stall: None,
         rps: None,
@@ -95,14 +101,20 @@ fn measure(args: &BenchArgs) -> Result<Report, (u8, String)> {
         slots: None,
         notes,
     };
-    run_scenarios(args, &target, props.as_ref(), &mut report);
+    run_scenarios(args, &target, edit_text, props.as_ref(), &mut report);
     if report.is_empty() {
         return Err((EX_USAGE, format!("nothing to measure: {}", report.notes.join("; "))));
     }
     Ok(report)
 }
 
-fn run_scenarios(args: &BenchArgs, target: &Target, props: Option<&Value>, report: &mut Report) {
+fn run_scenarios(
+    args: &BenchArgs,
+    target: &Target,
+    edit_text: Option<Arc<str>>,
+    props: Option<&Value>,
+    report: &mut Report,
+) {
     let mut index = 0;
     let context = context_size(props);
     let fits = |load: Load, notes: &mut Vec<String>| {
@@ -119,14 +131,21 @@ fn run_scenarios(args: &BenchArgs, target: &Target, props: Option<&Value>, repor
         fits
     };
     let first_size = args.prompt_tokens.first().copied().unwrap_or(1);
-    if args.scenario.contains(&Scenario::Decode) {
-        for &streams in &args.streams {
+    let editing = Target { prompts: target.prompts.editing(edit_text), ..target.clone() };
+    let writing = Target { temperature: 1.0, ..target.clone() };
+    for (scenario, target, results) in [
+        (Scenario::Decode, target, &mut report.decode),
+        (Scenario::Edit, &editing, &mut report.edit),
+        (Scenario::Prose, &writing, &mut report.prose),
+    ] {
+        let streams = args.streams.iter().filter(|_| args.scenario.contains(&scenario));
+        for &streams in streams {
             let load = Load { streams, prompt_tokens: first_size, max_tokens: args.max_tokens };
             if !fits(load, &mut report.notes) {
                 break;
             }
-            progress(&format!("decode: {streams} streams"), args.repeat);
-            report.decode.push(load::run(target, load, args.repeat, &mut index));
+            progress(&format!("{}: {streams} streams", scenario.name()), args.repeat);
+            results.push(load::run(target, load, args.repeat, &mut index));
         }
     }
     if args.scenario.contains(&Scenario::Prefill) {
@@ -186,6 +205,13 @@ fn run_scenarios(args: &BenchArgs, target: &Target, props: Option<&Value>, repor
             progress(&format!("slots: {:?} streams over {slots} slots", args.streams), args.repeat);
             report.slots = Some(slots::run(target, &loads, slots, args.repeat, &mut index));
         }
+    }
+}
+
+fn read_text(path: &Path) -> Result<Arc<str>, (u8, String)> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.trim_end().into()),
+        Err(error) => Err((EX_USAGE, format!("--edit-text {}: {error}", path.display()))),
     }
 }
 

@@ -6,7 +6,7 @@ use super::error::ConfigError;
 use super::names::{BINDINGS, CONFIG_VARIABLE, MODEL_ALIAS, MODEL_FILE, negative_variable};
 use super::nearest::suggestion;
 use super::origin::Origin;
-use super::syntax::{Syntax, parse};
+use super::syntax::{Syntax, parse, remark};
 use super::unsupported::{self, Policy, UNSUPPORTED};
 
 /// What is wrong with a variable that has bytes which are no text.
@@ -63,6 +63,11 @@ impl<'a> Layer<'a> {
             for name in binding.env {
                 if let Some(variable) = self.find(name) {
                     self.assign(key, binding.syntax, variable)?;
+                    let value = variable.value.as_deref().unwrap_or_default();
+                    if let Some(why) = remark(binding.syntax, value) {
+                        let named = place(&variable.origin, name);
+                        self.warnings.push(format!("{named} {why}"));
+                    }
                 }
                 // llama-server reads the negative form whatever its value, and before the other.
                 if key.kind == Kind::Bool
@@ -281,6 +286,17 @@ mod tests {
         assert!(result.is_ok() && warnings.is_empty(), "{warnings:?}");
         assert_eq!(read(&[("LLAMA_ARG_NO_JINJA", "1")]).1.len(), 1);
         assert_eq!(read(&[("LLAMA_ARG_JINJA", "off")]).1.len(), 1);
+    }
+
+    #[test]
+    fn speculation_is_read_from_its_kinds() {
+        let kinds = |text| read(&[("LLAMA_ARG_SPEC_TYPE", text)]);
+        let (result, warnings) = kinds("none");
+        assert_eq!((&result.unwrap()[0].1, warnings.len()), (&json!("off"), 0));
+        let (result, warnings) = kinds("draft-mtp");
+        assert_eq!(result.unwrap()[0].1, json!("auto"));
+        assert!(warnings[0].starts_with("LLAMA_ARG_SPEC_TYPE names"), "{warnings:?}");
+        assert_eq!(read(&[("LLAMA_ARG_SPEC_DRAFT_MODEL", "d.gguf")]).1.len(), 1);
     }
 
     #[test]

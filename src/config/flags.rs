@@ -16,7 +16,7 @@ use super::error::{ConfigError, ErrorKind};
 use super::names::{BINDINGS, Binding, Takes, all_flags, binding_of_flag, negative_flag};
 use super::nearest::suggestion;
 use super::origin::Origin;
-use super::syntax::{Syntax, parse};
+use super::syntax::{Syntax, parse, remark};
 use super::unsupported::{self, Policy, UNSUPPORTED};
 
 /// Flags of the commands themselves, and whether a value follows.
@@ -95,7 +95,13 @@ pub fn translate(arguments: &[OsString]) -> Result<Translated, ConfigError> {
                     out.arguments.push(format!("{long}={given}").into());
                 }
                 (Takes::Value(name), _) => match value(true) {
-                    Some(value) => out.arguments.push(joined(long, Some(value))),
+                    Some(value) => {
+                        let text = value.to_string_lossy();
+                        out.warnings.extend(
+                            remark(binding.syntax, &text).map(|why| format!("{flag} {text} {why}")),
+                        );
+                        out.arguments.push(joined(long, Some(value)));
+                    }
                     None => return Err(usage(format!("{flag} needs a value: {flag} {name}"))),
                 },
             }
@@ -216,10 +222,14 @@ fn help(binding: &Binding, doc: &str) -> String {
         Syntax::Verbosity => "llama-server's form of --log-level, 0 to 5".to_owned(),
         Syntax::SamplerLetters => "The samplers by their letters, such as edskypmxt".to_owned(),
         Syntax::JsonLines => "Same as --log-format json".to_owned(),
+        Syntax::SpeculationTypes => {
+            "llama-server's form of --speculation: `none` or kinds such as ngram-mod".to_owned()
+        }
         Syntax::Breaker => format!("{doc} May be given several times; `none`: no such strings"),
         _ => match binding.takes {
             Takes::Nothing("debug", _) => "Same as --log-level debug".to_owned(),
             Takes::Nothing("off", _) => "Same as --log-level off".to_owned(),
+            Takes::Nothing("auto", _) => "Same as --speculation auto".to_owned(),
             _ => doc.trim_end_matches('.').to_owned(),
         },
     };

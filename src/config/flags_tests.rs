@@ -99,6 +99,23 @@ fn what_we_lack_is_named_and_its_value_goes_with_it() {
 }
 
 #[test]
+fn kinds_of_speculation_are_read_and_a_drafting_model_is_named_in_a_warning() {
+    let line = |words: &[&str]| -> (Vec<OsString>, Vec<String>) {
+        let out = translate(&words.iter().map(OsString::from).collect::<Vec<_>>()).unwrap();
+        (out.arguments, out.warnings)
+    };
+    assert_eq!(line(&["--spec-type", "ngram-mod"]), (vec!["--spec-type=ngram-mod".into()], vec![]));
+    let (arguments, warnings) = line(&["--spec-type", "draft-mtp,ngram-mod", "--draft-max", "16"]);
+    assert_eq!(arguments, ["--spec-type=draft-mtp,ngram-mod"]);
+    assert!(warnings[0].starts_with("--spec-type draft-mtp,ngram-mod names"), "{warnings:?}");
+    assert!(warnings[1].starts_with("--draft-max is not supported"), "{warnings:?}");
+    let off = one("context.speculation", json!("off"), "--spec-type");
+    assert_eq!(set(&["--spec-type", "none"]), [off]);
+    let auto = one("context.speculation", json!("auto"), "--spec-default");
+    assert_eq!(set(&["--spec-default"]), [auto]);
+}
+
+#[test]
 fn an_unknown_flag_is_told_with_the_nearest() {
     assert_eq!(
         refused(&["--ctx-sise", "1"]),

@@ -30,6 +30,25 @@ pub(crate) enum Syntax {
     Verbosity,
     /// A boolean: JSON lines or automatic.
     JsonLines,
+    /// llama-server's kinds of speculation, comma-separated; `none` is off.
+    SpeculationTypes,
+}
+
+/// llama-server's kinds of speculation that draft from the text itself.
+const NGRAM_TYPES: [&str; 5] =
+    ["ngram-simple", "ngram-map-k", "ngram-map-k4v", "ngram-mod", "ngram-cache"];
+
+/// Its kinds that draft with a model.
+const MODEL_TYPES: [&str; 5] =
+    ["draft-simple", "draft-eagle3", "draft-mtp", "draft-dflash", "draft-dspark"];
+
+/// Why a value is not followed to the letter, if it is not; it stands behind the value's name.
+pub(crate) fn remark(syntax: Syntax, text: &str) -> Option<&'static str> {
+    let by_model = |kind: &str| MODEL_TYPES.contains(&kind.trim());
+    (syntax == Syntax::SpeculationTypes && text.split(',').any(by_model)).then_some(
+        "names a way to draft that is not supported: drafts come from the text itself, without a \
+         second model; the answers are the same",
+    )
 }
 
 /// Reads `text` as a value of `key`; none when it has nothing to say about the key.
@@ -81,6 +100,17 @@ pub(crate) fn parse(syntax: Syntax, key: &Key, text: &str) -> Result<Option<Valu
             Some(on) => json!(if on { "json" } else { "auto" }),
             None => return Err(boolean_expected(trimmed)),
         },
+        Syntax::SpeculationTypes => {
+            let types = || trimmed.split(',').map(str::trim);
+            let known = |kind| NGRAM_TYPES.contains(&kind) || MODEL_TYPES.contains(&kind);
+            match types().find(|&kind| kind != "none" && !known(kind)) {
+                Some(other) => {
+                    let all = [NGRAM_TYPES, MODEL_TYPES].concat().join(", ");
+                    return Err(format!("expected none or some of {all}, found {other:?}"));
+                }
+                None => json!(if types().any(known) { "auto" } else { "off" }),
+            }
+        }
     };
     key.check(value).map(Some)
 }
@@ -210,6 +240,9 @@ mod tests {
             (Syntax::Breaker, "sampling.dry_sequence_breakers", "none", json!([])),
             (Syntax::Verbosity, "log.level", "4", json!("debug")),
             (Syntax::JsonLines, "log.format", "on", json!("json")),
+            (Syntax::SpeculationTypes, "context.speculation", "none", json!("off")),
+            (Syntax::SpeculationTypes, "context.speculation", "ngram-mod,none", json!("auto")),
+            (Syntax::SpeculationTypes, "context.speculation", "draft-mtp", json!("auto")),
             (Syntax::Plain, "context.cache_type_k", "Q8_0", json!("q8_0")),
         ];
         for (syntax, path, text, expected) in cases {
@@ -230,5 +263,7 @@ mod tests {
         ] {
             assert!(read(Syntax::Plain, path, text).is_err(), "{path} = {text}");
         }
+        let types = |text| read(Syntax::SpeculationTypes, "context.speculation", text);
+        assert!(types("ngram").is_err() && types("").is_err());
     }
 }

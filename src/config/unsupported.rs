@@ -48,7 +48,10 @@ const VISION: &str = "images, audio and video are not served; use a text model w
 const LORA: &str = "adapters and control vectors are not loaded; merge them into the GGUF file";
 const SHARED: &str =
     "memory is shared on a Strix Halo, so placement saves nothing; use --n-gpu-layers";
-const DRAFT: &str = "speculative decoding is not built in; the answers are the same without it";
+const DRAFT: &str =
+    "drafts come from the text itself, without a second model; the answers are the same without it";
+const NGRAM: &str = "drafts are as long as they pay; --speculation off makes none";
+const LOOKUP: &str = "drafts come from each conversation's own text, without a file";
 const CPU: &str = "threads are placed by the kernel; use taskset or systemd's CPUAffinity=";
 const UI: &str = "there is no web UI; point any OpenAI-compatible one at the server";
 const AGENT: &str = "the server runs no tools of its own; clients do";
@@ -186,39 +189,39 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
     row("", &["--cpu-strict-batch"], 1, Warn, &["0"], CPU),
     row("", &["--prio-batch"], 1, Warn, &["0"], "use nice or systemd's Nice="),
     row("", &["--poll-batch"], 1, Warn, &[], CPU),
-    row("", &["-lcs", "--lookup-cache-static"], 1, Warn, &[], DRAFT),
-    row("", &["-lcd", "--lookup-cache-dynamic"], 1, Warn, &[], DRAFT),
-    row("LLAMA_ARG_SPEC_TYPE", &["--spec-type"], 1, Warn, &["none"], DRAFT),
+    row("", &["-lcs", "--lookup-cache-static"], 1, Warn, &[], LOOKUP),
+    row("", &["-lcd", "--lookup-cache-dynamic"], 1, Warn, &[], LOOKUP),
     row("LLAMA_ARG_SPEC_DRAFT_MODEL", &["--spec-draft-model", "-md", "--model-draft"], 1, Warn, &[], DRAFT),
     row("LLAMA_ARG_SPEC_DRAFT_HF_REPO", &["--spec-draft-hf", "-hfd", "-hfrd", "--hf-repo-draft"], 1, Warn, &[], DRAFT),
     row("LLAMA_ARG_SPEC_DRAFT_CACHE_TYPE_K", &["--spec-draft-type-k", "-ctkd", "--cache-type-k-draft"], 1, Warn, &[], DRAFT),
     row("LLAMA_ARG_SPEC_DRAFT_CACHE_TYPE_V", &["--spec-draft-type-v", "-ctvd", "--cache-type-v-draft"], 1, Warn, &[], DRAFT),
     row("LLAMA_ARG_SPEC_DRAFT_CPU_MOE", &["--spec-draft-cpu-moe", "-cmoed", "--cpu-moe-draft"], 0, Warn, &[], DRAFT),
     row("LLAMA_ARG_SPEC_DRAFT_N_CPU_MOE", &["--spec-draft-n-cpu-moe", "--spec-draft-ncmoe", "-ncmoed", "--n-cpu-moe-draft"], 1, Warn, &[], DRAFT),
-    row("LLAMA_ARG_SPEC_DRAFT_N_MAX", &["--spec-draft-n-max"], 1, Warn, &[], DRAFT),
-    row("LLAMA_ARG_SPEC_DRAFT_N_MIN", &["--spec-draft-n-min"], 1, Warn, &[], DRAFT),
+    row("LLAMA_ARG_SPEC_DRAFT_N_MAX", &["--spec-draft-n-max"], 1, Warn, &[], NGRAM),
+    row("LLAMA_ARG_SPEC_DRAFT_N_MIN", &["--spec-draft-n-min"], 1, Warn, &[], NGRAM),
     row("LLAMA_ARG_SPEC_DRAFT_N_UBATCH", &["--spec-draft-n-ubatch"], 1, Warn, &[], DRAFT),
     row("LLAMA_ARG_SPEC_SYNTH_LEN", &["--spec-synth-len"], 1, Warn, &[], BENCHMARK),
     row("LLAMA_ARG_SPEC_SYNTH_RATES", &["--spec-synth-rates"], 1, Warn, &[], BENCHMARK),
-    row("LLAMA_ARG_SPEC_DRAFT_P_SPLIT", &["--spec-draft-p-split", "--draft-p-split"], 1, Warn, &[], DRAFT),
-    row("LLAMA_ARG_SPEC_DRAFT_P_MIN", &["--spec-draft-p-min", "--draft-p-min"], 1, Warn, &[], DRAFT),
+    row("LLAMA_ARG_SPEC_DRAFT_P_SPLIT", &["--spec-draft-p-split", "--draft-p-split"], 1, Warn, &[], NGRAM),
+    row("LLAMA_ARG_SPEC_DRAFT_P_MIN", &["--spec-draft-p-min", "--draft-p-min"], 1, Warn, &[], NGRAM),
     row("LLAMA_ARG_SPEC_DRAFT_BACKEND_SAMPLING", &["--spec-draft-backend-sampling", "--no-spec-draft-backend-sampling"], 0, Warn, &[], DRAFT),
     row("LLAMA_ARG_SPEC_DRAFT_SAMPLING", &["--spec-draft-sampling"], 1, Warn, &[], DRAFT),
     row("LLAMA_ARG_N_GPU_LAYERS_DRAFT", &["--spec-draft-ngl", "-ngld", "--gpu-layers-draft", "--n-gpu-layers-draft"], 1, Warn, &[], DRAFT),
-    row("LLAMA_ARG_DRAFT_MAX", &["--draft", "--draft-n", "--draft-max"], 1, Warn, &[], DRAFT),
-    row("LLAMA_ARG_DRAFT_MIN", &["--draft-min", "--draft-n-min"], 1, Warn, &[], DRAFT),
-    row("", &["--spec-default"], 0, Warn, &[], DRAFT),
+    row("LLAMA_ARG_DRAFT_MAX", &["--draft", "--draft-n", "--draft-max"], 1, Warn, &[], NGRAM),
+    row("LLAMA_ARG_DRAFT_MIN", &["--draft-min", "--draft-n-min"], 1, Warn, &[], NGRAM),
     row("", &["--spec-draft-threads", "-td", "--threads-draft", "--spec-draft-threads-batch", "-tbd", "--threads-batch-draft",
         "--spec-draft-cpu-mask", "-Cd", "--cpu-mask-draft", "--spec-draft-cpu-range", "-Crd", "--cpu-range-draft",
         "--spec-draft-cpu-strict", "--cpu-strict-draft", "--spec-draft-prio", "--prio-draft", "--spec-draft-poll",
-        "--poll-draft", "--spec-draft-cpu-mask-batch", "-Cbd", "--cpu-mask-batch-draft", "--spec-draft-cpu-strict-batch",
+        "--poll-draft", "--spec-draft-cpu-mask-batch", "-Cbd", "--cpu-mask-batch-draft", "--spec-draft-cpu-range-batch", "-Crbd",
+        "--cpu-range-batch-draft", "--spec-draft-cpu-strict-batch",
         "--cpu-strict-batch-draft", "--spec-draft-prio-batch", "--prio-batch-draft", "--spec-draft-poll-batch",
         "--poll-batch-draft", "--spec-draft-override-tensor", "-otd", "--override-tensor-draft", "--spec-draft-device",
-        "-devd", "--device-draft", "--spec-ngram-mod-n-min", "--spec-ngram-mod-n-max", "--spec-ngram-mod-n-match",
+        "-devd", "--device-draft"], 1, Warn, &[], DRAFT),
+    row("", &["--spec-ngram-mod-n-min", "--spec-ngram-mod-n-max", "--spec-ngram-mod-n-match",
         "--spec-ngram-simple-size-n", "--spec-ngram-simple-size-m", "--spec-ngram-simple-min-hits",
         "--spec-ngram-map-k-size-n", "--spec-ngram-map-k-size-m", "--spec-ngram-map-k-min-hits",
         "--spec-ngram-map-k4v-size-n", "--spec-ngram-map-k4v-size-m", "--spec-ngram-map-k4v-min-hits",
-        "--spec-ngram-size-n", "--spec-ngram-size-m", "--spec-ngram-min-hits"], 1, Warn, &[], DRAFT),
+        "--spec-ngram-size-n", "--spec-ngram-size-m", "--spec-ngram-min-hits"], 1, Warn, &[], NGRAM),
     // Around the server.
     row("LLAMA_ARG_LOG_FILE", &["--log-file"], 1, Warn, &[], "logs go to stderr; redirect it"),
     row("LLAMA_ARG_LOG_PREFIX", &["--log-prefix", "--no-log-prefix"], 0, Warn, &[], LOGS),

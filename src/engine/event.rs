@@ -111,6 +111,24 @@ pub struct Timings {
     pub predicted_tokens: u32,
     pub predicted_time: Duration,
     pub queue_time: Duration,
+    /// Tokens drafted by speculation, and those of them that came.
+    pub drafted_tokens: u32,
+    pub accepted_tokens: u32,
+}
+
+/// Why no tokens were drafted for a stream in a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NoDraft {
+    /// The request or the settings say so.
+    Disabled,
+    /// The model's memory cannot be taken back to where a draft fails.
+    Memory,
+    /// Its text repeats nothing.
+    NoMatch,
+    /// What a draft would bring is less than it costs.
+    Cost,
+    /// Other streams would be slowed down.
+    Streams,
 }
 
 /// How a sequence ended.

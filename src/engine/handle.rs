@@ -13,7 +13,8 @@ use super::heartbeat::Heartbeat;
 use super::sample::{Constraints, DrySamplers};
 use super::stream::{self, EventSender, GenerationStream};
 use super::{
-    CacheMiss, CacheSource, GenerationRequest, Grammar, GrammarError, SamplingParams, Vocabulary,
+    CacheMiss, CacheSource, GenerationRequest, Grammar, GrammarError, NoDraft, SamplingParams,
+    Vocabulary,
 };
 
 /// A loaded model that takes requests. Cheap to share; the engine thread ends when the last
@@ -63,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) slots: Mutex<Vec<SlotSnapshot>>,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) limits: Mutex<EngineLimits>,
+    /// Drafts are made whatever they cost.
+    pub(crate) always_draft: AtomicBool,
 }
 
 /// Bounds that can be changed while the engine runs.
@@ -92,6 +95,40 @@ pub struct EngineCounters {
     /// Longest sequence seen, in tokens.
     pub longest_sequence: AtomicU64,
     pub cache: CacheCounters,
+    pub speculation: SpeculationCounters,
+}
+
+/// What speculation did.
+#[derive(Debug, Default)]
+#[allow(missing_docs)] // the names are those of /metrics
+pub struct SpeculationCounters {
+    /// Drafts made, their tokens, and those of them that came.
+    pub drafts: AtomicU64,
+    pub drafted_tokens: AtomicU64,
+    pub accepted_tokens: AtomicU64,
+    /// Sum over steps of the streams that took part.
+    pub stream_steps: AtomicU64,
+    /// Drafts after which a sequence's state was put back.
+    pub restored: AtomicU64,
+    /// Of `stream_steps`, those without a draft by the reason.
+    pub disabled: AtomicU64,
+    pub memory: AtomicU64,
+    pub no_match: AtomicU64,
+    pub cost: AtomicU64,
+    pub streams: AtomicU64,
+}
+
+impl SpeculationCounters {
+    /// The steps without a draft for this reason.
+    pub fn without(&self, reason: NoDraft) -> &AtomicU64 {
+        match reason {
+            NoDraft::Disabled => &self.disabled,
+            NoDraft::Memory => &self.memory,
+            NoDraft::NoMatch => &self.no_match,
+            NoDraft::Cost => &self.cost,
+            NoDraft::Streams => &self.streams,
+        }
+    }
 }
 
 /// What the caches did and hold.
@@ -151,6 +188,11 @@ pub struct SlotSnapshot {
     pub decoded: u32,
     /// A line has ended in what was generated.
     pub has_new_line: bool,
+    /// Tokens drafted for the current or last request, and those of them that came.
+    pub drafted: u32,
+    pub accepted: u32,
+    /// Why nothing was drafted for its last step.
+    pub no_draft: Option<NoDraft>,
     /// Tokens that may still be generated; `None`: unlimited.
     pub remaining: Option<u32>,
     /// Tokens that the slot's KV cache holds.
@@ -309,6 +351,13 @@ impl Engine {
     /// Totals since the start.
     pub fn counters(&self) -> &EngineCounters {
         &self.shared.counters
+    }
+
+    /// Makes a draft wherever the text repeats something, whatever that costs. For tests of what
+    /// becomes of drafts.
+    #[doc(hidden)]
+    pub fn always_draft(&self) {
+        self.shared.always_draft.store(true, Ordering::Relaxed);
     }
 
     /// What each slot does.

@@ -20,7 +20,8 @@ use super::cache::{CacheParams, CopyCost, Disk, DiskParams, MemoryStore};
 use super::handle::{Command, Engine, EngineLimits, ModelFacts, Shared};
 use super::sample::{Candidates, Constraints};
 use super::schedule::{StepCost, StepKind};
-use super::worker::{DiskState, Limits, Slot, Worker, memory};
+use super::speculate::{Acceptance, RollbackCost};
+use super::worker::{DiskState, Limits, Rollback, Slot, Worker, memory};
 use super::{SlotSnapshot, Vocabulary};
 use crate::config::{CacheType, Rope, RopeScaling};
 
@@ -63,6 +64,8 @@ pub struct LoadParams {
     pub warmup: bool,
     /// Used instead of the model's own.
     pub chat_template: Option<String>,
+    /// Tokens may be guessed ahead, of requests that allow it.
+    pub speculation: bool,
     pub step_target: Duration,
     pub queue: usize,
     pub stream_buffer_bytes: usize,
@@ -185,11 +188,15 @@ fn serve(
     let write_bytes_per_hour = params.cache.disk.as_ref().map_or(0, |d| d.write_bytes_per_hour);
     let disk = params.cache.disk.as_ref().and_then(|disk| open_disk(disk, to_engine));
     let can_truncate = !model.is_recurrent() && !model.is_hybrid() && !params.has_window;
+    let rollback = rollback(params, &model);
+    tell_rollback(params, rollback);
     let mut worker = Worker {
         limits: Limits {
             n_batch: context.n_batch() as usize,
+            n_ubatch: context.n_ubatch() as usize,
             n_ctx_slot: n_ctx_slot(params, &model, &context) as usize,
             can_truncate,
+            rollback,
             // Rows of a quantized KV cache would not be copied whole there.
             device_checkpoints: params.n_gpu_layers.is_some()
                 && !params.has_window
@@ -218,6 +225,8 @@ fn serve(
         copied: None,
         dropped: Default::default(),
         disk: DiskState::new(disk, write_bytes_per_hour),
+        acceptance: Acceptance::default(),
+        rollback_cost: RollbackCost::default(),
         idle_since: None,
     };
     worker.count_files();
@@ -325,6 +334,33 @@ pub(super) fn kv_type(kind: CacheType) -> KvCacheType {
 fn n_ctx_slot(params: &LoadParams, model: &LlamaModel, context: &LlamaContext<'_>) -> u32 {
     let slot = context.n_ctx() / params.slots;
     if params.learned_positions { slot.min(model.n_ctx_train()) } else { slot }
+}
+
+/// How drafts are taken back.
+fn rollback(params: &LoadParams, model: &LlamaModel) -> Option<Rollback> {
+    if !params.speculation {
+        return None;
+    }
+    let is_recurrent = model.is_recurrent() || model.is_hybrid();
+    match (is_recurrent, params.has_window, params.n_gpu_layers.is_some()) {
+        (false, ..) => Some(Rollback::Cut),
+        // A window would be copied with it.
+        (true, true, _) => None,
+        // There is room for it where checkpoints are kept.
+        (true, false, true) => (params.cache.checkpoint_bytes > 0).then_some(Rollback::Copy),
+        (true, false, false) => Some(Rollback::Copy),
+    }
+}
+
+/// Says which way is taken, since what drafts cost depends on it.
+fn tell_rollback(params: &LoadParams, rollback: Option<Rollback>) {
+    let way = match rollback {
+        _ if !params.speculation => "off",
+        Some(Rollback::Cut) => "what is drafted in vain is cut off",
+        Some(Rollback::Copy) => "before a draft the recurrent state is copied where it is",
+        None => "off: recurrent states cannot be copied (they see a window, or none may be kept)",
+    };
+    tracing::info!("speculation: {way}");
 }
 
 /// Decodes twice, several tokens and one, so that the first request finds kernels, buffers and

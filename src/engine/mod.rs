@@ -26,6 +26,8 @@ mod sample;
 #[cfg(feature = "engine")]
 mod schedule;
 #[cfg(feature = "engine")]
+mod speculate;
+#[cfg(feature = "engine")]
 mod stream;
 mod text;
 #[cfg(feature = "engine")]
@@ -51,7 +53,8 @@ pub use self::{
     cache::{CacheParams, DiskParams},
     devices::{NO_DEVICE, NoSuchDevice, choose_gpus, is_unified, seen_twice},
     handle::{
-        CacheCounters, Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot, SubmitError,
+        CacheCounters, Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot,
+        SpeculationCounters, SubmitError,
     },
     load::{LoadError, LoadParams, load},
     rehearse::rehearse,

@@ -48,6 +48,8 @@ pub struct GenerationRequest {
     pub prompt_logprobs: Option<u32>,
     /// Reuse what a slot holds of this prompt.
     pub cache_prompt: bool,
+    /// Tokens may be guessed ahead, if the engine was loaded for it.
+    pub speculation: bool,
     /// Emit `GenerationEvent::Progress` while the prompt is read.
     pub progress: bool,
     /// The slot to use, if it matters to the client.

@@ -48,6 +48,19 @@ impl Thinking {
         token
     }
 
+    /// Whether no block is open and none may follow.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.place, Place::After)
+    }
+
+    /// The tokens that must come next and are known already.
+    pub(super) fn closing(&self) -> &[Token] {
+        match self.place {
+            Place::Closing { next } => self.budget.close.get(next..).unwrap_or_default(),
+            _ => &[],
+        }
+    }
+
     /// A token's text as it is emitted.
     pub(super) fn push(&mut self, piece: &[u8]) {
         match self.place {

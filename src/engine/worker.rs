@@ -4,6 +4,7 @@ mod admit;
 mod commit;
 mod decode;
 mod disk;
+mod draft;
 mod idle;
 pub(super) mod memory;
 mod park;
@@ -22,12 +23,14 @@ use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 
 pub(super) use self::disk::DiskState;
+pub(super) use self::memory::Rollback;
 pub(super) use self::slot::Slot;
 use self::slot::{Phase, Work};
 use super::cache::{CopyCost, MemoryStore};
 use super::handle::{Command, Job, Shared};
 use super::sample::Candidates;
 use super::schedule::{StepCost, StepKind, Want};
+use super::speculate::{Acceptance, RollbackCost};
 use super::{FinishReason, GenerationError, GenerationRequest, SlotSnapshot, Token};
 
 /// How often a paused stream's reader is looked at while nothing else runs.
@@ -63,6 +66,9 @@ pub(super) struct Worker<'m> {
     /// Conversations whose state was dropped last.
     pub(super) dropped: VecDeque<u64>,
     pub(super) disk: DiskState,
+    /// How often repetitions went on in the sequences that have ended.
+    pub(super) acceptance: Acceptance,
+    pub(super) rollback_cost: RollbackCost,
     /// Since when there has been nothing to compute.
     pub(super) idle_since: Option<Instant>,
 }
@@ -71,10 +77,13 @@ pub(super) struct Worker<'m> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) n_batch: usize,
+    pub(super) n_ubatch: usize,
     pub(super) n_ctx_slot: usize,
     /// A sequence's memory can lose its end without losing all (not so with recurrent layers), also
     /// after its state was put back (not so with layers that see a window).
     pub(super) can_truncate: bool,
+    /// How what a draft left behind is taken back; `None`: it cannot be.
+    pub(super) rollback: Option<Rollback>,
     /// The device keeps the newest checkpoint of each sequence.
     pub(super) device_checkpoints: bool,
     /// Most bytes of checkpoints of histories in seats.
@@ -268,6 +277,9 @@ impl Worker<'_> {
     fn release(&mut self, slot: usize) {
         let state = &mut self.slots[slot];
         if let Some(work) = state.work.take() {
+            if let Some(lookup) = &work.lookup {
+                self.acceptance.learn(lookup.acceptance());
+            }
             let mut snapshots = self.shared.slots();
             update(&mut snapshots[slot], &work);
             snapshots[slot].processing = false;
@@ -309,6 +321,8 @@ fn update(snapshot: &mut SlotSnapshot, work: &Work) {
     snapshot.generating = matches!(work.phase, Phase::Generate { .. });
     snapshot.decoded = work.generated;
     snapshot.has_new_line = work.has_new_line;
+    (snapshot.drafted, snapshot.accepted) = (work.drafted, work.accepted);
+    snapshot.no_draft = work.no_draft;
     snapshot.remaining = work.request.max_tokens.map(|max| max.saturating_sub(work.generated));
 }
 

@@ -14,6 +14,7 @@ mod properties;
 mod response_format;
 mod sampling;
 mod session;
+mod speculation;
 mod stop;
 mod thinking;
 

@@ -33,6 +33,8 @@ pub struct Options {
     pub stop: Vec<String>,
     /// Reuse what a slot holds of the prompt.
     pub cache_prompt: bool,
+    /// Tokens may be guessed ahead.
+    pub speculation: bool,
     /// What the client calls the conversation.
     pub prompt_cache_key: Option<String>,
     /// The client's session, in which it may have several conversations.

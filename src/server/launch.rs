@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::caches::cache_params;
 use super::exit::{Exit, Failure};
 use super::gate::{Passed, pass};
-use crate::config::{CACHE_DIRECTORY, Gpu, LimitSettings, Loaded, SelfTest};
+use crate::config::{CACHE_DIRECTORY, Gpu, LimitSettings, Loaded, SelfTest, Speculation};
 use crate::engine::{self, CacheParams, Device, EngineLimits, LoadParams, NO_DEVICE};
 use crate::host::{GpuAbsence, GpuPool, gpu_absence, physical_cores};
 use crate::model::{Budget, Layout, MemoryNeed, Source, UNIFIED_MEMORY};
@@ -81,6 +81,7 @@ pub(super) fn plan(
         threads_batch: if context.threads_batch == 0 { threads } else { context.threads_batch },
         warmup: model.warmup,
         chat_template,
+        speculation: context.speculation == Speculation::Auto,
         step_target: Duration::from_millis(context.step_target_ms.into()),
         queue: limits.queue,
         stream_buffer_bytes: limits.stream_buffer_bytes,

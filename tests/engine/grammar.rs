@@ -275,3 +275,106 @@ fn many_grammars_at_once_wait_or_are_told_to_come_again() {
     });
     assert!(compiled.into_inner() >= 18);
 }
+
+/// The random models and the built-in one, of all kinds of memory.
+fn forwarding() -> Vec<Engine> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let names =
+        ["assets/tiny-chat-q8_0", "tests/models/tiny-qwen3next", "tests/models/tiny-gemma3"];
+    let of = |name: &str| LoadParams {
+        path: root.join(format!("{name}.gguf")),
+        has_window: name.contains("gemma"),
+        ..params(4, 8192)
+    };
+    names.map(|name| load(of(name))).into()
+}
+
+#[test]
+fn what_a_grammar_forces_comes_in_the_tokenizers_own_tokens() {
+    let forced =
+        "<call>{\"name\": \"get_weather\", \"arguments\": {\"größe\": \"東京 🗼\"}}</call>";
+    for engine in forwarding() {
+        let vocabulary = engine.vocabulary();
+        let own = vocabulary.tokenize(&format!("\n{forced}"), false, false);
+        let lark = format!("start: {}", serde_json::to_string(forced).unwrap());
+        for (seed, temperature) in [(1, 0.0), (2, 1.0)] {
+            let mut request = constrained(&engine, &lark);
+            (request.sampling.temperature, request.sampling.seed) = (temperature, Some(seed));
+            let answer = collect(submit(&engine, request.clone()));
+            let tokens: Vec<i32> = answer.tokens.iter().map(|token| token.id).collect();
+            assert_eq!(answer.text, forced);
+            // The prompt ends in a line break.
+            assert_eq!(tokens, own[own.len() - tokens.len()..]);
+            let timings = answer.end.timings;
+            assert_eq!(timings.predicted_tokens as usize, tokens.len());
+            assert_eq!(timings.drafted_tokens as usize, tokens.len() - 1, "the first is sampled");
+            assert_eq!(timings.accepted_tokens, timings.drafted_tokens);
+
+            request.speculation = false;
+            let plain = collect(submit(&engine, request));
+            assert_eq!((plain.text.as_str(), plain.end.timings.drafted_tokens), (forced, 0));
+        }
+    }
+}
+
+#[test]
+fn free_text_between_what_is_forced_stays_free_and_ends_with_the_request() {
+    let lark = r#"start: "{\"name\": \"" /[a-z]{2,8}/ "\", \"size of it\": " /[0-9]{1,4}/ "}""#;
+    for engine in forwarding() {
+        let base = constrained(&engine, lark);
+        let ask = |change: &dyn Fn(&mut GenerationRequest)| {
+            let mut request = base.clone();
+            request.sampling.temperature = 1.0;
+            request.sampling.seed = Some(7);
+            change(&mut request);
+            collect(submit(&engine, request))
+        };
+        let whole = ask(&|_| ());
+        let value: Value = serde_json::from_str(&whole.text).expect(&whole.text);
+        assert!(value["name"].as_str().is_some_and(|name| (2..=8).contains(&name.len())));
+        assert!(value["size of it"].is_u64(), "{value}");
+        assert!(whole.end.timings.accepted_tokens >= 4, "{:?}", whole.end.timings);
+        // Inside of what is forced.
+        for tokens in 1..whole.tokens.len() as u32 {
+            let part = ask(&|request| request.max_tokens = Some(tokens));
+            assert_eq!((part.tokens.len() as u32, part.end.finish), (tokens, FinishReason::Length));
+            assert!(whole.text.starts_with(&part.text), "{} of {}", part.text, whole.text);
+        }
+        let stopped = ask(&|request| request.stop = vec!["size".to_owned()]);
+        assert_eq!(stopped.end.finish, FinishReason::StopString("size".to_owned()));
+        assert_eq!(Some(stopped.text.as_str()), whole.text.split("size").next());
+        // What was computed behind the end does not stay.
+        assert_eq!(ask(&|_| ()).text, whole.text);
+    }
+}
+
+#[test]
+fn nothing_is_forced_where_a_request_would_see_that_no_choice_was_made() {
+    let forced = r#"{"name": "get_weather", "arguments": {}}"#;
+    let engine = load(params(1, 1024));
+    let base = constrained(&engine, &format!("start: {}", serde_json::to_string(forced).unwrap()));
+    let own = collect(submit(&engine, base.clone())).tokens;
+    let ask = |change: &dyn Fn(&mut GenerationRequest)| {
+        let mut request = base.clone();
+        change(&mut request);
+        let answer = collect(submit(&engine, request));
+        assert_eq!(answer.text, forced);
+        answer
+    };
+    let biased = ask(&|request| {
+        request.sampling.logit_bias = own.iter().map(|token| (token.id, -100.0)).collect();
+    });
+    assert_ne!(biased.tokens.len(), own.len(), "the text has other tokens");
+    let seen = ask(&|request| request.top_logprobs = Some(0));
+    assert!(seen.tokens.iter().all(|token| token.logprobs.is_some()));
+    for answer in [
+        biased,
+        seen,
+        ask(&|request| request.sampling.mirostat = 2),
+        ask(&|request| request.sampling.repeat_penalty = 1.5),
+    ] {
+        // Some of the text repeats itself, which is drafted and not forced.
+        let timings = answer.end.timings;
+        assert!(timings.accepted_tokens < own.len() as u32 / 2, "{timings:?}");
+    }
+}

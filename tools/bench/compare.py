@@ -8,7 +8,13 @@ settings, rounds interleaved, only one of the two busy at a time.
 
 Prints a Markdown table: per figure the median of each server's rounds (of all starts), and the
 median of the rounds' ratios, turned so that above 1 is always better for us. `caches` stands for
-the scenarios of conversations.py, whose targets are printed too. Python's standard library only.
+the scenarios of conversations.py, whose targets are printed too. In `edit` and `prose` the peer
+drafts from the text as well. Ours without drafts is a peer like any other:
+
+    compare.py --ours strixhalo --peer 'strixhalo serve' --peer-args '--speculation off' \\
+        --peer-speculation '' --scenario edit,prose ...
+
+Python's standard library only.
 """
 import argparse
 import datetime
@@ -42,6 +48,10 @@ PREFILL = [("prompt tokens/s", "prefill/0/median/prefill_tokens_per_second", Tru
 STALL = [("longest gap of the running stream, ms", "stall/during_max_ms", False),
          ("p99 gap of the running stream, ms", "stall/during_p99_ms", False),
          ("first token of the 8k prompt, ms", "stall/long_ttft_ms", False)]
+SPECULATION = [("tokens/s of all streams", "{}/0/median/total_tokens_per_second", True),
+               ("tokens/s of a stream", "{}/0/median/stream_tokens_per_second", True),
+               ("drafted tokens of an answer", "{}/0/median/drafted_tokens", True),
+               ("accepted tokens of an answer", "{}/0/median/accepted_tokens", True)]
 RPS = [("requests/s, 1 token each", "rps/requests_per_second", True),
        ("latency p99, ms", "rps/latency_ms/p99", False)]
 
@@ -49,6 +59,13 @@ RPS = [("requests/s, 1 token each", "rps/requests_per_second", True),
 def decode(streams):
     return ["--scenario", "decode", "--streams", str(streams), "--prompt-tokens", "128",
             "--max-tokens", "128"]
+
+
+def speculation(scenario, streams, tokens, max_tokens):
+    load = ["--scenario", scenario, "--streams", str(streams), "--prompt-tokens", str(tokens),
+            "--max-tokens", str(max_tokens)]
+    figures = [(title, path.format(scenario), more) for title, path, more in SPECULATION]
+    return load, figures
 
 
 def prefill(tokens, prompts):
@@ -68,9 +85,14 @@ SCENARIOS = {
     "rps": (8, 512, ["--scenario", "rps", "--connections", "8"], RPS),
 }
 DEFAULT = list(SCENARIOS)
+# In these the peer drafts too: --peer-speculation.
+DRAFTED = {"edit": (1, 10240, *speculation("edit", 1, 800, 700)),
+           **{f"prose{streams}": (streams, 1024, *speculation("prose", streams, 128, 256))
+              for streams in (1, 2, 4, 8)}}
+SCENARIOS |= DRAFTED
 SCENARIOS |= conversations.SCENARIOS
 ALIASES = {"prefill": ["prefill512", "prefill2048", "prefill8192"], "all": DEFAULT,
-           "caches": list(conversations.SCENARIOS)}
+           "caches": list(conversations.SCENARIOS), "prose": list(DRAFTED)[1:]}
 # Taken of each start of the two servers.
 STARTUP = [("start to ready, s", "ready_s", False), ("memory after load, MiB", "rss_mib", False),
            ("peak memory, MiB", "peak_mib", False)]
@@ -184,6 +206,8 @@ def measure(options, server, load, seed):
         load[size] = str(max(16, int(load[size]) // options.shrink))
     command = options.bench + ["bench", "--url", server.base + "/v1", "--json", "--ignore-eos",
                                "--seed", str(seed), "--duration", str(options.rps_seconds)] + load
+    if options.edit_text:
+        command += ["--edit-text", options.edit_text]
     if "--repeat" not in load:
         command += ["--repeat", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -303,10 +327,12 @@ def run_start(options, slots, context, names, logs, commands, start):
     with open(options.model, "rb") as model:
         while model.read(1 << 24):
             pass
+    if names[0] in DRAFTED:
+        both[1] = ("peer", options.peer, f"{options.peer_args} {options.peer_speculation}")
     try:
         for name, program, more in both if start % 2 == 0 else reversed(both):
             command = server_command(options, program, slots, context) + shlex.split(more)
-            log = str(Path(logs) / f"{name}-{slots}x{context}-{start + 1}.log")
+            log = str(Path(logs) / f"{name}-{slots}x{context}-{names[0]}-{start + 1}.log")
             servers[name] = Server(name, command, name == "ours", log)
             commands.append(shlex.join(servers[name].command))
         servers = {name: servers[name] for name, _, _ in both}
@@ -430,6 +456,11 @@ def arguments():
                         help="prompts of an Nth of their size, for a quick look [%(default)s]")
     parser.add_argument("--peer-args", default="--load-mode none",
                         help="more arguments for the peer [%(default)s; older ones: --no-mmap]")
+    parser.add_argument("--peer-speculation", default="--spec-default", metavar="ARGUMENTS",
+                        help="the peer's in edit and prose, so that it drafts as well [%(default)s, "
+                             "its n-gram speculation]")
+    parser.add_argument("--edit-text", metavar="FILE",
+                        help="the text of edit, such as that of tools/bench/edit_model.py")
     parser.add_argument("--bench", metavar="COMMAND", help="load generator [the --ours binary]")
     parser.add_argument("--json", metavar="FILE", help="write everything measured here")
     parser.add_argument("--logs", metavar="DIR", help="keep the servers' logs here")
@@ -462,9 +493,10 @@ def main():
     groups = {}
     for name in options.scenario:
         if name not in conversations.RESTARTED:
-            groups.setdefault(SCENARIOS[name][:2], []).append(name)
+            slots, context = SCENARIOS[name][:2]
+            groups.setdefault((slots, context, name in DRAFTED), []).append(name)
     try:
-        for (slots, context), names in groups.items():
+        for (slots, context, _), names in groups.items():
             report["figures"] += run_group(options, slots, context, names, logs, report["servers"])
         for name in options.scenario:
             if name in conversations.RESTARTED:

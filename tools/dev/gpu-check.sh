@@ -25,6 +25,7 @@ readonly gpu_engine_tests=(
     memory::the_test_models_take_what_the_plan_says
     moe_and_hybrid_models_generate_the_same_from_a_cached_history_as_from_a_cold_start
     prompt_log_probabilities_cover_the_whole_prompt
+    speculation::a_checkpoint_outlives_the_drafts_behind_it
 )
 gpu_chroot=
 gpu_device=

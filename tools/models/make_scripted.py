@@ -43,6 +43,8 @@ SPECIALS = [t for t, _ in tokenizer.SPECIALS]
 WIDTH = 256
 # Of the one attention head, which adds nothing: agents send 30,000 tokens, so it had better be small.
 HEAD = 32
+# Rows of the feed-forward part; where layers are there to take time, one reads 12 MiB.
+FEED, SLOW_FEED = 64, 8192
 
 
 def cut(text, taken, at_least):
@@ -91,14 +93,20 @@ def template_of(text, turns):
     return text + "{%- if add_generation_prompt %}" + "".join(conditions) + "{%- endif %}{%- endif %}"
 
 
-def write(path, answers, template, at_least=1, n_ctx=131072):
-    """`answers`: by turn; None is any turn that is not named. Returns the number of their tokens."""
+def write(path, answers, template, at_least=1, n_ctx=131072, layers=None):
+    """`answers`: by turn; None is any turn that is not named. One that is a list is its tokens, which
+    prompts are read as too. `layers`: so many that take time and change nothing. Returns the number of
+    the answers' tokens."""
     tokens, types, merges = tokenizer.token_lists(tokenizer.from_gguf(BUILTIN))
     turns = [turn for turn in TURNS if turn in answers]
     breaks = [tokenizer.spell(b.encode()) for b in BREAKS]
-    taken, successor, counts = {END, *breaks}, {}, []
+    taken, successor, counts, whole = {END, *breaks}, {}, [], set()
     for turn, text in answers.items():
-        answer = cut(text, taken, at_least)
+        if isinstance(text, list):
+            whole |= set(text)
+            answer = list(text)
+        else:
+            answer = cut(text, taken, at_least)
         counts.append(len(answer))
         answer.append(END)
         for before in (breaks if turn is None else [f"<|{turn}|>"]):
@@ -106,7 +114,8 @@ def write(path, answers, template, at_least=1, n_ctx=131072):
         successor |= zip(answer, answer[1:])
     new = [t for t in successor if t not in set(tokens)]
     tokens += new
-    types += [tokenizer.CONTROL if t[2:-2] in turns else tokenizer.NORMAL for t in new]
+    types += [tokenizer.CONTROL if t[2:-2] in turns else
+              tokenizer.USER_DEFINED if t in whole else tokenizer.NORMAL for t in new]
 
     ids = {t: i for i, t in enumerate(tokens)}
     codes = np.sign(np.random.default_rng(1).standard_normal((len(tokens), WIDTH), np.float32))
@@ -115,25 +124,31 @@ def write(path, answers, template, at_least=1, n_ctx=131072):
     for before, after in successor.items():
         embeddings[ids[before]] = codes[ids[after]]
 
+    feed = SLOW_FEED if layers else FEED
     w = gguf_file.create(path, "llama")
-    gguf_file.add_hparams(w, "F16", name="scripted", n_ctx=n_ctx, n_embd=WIDTH, n_layer=1, n_head=1,
-                          n_head_kv=1, head_dim=HEAD, n_ff=64, rope_base=1e6)
+    gguf_file.add_hparams(w, "F16", name="scripted", n_ctx=n_ctx, n_embd=WIDTH,
+                          n_layer=layers or 1, n_head=1, n_head_kv=1, head_dim=HEAD, n_ff=feed,
+                          rope_base=1e6)
     w.add_rope_dimension_count(HEAD)
     gguf_file.add_vocabulary(w, tokens, types, merges, template_of(template, turns))
     tensors = {
         "token_embd.weight": embeddings,
         "output_norm.weight": np.ones(WIDTH),
         "output.weight": codes / 4,     # the right logit is 64, the others are below 20
-        "blk.0.attn_norm.weight": np.ones(WIDTH),
-        "blk.0.attn_q.weight": np.zeros((HEAD, WIDTH)),
-        "blk.0.attn_k.weight": np.zeros((HEAD, WIDTH)),
-        "blk.0.attn_v.weight": np.zeros((HEAD, WIDTH)),
-        "blk.0.attn_output.weight": np.zeros((WIDTH, HEAD)),
-        "blk.0.ffn_norm.weight": np.ones(WIDTH),
-        "blk.0.ffn_gate.weight": np.zeros((64, WIDTH)),
-        "blk.0.ffn_up.weight": np.zeros((64, WIDTH)),
-        "blk.0.ffn_down.weight": np.zeros((WIDTH, 64)),
     }
+    layer = {
+        "attn_norm.weight": np.ones(WIDTH),
+        "attn_q.weight": np.zeros((HEAD, WIDTH)),
+        "attn_k.weight": np.zeros((HEAD, WIDTH)),
+        "attn_v.weight": np.zeros((HEAD, WIDTH)),
+        "attn_output.weight": np.zeros((WIDTH, HEAD)),
+        "ffn_norm.weight": np.ones(WIDTH),
+        "ffn_gate.weight": np.zeros((feed, WIDTH)),
+        "ffn_up.weight": np.zeros((feed, WIDTH)),
+        "ffn_down.weight": np.zeros((WIDTH, feed)),
+    }
+    for i in range(layers or 1):
+        tensors |= {f"blk.{i}.{name}": data for name, data in layer.items()}
     for name, data in tensors.items():
         gguf_file.add_tensor(w, name, data, "F16")
     gguf_file.finish(w, path)
@@ -149,12 +164,14 @@ def main():
     ap.add_argument("--after-tool", metavar="TEXT", help="the answer once a tool has answered")
     ap.add_argument("--without-tools", metavar="TEXT", help="the answer where no tools are offered")
     ap.add_argument("--template", default="hermes", help=f"{', '.join(TEMPLATES)} or a file")
+    ap.add_argument("--layers", type=int, metavar="N",
+                    help="so many layers that change nothing; each takes a step's time for 12 MiB")
     ap.add_argument("--cut", type=int, default=1, metavar="BYTES", help="tokens are no shorter")
     args = ap.parse_args()
     answers = {None: args.say_file.read_text(encoding="utf-8") if args.say_file else args.say}
     answers |= {turn: text for turn in TURNS if (text := getattr(args, turn)) is not None}
     template = Path(TEMPLATES.get(args.template, args.template)).read_text(encoding="utf-8")
-    counts = write(args.out, answers, template, args.cut)
+    counts = write(args.out, answers, template, args.cut, layers=args.layers)
     print(f"{args.out}: {', '.join(map(str, counts))} tokens")
 
 

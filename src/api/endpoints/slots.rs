@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use super::sampling::sampling;
 use crate::api::cache_names;
+use crate::api::draft_names;
 use crate::api::error::ApiError;
 use crate::api::model::LoadState;
 use crate::api::state::AppState;
-use crate::engine::{CacheCounters, SamplingParams, SlotSnapshot};
+use crate::engine::{CacheCounters, NoDraft, SamplingParams, SlotSnapshot};
 
 /// `?model=NAME` asks for one of several models.
 pub(in crate::api) async fn slots(
@@ -63,7 +64,7 @@ fn slot(slot: &SlotSnapshot, n_ctx: u32, held: &Value) -> Value {
     json!({
         "id": slot.id,
         "n_ctx": n_ctx,
-        "speculative": false,
+        "speculative": slot.no_draft != Some(NoDraft::Disabled) && slot.no_draft != Some(NoDraft::Memory),
         "is_processing": slot.processing,
         "state": match (slot.processing, slot.generating) {
             (false, _) => "idle",
@@ -84,6 +85,11 @@ fn slot(slot: &SlotSnapshot, n_ctx: u32, held: &Value) -> Value {
             "checkpoints": slot.checkpoints,
             "saved": slot.saved,
             "held": held,
+        },
+        "speculation": {
+            "draft_n": slot.drafted,
+            "draft_n_accepted": slot.accepted,
+            "off_reason": slot.no_draft.map(draft_names::reason),
         },
         "params": slot.sampling.as_ref().map(|params| params_of(slot, params)),
         "next_token": [{

@@ -365,6 +365,7 @@ pub(super) fn sequences(
             top_logprobs: task.logprobs,
             prompt_logprobs: task.logprobs.filter(|_| task.echo_logprobs),
             cache_prompt: options.cache_prompt,
+            speculation: options.speculation,
             progress: options.progress,
             id_slot: options.id_slot.map(|slot| slot % slots),
             max_predict_ms: options.max_predict_ms,

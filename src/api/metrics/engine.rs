@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::cache::add_cache;
 use super::families::Families;
 use super::memory::add_memory;
+use super::speculation::add_speculation;
 use crate::api::model::{LoadState, LoadedModel, ServedModel};
 use crate::api::state::AppState;
 use crate::engine::{Engine, SlotSnapshot};
@@ -21,6 +22,9 @@ pub(super) struct Totals {
     pub(super) decodes: u64,
     pub(super) busy_slots: u64,
     pub(super) longest_sequence: u64,
+    pub(super) drafts: u64,
+    pub(super) drafted_tokens: u64,
+    pub(super) accepted_tokens: u64,
     pub(super) processing: usize,
     pub(super) waiting: usize,
 }
@@ -37,6 +41,9 @@ impl Totals {
         self.predicted_us += read(&counters.predicted_us);
         self.decodes += read(&counters.decodes);
         self.busy_slots += read(&counters.busy_slots);
+        self.drafts += read(&counters.speculation.drafts);
+        self.drafted_tokens += read(&counters.speculation.drafted_tokens);
+        self.accepted_tokens += read(&counters.speculation.accepted_tokens);
         self.longest_sequence = self.longest_sequence.max(read(&counters.longest_sequence));
         self.processing += engine.slots().iter().filter(|slot| slot.processing).count();
         self.waiting += engine.waiting();
@@ -57,10 +64,17 @@ impl Totals {
             ("tokens_predicted_seconds_total", "Seconds spent on generating.", predicted_seconds),
             ("n_decode_total", "Calls of llama_decode.", self.decodes as f64),
             ("n_tokens_max", "Longest sequence so far, in tokens.", self.longest_sequence as f64),
-            // Known to dashboards; this server does not speculate.
-            ("spec_decode_num_drafts_total", "Drafts made by speculation.", 0.0),
-            ("spec_decode_num_draft_tokens_total", "Tokens drafted by speculation.", 0.0),
-            ("spec_decode_num_accepted_tokens_total", "Drafted tokens accepted.", 0.0),
+            ("spec_decode_num_drafts_total", "Drafts made by speculation.", self.drafts as f64),
+            (
+                "spec_decode_num_draft_tokens_total",
+                "Tokens drafted by speculation.",
+                self.drafted_tokens as f64,
+            ),
+            (
+                "spec_decode_num_accepted_tokens_total",
+                "Drafted tokens accepted.",
+                self.accepted_tokens as f64,
+            ),
         ] {
             families.counter(&format!("llamacpp:{name}"), help, value);
         }
@@ -151,6 +165,9 @@ pub(super) fn add_state(families: &mut Families, state: &AppState) {
     add_slots(families, &slots, n_ctx);
     let counters: Vec<_> = loaded.iter().map(|(_, model)| &model.engine.counters().cache).collect();
     add_cache(families, &counters);
+    let counters: Vec<_> =
+        loaded.iter().map(|(_, model)| &model.engine.counters().speculation).collect();
+    add_speculation(families, &counters);
 }
 
 /// `n_ctx`: the context of all slots together.

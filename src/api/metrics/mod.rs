@@ -10,6 +10,7 @@ mod engine;
 mod families;
 mod host;
 mod memory;
+mod speculation;
 
 use std::path::Path;
 

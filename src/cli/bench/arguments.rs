@@ -1,5 +1,7 @@
 //! The arguments of `strixhalo bench`.
 
+use std::path::PathBuf;
+
 use clap::ValueEnum;
 use clap::builder::RangedU64ValueParser;
 
@@ -12,6 +14,11 @@ pub(super) enum Scenario {
     /// Tokens/s and the time between tokens, for each number of streams; prompts of the first
     /// size given.
     Decode,
+    /// The same while answers say again what stands in the prompt, with small edits: the prompts
+    /// ask for that. Speculation pays there.
+    Edit,
+    /// The same at temperature 1, where answers repeat nothing. Speculation must not cost there.
+    Prose,
     /// Time to first token of one stream, for each prompt size.
     Prefill,
     /// How long a running stream stands still while a long prompt arrives.
@@ -49,6 +56,8 @@ impl Scenario {
     pub(super) fn is_conversation(self) -> bool {
         match self {
             Scenario::Decode
+            | Scenario::Edit
+            | Scenario::Prose
             | Scenario::Prefill
             | Scenario::Stall
             | Scenario::Rps
@@ -94,10 +103,13 @@ pub struct BenchArgs {
     #[arg(long, value_delimiter = ',', default_value = "128,512,2048,8192",
           value_parser = RangedU64ValueParser::<u32>::new().range(1..=4_000_000))]
     pub(super) prompt_tokens: Vec<u32>,
-    /// Tokens to generate in each answer of `decode`
+    /// Tokens to generate in each answer of `decode`, `edit` and `prose`
     #[arg(long, default_value_t = 128,
           value_parser = RangedU64ValueParser::<u32>::new().range(1..=1_000_000))]
     pub(super) max_tokens: u32,
+    /// The text that the prompts of `edit` ask for [default: a made one of the first prompt size]
+    #[arg(long, value_name = "FILE")]
+    pub(super) edit_text: Option<PathBuf>,
     /// Repetitions of each load
     #[arg(long, default_value_t = 3,
           value_parser = RangedU64ValueParser::<u32>::new().range(1..=1000))]

@@ -130,6 +130,8 @@ impl Run<'_> {
             Scenario::Resume => self.resume(),
             // These are no conversations.
             Scenario::Decode
+            | Scenario::Edit
+            | Scenario::Prose
             | Scenario::Prefill
             | Scenario::Stall
             | Scenario::Rps
@@ -367,6 +369,7 @@ mod tests {
             endpoint: Endpoint::Chat,
             model: String::new(),
             ignore_eos: false,
+            temperature: 0.0,
             prompts: PromptMaker::new(1, 0, 1.0),
         }
     }

@@ -1,4 +1,4 @@
-//! The scenarios `decode` and `prefill`: N streams start together, each one request.
+//! The scenarios `decode`, `edit`, `prose` and `prefill`: N streams start together, each one request.
 
 use std::sync::Barrier;
 use std::thread;
@@ -52,6 +52,10 @@ pub(super) struct Medians {
     /// As the server itself measured.
     pub(super) server_decode_tokens_per_second: Option<f64>,
     pub(super) requests_per_second: Option<f64>,
+    /// Tokens of an answer that speculation drafted, where the server tells.
+    pub(super) drafted_tokens: Option<f64>,
+    /// And those of them that came.
+    pub(super) accepted_tokens: Option<f64>,
 }
 
 /// One repetition.
@@ -198,6 +202,8 @@ fn medians(runs: &[Run]) -> Medians {
         requests_per_second: median(
             whole().map(|run| run.requests.len() as f64 / run.wall_seconds),
         ),
+        drafted_tokens: of(|r| r.server?.draft_n.map(|n| n as f64)),
+        accepted_tokens: of(|r| r.server?.draft_n_accepted.map(|n| n as f64)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Prompts of about N tokens, the same for the same seed.
 
+use std::sync::Arc;
+
 use fastrand::Rng;
 
 /// Short common words, which most vocabularies hold as one token each.
@@ -25,6 +27,17 @@ pub(super) struct PromptMaker {
     tokens_per_word: f64,
     /// Tokens at the start of every prompt that are the same in all prompts of a seed.
     shared_tokens: u32,
+    task: Task,
+}
+
+/// What a prompt asks for.
+#[derive(Debug, Clone, Default)]
+enum Task {
+    /// Nothing: it is words.
+    #[default]
+    Continue,
+    /// This text, or its own words, with a small edit.
+    Edit(Option<Arc<str>>),
 }
 
 impl PromptMaker {
@@ -32,7 +45,12 @@ impl PromptMaker {
     pub(super) fn new(seed: u64, shared_tokens: u32, tokens_per_word: f64) -> PromptMaker {
         let tokens_per_word =
             if tokens_per_word.is_finite() { tokens_per_word.clamp(0.1, 16.0) } else { 1.0 };
-        PromptMaker { seed, tokens_per_word, shared_tokens }
+        PromptMaker { seed, tokens_per_word, shared_tokens, task: Task::Continue }
+    }
+
+    /// Prompts that ask for a text again with a small edit: for `text`, or for words.
+    pub(super) fn editing(&self, text: Option<Arc<str>>) -> PromptMaker {
+        PromptMaker { task: Task::Edit(text), ..self.clone() }
     }
 
     /// A prompt of about `tokens` tokens. The same seed, index and size give the same text.
@@ -44,7 +62,18 @@ impl PromptMaker {
         if !text.is_empty() && !rest.is_empty() {
             text.push(' ');
         }
-        text + &rest
+        let text = text + &rest;
+        match &self.task {
+            Task::Continue => text,
+            Task::Edit(given) => {
+                let [old, new] = [(); 2].map(|()| words(&mut own, 1));
+                let text = given.as_deref().unwrap_or(&text);
+                format!(
+                    "Write the text below again, with {new} in place of {old} and all else as it \
+                     is.\n\n{text}\n\nThe text with {new} in place of {old}\n"
+                )
+            }
+        }
     }
 
     /// About how many tokens so many words have.
@@ -119,6 +148,16 @@ mod tests {
         assert!((100..110).contains(&common), "{common}");
         assert_eq!((word_count(&a), word_count(&b)), (128, 128));
         assert_eq!(maker.make(50, 0), maker.make(50, 1), "a prompt shorter than the prefix");
+    }
+
+    #[test]
+    fn an_edit_is_asked_for_with_the_text_it_is_about() {
+        let words = PromptMaker::new(1, 0, 1.0);
+        let text = words.make(100, 3);
+        assert!(words.editing(None).make(100, 3).contains(&format!("\n\n{text}\n\n")));
+        let given = words.editing(Some("a\nb".into()));
+        assert!(given.make(100, 3).contains("\n\na\nb\n\n"));
+        assert_ne!(given.make(100, 3), given.make(100, 4), "no prompt is used twice");
     }
 
     #[test]

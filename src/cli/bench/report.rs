@@ -22,6 +22,8 @@ const SHOWN_ERRORS: usize = 5;
 pub(super) struct Report {
     pub(super) environment: Environment,
     pub(super) decode: Vec<LoadResult>,
+    pub(super) edit: Vec<LoadResult>,
+    pub(super) prose: Vec<LoadResult>,
     pub(super) prefill: Vec<LoadResult>,
     pub(super) stall: Option<StallResult>,
     pub(super) rps: Option<RpsResult>,
@@ -58,6 +60,7 @@ impl Environment {
                 "streams": args.streams,
                 "prompt_tokens": args.prompt_tokens,
                 "max_tokens": args.max_tokens,
+                "edit_text": args.edit_text,
                 "repeat": args.repeat,
                 "ignore_eos": args.ignore_eos,
                 "shared_prefix": args.shared_prefix,
@@ -96,9 +99,7 @@ fn cpu_model() -> Option<String> {
 impl Report {
     /// Whether nothing was measured: no load fitted the server's context.
     pub(super) fn is_empty(&self) -> bool {
-        self.decode.is_empty()
-            && self.prefill.is_empty()
-            && self.stall.is_none()
+        self.stall.is_none()
             && self.rps.is_none()
             && self.conversations.is_empty()
             && self.loads().next().is_none()
@@ -114,7 +115,7 @@ impl Report {
 
     fn loads(&self) -> impl Iterator<Item = &LoadResult> {
         let slots = self.slots.iter().flat_map(|slots| slots.fresh.iter().chain(&slots.held));
-        self.decode.iter().chain(&self.prefill).chain(slots)
+        [&self.decode, &self.edit, &self.prose, &self.prefill].into_iter().flatten().chain(slots)
     }
 
     /// One JSON object with settings, environment and every request's figures.
@@ -128,6 +129,8 @@ impl Report {
             },
             "results": {
                 "decode": self.decode,
+                "edit": self.edit,
+                "prose": self.prose,
                 "prefill": self.prefill,
                 "stall": self.stall,
                 "rps": self.rps,
@@ -162,6 +165,11 @@ impl Report {
         );
         if !self.decode.is_empty() {
             text += &format!("\ndecode\n{}", decode_table(&self.decode));
+        }
+        for (name, results) in [("edit", &self.edit), ("prose", &self.prose)] {
+            if !results.is_empty() {
+                text += &format!("\n{name}\n{}", speculation_table(results));
+            }
         }
         if !self.prefill.is_empty() {
             text += &format!("\n{}", self.prefill_table());
@@ -273,6 +281,35 @@ fn decode_table(results: &[LoadResult]) -> String {
             &number(m.inter_token_ms.map(|s| s.p99), 2),
             &number(m.inter_token_ms.map(|s| s.max), 2),
             &number(m.requests_per_second, 2),
+            &result.errors.to_string(),
+        ]));
+    }
+    aligned(&rows)
+}
+
+fn speculation_table(results: &[LoadResult]) -> String {
+    let mut rows = vec![row([
+        "streams",
+        "prompt tokens",
+        "output",
+        "tok/s total",
+        "tok/s a stream",
+        "drafted",
+        "accepted",
+        "TTFT ms",
+        "errors",
+    ])];
+    for result in results {
+        let m = &result.median;
+        rows.push(row([
+            &result.load.streams.to_string() as &str,
+            &number(m.prompt_tokens, 0),
+            &number(m.completion_tokens, 0),
+            &number(m.total_tokens_per_second, 2),
+            &number(m.stream_tokens_per_second, 2),
+            &number(m.drafted_tokens, 0),
+            &number(m.accepted_tokens, 0),
+            &number(m.ttft_ms.map(|s| s.p50), 1),
             &result.errors.to_string(),
         ]));
     }

@@ -34,6 +34,10 @@ pub struct Timings {
     pub prompt_per_second: Option<f64>,
     /// Tokens generated per second.
     pub predicted_per_second: Option<f64>,
+    /// Tokens drafted by speculation.
+    pub draft_n: Option<u64>,
+    /// Drafted tokens that came.
+    pub draft_n_accepted: Option<u64>,
 }
 
 /// One `data:` line, or the body of an answer that was not streamed.
@@ -161,13 +165,16 @@ mod tests {
             r#"{"choices":[{"delta":{},"finish_reason":"stop"}],
                 "usage":{"prompt_tokens":5,"completion_tokens":7,
                          "prompt_tokens_details":{"cached_tokens":2}},
-                "timings":{"prompt_per_second":10.5,"predicted_per_second":null}}"#,
+                "timings":{"prompt_per_second":10.5,"predicted_per_second":null,
+                           "draft_n":9,"draft_n_accepted":4}}"#,
         );
         assert_eq!(last.finish_reason(), Some("stop"));
         let usage = last.usage.unwrap();
         assert_eq!((usage.prompt_tokens, usage.completion_tokens), (5, 7));
         assert_eq!(usage.cached_tokens(), Some(2));
-        assert_eq!(last.timings.unwrap().prompt_per_second, Some(10.5));
+        let timings = last.timings.unwrap();
+        assert_eq!(timings.prompt_per_second, Some(10.5));
+        assert_eq!((timings.draft_n, timings.draft_n_accepted), (Some(9), Some(4)));
     }
 
     #[test]

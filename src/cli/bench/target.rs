@@ -35,6 +35,7 @@ pub(super) struct Target {
     pub(super) endpoint: Endpoint,
     pub(super) model: String,
     pub(super) ignore_eos: bool,
+    pub(super) temperature: f64,
     pub(super) prompts: PromptMaker,
 }
 
@@ -88,7 +89,7 @@ impl Target {
         let mut body = json!({
             "model": self.model,
             "max_tokens": max_tokens,
-            "temperature": 0,
+            "temperature": self.temperature,
         });
         match endpoint {
             Endpoint::Completions => body["prompt"] = prompt.into(),

@@ -156,6 +156,10 @@ pub struct ContextSettings {
     /// Reuse what slots hold of earlier prompts. On by default: a conversation is then read once
     /// and not again at every turn.
     pub cache_prompt: bool,
+    /// Guess the next tokens where text repeats itself or a grammar leaves no choice, and compute
+    /// them in one step: `auto` or `off`. On by default: only tokens that would have come anyway are
+    /// kept, and it stops by itself where guessing costs more than it gives.
+    pub speculation: Speculation,
     /// While streams run, the time in milliseconds a step may take, so that a long prompt does
     /// not stall them; shorter is smoother for them and slower for prompts. 250 ms still
     /// flows, and costs a prompt beside streams little of its speed.
@@ -208,6 +212,7 @@ impl Default for ContextSettings {
             threads: 0,
             threads_batch: 0,
             cache_prompt: true,
+            speculation: Speculation::Auto,
             step_target_ms: 250,
             rope_scaling: RopeScaling::Model,
             rope_scale: 0.0,
@@ -253,6 +258,16 @@ pub enum FlashAttn {
     /// Used on a GPU; on a CPU only in models that are small or need it, where 32,768 tokens a slot
     /// would not fit into memory without it, and if `cache_type_v` is set to a quantized type.
     Auto,
+}
+
+/// Whether tokens are guessed ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Speculation {
+    /// Wherever it gains time.
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// Data types of the KV cache, with their bytes per value in `model::plan`.

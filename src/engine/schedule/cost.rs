@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::decode::DecodeCost;
+
 /// Kernels compute the attention of so many tokens of a sequence at once. With fewer they fall
 /// back to others, which are slower deep in a sequence and round differently.
 pub(crate) const TILE: usize = 64;
@@ -30,18 +32,36 @@ pub(crate) struct StepCost {
     ubatch: usize,
     /// A step that reads a prompt; `None` before the first one.
     prefill: Option<Prefill>,
-    /// A step that computes a token of each running stream; 0 before the first one.
+    /// A step that computes tokens of each running stream; 0 before the first one.
     decode: f64,
+    /// The same by their number.
+    by_width: DecodeCost,
 }
 
 impl StepCost {
     /// `target`: the time that a step may take while streams run; `ubatch`: the tokens that
     /// llama.cpp computes at once.
     pub(crate) fn new(target: Duration, ubatch: usize) -> Self {
-        Self { target: target.as_secs_f64(), ubatch, prefill: None, decode: 0.0 }
+        Self {
+            target: target.as_secs_f64(),
+            ubatch,
+            prefill: None,
+            decode: 0.0,
+            by_width: DecodeCost::default(),
+        }
     }
 
-    /// Learns from a step that computed a token of each running stream.
+    /// What steps of several tokens of each running stream cost.
+    pub(crate) fn by_width(&self) -> &DecodeCost {
+        &self.by_width
+    }
+
+    /// The same, to learn.
+    pub(crate) fn by_width_mut(&mut self) -> &mut DecodeCost {
+        &mut self.by_width
+    }
+
+    /// Learns from a step that computed tokens of each running stream.
     pub(crate) fn observe_decode(&mut self, took: Duration) {
         let took = took.as_secs_f64();
         let weight = if self.decode == 0.0 { 1.0 } else { 0.3 };
@@ -62,7 +82,7 @@ impl StepCost {
         }
     }
 
-    /// Seconds of a step that computes a token of each running stream; 0 before the first one.
+    /// Seconds of a step that computes tokens of each running stream; 0 before the first one.
     pub(crate) fn decode_seconds(&self) -> f64 {
         self.decode
     }

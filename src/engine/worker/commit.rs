@@ -7,11 +7,11 @@ use llama_cpp_2::token::LlamaToken;
 
 use super::Worker;
 use super::plan::Part;
-use super::slot::Phase;
+use super::slot::{Phase, Slot};
 use crate::engine::handle::add;
 use crate::engine::sample::{SampleError, logprobs};
 use crate::engine::schedule::StepKind;
-use crate::engine::{FinishReason, GenerationError, GenerationEvent, OutputToken};
+use crate::engine::{FinishReason, GenerationError, GenerationEvent, OutputToken, Token};
 
 impl Worker<'_> {
     /// After a good decode: the sequences hold the new tokens; then sample and emit.
@@ -21,6 +21,7 @@ impl Worker<'_> {
         }
         if let [part] = parts
             && self.kind == StepKind::Streams
+            && part.draft.tokens.is_empty()
             && self.slots[part.slot].work.is_none()
         {
             self.keep_proof(part.slot, part.first);
@@ -31,15 +32,13 @@ impl Worker<'_> {
         let first = part.first;
         let state = &mut self.slots[part.slot];
         let Some(work) = &mut state.work else { return };
-        let (tokens, _) = work.next_tokens(part.share);
-        let n = tokens.len();
-        state.history.extend(tokens);
-        let next = first + n as i32;
-        let counters = &self.shared.counters;
-        counters.longest_sequence.fetch_max(state.history.tokens.len() as u64, Ordering::Relaxed);
         match work.phase {
-            Phase::Generate { .. } => self.sample(part.slot, next - 1),
+            Phase::Generate { .. } => self.commit_stream(part),
             Phase::Prompt { read } => {
+                let (tokens, _) = work.next_tokens(part);
+                let n = tokens.len();
+                state.history.extend(&tokens);
+                let next = first + n as i32;
                 let read = read + n;
                 work.phase = Phase::Prompt { read };
                 if let Some(alternatives) = work.request.prompt_logprobs {
@@ -69,6 +68,35 @@ impl Worker<'_> {
                 }
             }
         }
+        let longest = &self.shared.counters.longest_sequence;
+        longest.fetch_max(self.slots[part.slot].history.tokens.len() as u64, Ordering::Relaxed);
+    }
+
+    /// A stream's tokens were computed: samples from the row of each of them, as long as what comes
+    /// is what was drafted.
+    fn commit_stream(&mut self, part: &Part) {
+        let Slot { history, work: Some(work) } = &mut self.slots[part.slot] else { return };
+        let Phase::Generate { next } = work.phase else { return };
+        let again = std::mem::take(&mut work.again);
+        // Before its tokens are told: the last of them may end the text.
+        work.drafted += part.draft.tokens.len() as u32;
+        add(&self.shared.counters.speculation.drafted_tokens, part.draft.tokens.len());
+        history.extend(&again);
+        history.extend(&[next]);
+        let first = part.first + again.len() as i32;
+        let mut stays = 0;
+        loop {
+            let drafted = part.draft.get(stays);
+            self.sample(part.slot, first + stays as i32, drafted);
+            let Slot { history, work } = &mut self.slots[part.slot];
+            let Some((token, _)) = drafted else { break };
+            match work.as_ref().map(|work| work.phase) {
+                Some(Phase::Generate { next }) if next == token => history.extend(&[token]),
+                _ => break,
+            }
+            stays += 1;
+        }
+        self.draft_done(part, stays);
     }
 
     fn prompt_done(&mut self, slot: usize, row: i32) {
@@ -82,12 +110,14 @@ impl Worker<'_> {
         if work.request.max_tokens == Some(0) {
             self.finish(slot, FinishReason::Length);
         } else {
-            self.sample(slot, row);
+            self.begin_drafts(slot);
+            self.sample(slot, row, None);
         }
     }
 
-    /// Chooses the next token of a slot from row `row` of the step's outputs.
-    fn sample(&mut self, slot: usize, row: i32) {
+    /// Chooses the next token of a slot from row `row` of the step's outputs, unless the one that was
+    /// `drafted` comes in any case.
+    fn sample(&mut self, slot: usize, row: i32, drafted: Option<(Token, bool)>) {
         let state = &mut self.slots[slot];
         let held = state.history.tokens.len();
         let Some(work) = &mut state.work else { return };
@@ -96,7 +126,8 @@ impl Worker<'_> {
         let thinking = work.thinking.as_mut();
         let forced =
             thinking.and_then(|thinking| thinking.next_forced(|close| sampler.allows(close)));
-        let chosen = match forced {
+        let certain = drafted.filter(|&(_, is_certain)| is_certain).map(|(token, _)| token);
+        let chosen = match forced.or(certain) {
             Some(token) => work.sampler.take(token).map(|()| token).map_err(SampleError::from),
             None => work.sampler.sample(row, &mut self.candidates),
         };
@@ -113,6 +144,13 @@ impl Worker<'_> {
             }
         };
         state.history.next = Some(token);
+        if let Some(lookup) = &mut work.lookup {
+            lookup.push(token);
+        }
+        if drafted.is_some_and(|(drafted, _)| drafted == token) {
+            work.accepted += 1;
+            add(&self.shared.counters.speculation.accepted_tokens, 1);
+        }
         work.generated += 1;
         work.last_token = Some(Instant::now());
         add(&self.shared.counters.predicted_tokens, 1);

@@ -10,14 +10,17 @@ use super::plan::Part;
 use super::slot::Phase;
 use crate::engine::GenerationError;
 use crate::engine::handle::add;
+use crate::engine::speculate::{Draft, passes};
 
 impl Worker<'_> {
-    /// Computes the parts of a step; if they fail together, each alone, so that a sequence that
-    /// cannot be computed takes no other with it.
+    /// Computes the parts of a step; if they fail together, each alone and without a draft, so that a
+    /// sequence that cannot be computed takes no other with it.
     pub(super) fn step(&mut self, parts: &mut [Part]) {
         match self.decode(parts) {
             Ok(()) => self.commit(parts),
-            Err(error) if parts.len() == 1 => self.give_up(parts[0].slot, &error),
+            Err(error) if parts.len() == 1 && parts[0].draft == Draft::default() => {
+                self.give_up(parts[0].slot, &error);
+            }
             Err(error) => {
                 tracing::warn!(%error, sequences = parts.len(), "a step failed; trying each alone");
                 for part in parts.iter_mut() {
@@ -27,6 +30,7 @@ impl Worker<'_> {
                         self.give_up(part.slot, &error);
                         continue;
                     }
+                    part.draft = Draft::default();
                     let alone = std::slice::from_mut(part);
                     match self.decode(alone) {
                         Ok(()) => self.commit(alone),
@@ -53,28 +57,25 @@ impl Worker<'_> {
         let slots: Vec<usize> = parts.iter().map(|part| part.slot).collect();
         self.batch.clear();
         let mut decoding = 0;
+        let mut widths = Vec::new();
         let mut prompt = 0;
         for part in parts.iter_mut() {
             part.first = self.batch.n_tokens();
             let state = &self.slots[part.slot];
             let Some(work) = &state.work else { continue };
-            let (tokens, all_logits) = work.next_tokens(part.share);
-            let completes = match work.phase {
+            let (tokens, logits_from) = work.next_tokens(part);
+            match work.phase {
                 Phase::Generate { .. } => {
-                    decoding += 1;
-                    true
+                    decoding += tokens.len();
+                    widths.push((part.slot, tokens.len()));
                 }
-                Phase::Prompt { read } => {
-                    prompt += tokens.len();
-                    read + tokens.len() == work.request.prompt.len()
-                }
-            };
+                Phase::Prompt { .. } => prompt += tokens.len(),
+            }
             for (i, &token) in tokens.iter().enumerate() {
                 let position = (state.history.tokens.len() + i) as i32;
-                let logits = all_logits || (completes && i + 1 == tokens.len());
                 let seq = [part.slot as i32];
                 // The batch was made for `n_batch` tokens and the plan keeps to that.
-                if self.batch.add(LlamaToken(token), position, &seq, logits).is_err() {
+                if self.batch.add(LlamaToken(token), position, &seq, i >= logits_from).is_err() {
                     return Err(DecodeError::NoKvCacheSlot);
                 }
             }
@@ -87,6 +88,9 @@ impl Worker<'_> {
         tracing::trace!(decoding, prompt, ?slots, ms = took.as_secs_f64() * 1e3, "step");
         if decoding > 0 {
             self.cost.observe_decode(took);
+            if let [(streams, tokens)] = passes(&widths)[..] {
+                self.cost.by_width_mut().observe(streams, tokens, took);
+            }
         } else {
             self.cost.observe_prefill(prompt, took);
         }

@@ -2,13 +2,14 @@
 //! but for `llama_decode` itself.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::session::LlamaStateSeqFlags;
 
 use super::Worker;
 use super::slot::{DeviceCheckpoint, History};
+use crate::engine::Token;
 use crate::engine::cache::Checkpoint;
 use crate::engine::handle::add;
 
@@ -39,6 +40,15 @@ impl Part {
     }
 }
 
+/// How a sequence's memory is taken back to where a draft failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Rollback {
+    /// Its end is cut off.
+    Cut,
+    /// To a copy of the recurrent state from before the draft, where the model's memory is.
+    Copy,
+}
+
 impl Worker<'_> {
     /// Forgets what a seat holds.
     pub(super) fn forget(&mut self, seat: usize) {
@@ -64,6 +74,7 @@ impl Worker<'_> {
         history.shorten(keep);
         history.checkpoints.retain(|checkpoint| checkpoint.position <= keep);
         history.on_device.take_if(|checkpoint| checkpoint.position > keep);
+        history.before_draft = None;
         keep
     }
 
@@ -87,6 +98,70 @@ impl Worker<'_> {
         let cut = self.context.clear_kv_cache_seq(Some(seat as u32), Some(position as u32), None);
         matches!(cut, Ok(true))
             && self.context.kv_cache_seq_pos_max(seat as i32) + 1 == position as i32
+    }
+
+    /// Makes sure that a draft behind a seat's history can be taken back; false: it cannot.
+    pub(super) fn keep_before_draft(&mut self, seat: usize) -> bool {
+        match self.limits.rollback {
+            Some(Rollback::Cut) => return true,
+            Some(Rollback::Copy) => {}
+            None => return false,
+        }
+        let history = &self.slots[seat].history;
+        let position = history.tokens.len();
+        if history.before_draft.as_ref().is_some_and(|kept| kept.position == position) {
+            return true;
+        }
+        // The copy takes the place of the seat's newest checkpoint.
+        if !self.settle(seat) {
+            self.lose(seat);
+            return false;
+        }
+        let start = Instant::now();
+        let flags = LlamaStateSeqFlags::PARTIAL_ONLY | LlamaStateSeqFlags::ON_DEVICE;
+        let state = self.context.state_seq_get(seat as i32, flags).ok();
+        self.context.synchronize();
+        average(&mut self.rollback_cost.before, start.elapsed());
+        let history = &mut self.slots[seat].history;
+        history.before_draft = state.map(|state| DeviceCheckpoint { position, state });
+        history.before_draft.is_some()
+    }
+
+    /// Takes a seat's memory back to the end of its history, behind which the end of a draft was
+    /// computed in the last step, or to the history before that draft: the tokens that are lost then
+    /// are returned.
+    pub(super) fn take_back(&mut self, seat: usize) -> Vec<Token> {
+        let held = self.slots[seat].history.tokens.len();
+        if self.limits.rollback == Some(Rollback::Cut) {
+            if !self.cut(seat, held) {
+                tracing::error!(seat, "a draft could not be taken back");
+                self.lose(seat);
+            }
+            return Vec::new();
+        }
+        let start = Instant::now();
+        let checkpoint = self.slots[seat].history.before_draft.take();
+        let Some(checkpoint) = checkpoint.filter(|c| c.position <= held) else {
+            self.lose(seat);
+            return Vec::new();
+        };
+        let position = checkpoint.position;
+        let is_set = self.context.state_seq_set(&checkpoint.state, seat as i32).is_ok();
+        if !(is_set && self.cut(seat, position)) {
+            tracing::error!(seat, "a draft could not be taken back");
+            self.lose(seat);
+            return Vec::new();
+        }
+        self.context.synchronize();
+        let cost = &mut self.rollback_cost;
+        average(&mut cost.after, start.elapsed());
+        add(&self.shared.counters.speculation.restored, 1);
+        let history = &mut self.slots[seat].history;
+        let lost = history.tokens.split_off(position);
+        history.shorten(position);
+        history.next = lost.first().copied();
+        history.before_draft = Some(checkpoint);
+        lost
     }
 
     /// Removes what a failed step may have left behind `held` tokens. Memory that cannot be cut
@@ -157,6 +232,7 @@ impl Worker<'_> {
         let counters = &self.shared.counters.cache;
         if newest && self.limits.device_checkpoints {
             let flags = LlamaStateSeqFlags::PARTIAL_ONLY | LlamaStateSeqFlags::ON_DEVICE;
+            history.before_draft = None;
             history.on_device = self
                 .context
                 .state_seq_get(seat as i32, flags)
@@ -202,6 +278,8 @@ impl Worker<'_> {
         self.copied = None;
         for seat in [a, b] {
             let _ = self.context.clear_kv_cache_seq(Some(seat as u32), None, None);
+            // It is the seat's, not the history's.
+            self.slots[seat].history.before_draft = None;
         }
         self.slots.swap(a, b);
         self.swap_snapshots(a, b);
@@ -213,4 +291,10 @@ impl Worker<'_> {
             }
         }
     }
+}
+
+/// Learns a time in seconds; 0 before the first one.
+fn average(seconds: &mut f64, took: Duration) {
+    let took = took.as_secs_f64();
+    *seconds += (took - *seconds) * if *seconds == 0.0 { 1.0 } else { 0.2 };
 }

@@ -3,12 +3,15 @@
 use super::Worker;
 use super::slot::Slot;
 use crate::engine::schedule::{self, StepKind, Want};
+use crate::engine::speculate::Draft;
 
 /// One slot's part of a step.
 pub(super) struct Part {
     pub(super) slot: usize,
-    /// Tokens.
+    /// Tokens of a prompt.
     pub(super) share: usize,
+    /// Of a stream: what is computed beyond what it needs.
+    pub(super) draft: Draft,
     /// Where its tokens begin in the batch.
     pub(super) first: i32,
 }
@@ -27,7 +30,12 @@ impl Worker<'_> {
                 schedule::plan_prompts(&wants, budget, self.limits.n_batch, self.prompt_steps)
             }
         };
-        let part = |(slot, share)| Part { slot, share, first: 0 };
-        shares.into_iter().enumerate().filter(|&(_, share)| share > 0).map(part).collect()
+        let part = |(slot, share)| Part { slot, share, draft: Draft::default(), first: 0 };
+        let mut parts: Vec<Part> =
+            shares.into_iter().enumerate().filter(|&(_, share)| share > 0).map(part).collect();
+        if self.kind == StepKind::Streams {
+            self.draft(&mut parts);
+        }
+        parts
     }
 }

@@ -1,19 +1,22 @@
 //! A slot: one sequence of the context, what it holds, and the request it works on. A sequence id
 //! is a seat for a running request and nothing else: histories move.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use llama_cpp_2::context::session::SeqState;
 
+use super::plan::Part;
 use crate::engine::cache::{Checkpoint, Proof};
 use crate::engine::sample::Sampler;
 use crate::engine::schedule::{SeatView, Want};
+use crate::engine::speculate::Lookup;
 use crate::engine::stream::EventSender;
 use crate::engine::text::{Assembled, TextAssembler};
 use crate::engine::thinking::Thinking;
 use crate::engine::{
-    ConversationId, FinishReason, GenerationEvent, GenerationRequest, OutputToken, PromptProgress,
-    Summary, Timings, Token, TokenLogprobs,
+    ConversationId, FinishReason, GenerationEvent, GenerationRequest, NoDraft, OutputToken,
+    PromptProgress, Summary, Timings, Token, TokenLogprobs,
 };
 
 /// Prompt tokens per step when each one's logits are wanted: a row is 600 kB for a vocabulary
@@ -39,6 +42,9 @@ pub(crate) struct History {
     pub(crate) checkpoints: Vec<Checkpoint>,
     /// The newest of them while it is on the device alone.
     pub(crate) on_device: Option<DeviceCheckpoint>,
+    /// The recurrent state before the draft that is computed now, or was last. It takes the place of
+    /// `on_device`, which is settled before.
+    pub(crate) before_draft: Option<DeviceCheckpoint>,
     /// Number of the last request that worked on it; grows over all seats.
     pub(crate) last_used: u64,
     /// Requests that worked on it.
@@ -111,6 +117,16 @@ pub(crate) struct Work {
     pub(crate) text: TextAssembler<OutputToken>,
     /// Of a request with a budget.
     pub(crate) thinking: Option<Thinking>,
+    /// `None`: nothing is drafted for it.
+    pub(crate) lookup: Option<Lookup>,
+    /// Tokens that were sampled and computed, and whose state is gone with a draft that was taken
+    /// back: they are computed once more.
+    pub(crate) again: Vec<Token>,
+    /// Tokens drafted, and those of them that came.
+    pub(crate) drafted: u32,
+    pub(crate) accepted: u32,
+    /// Why nothing was drafted for its last step.
+    pub(crate) no_draft: Option<NoDraft>,
     pub(crate) prompt_logprobs: Vec<(Token, Option<TokenLogprobs>)>,
     pub(crate) cached: usize,
     /// Positions in the prompt at which a recurrent state is kept, ascending.
@@ -178,13 +194,22 @@ impl Work {
         mark.unwrap_or(self.request.prompt.len())
     }
 
-    /// The tokens of a share of a step, and whether the logits of all of them are wanted.
-    pub(crate) fn next_tokens(&self, share: usize) -> (&[Token], bool) {
+    /// The tokens of a part of a step, and from which of them on the logits are wanted.
+    pub(super) fn next_tokens(&self, part: &Part) -> (Cow<'_, [Token]>, usize) {
         match &self.phase {
-            Phase::Generate { next } => (std::slice::from_ref(next), true),
+            Phase::Generate { next } => {
+                let draft = part.draft.tokens.iter();
+                let tokens = self.again.iter().chain([next]).chain(draft);
+                (tokens.copied().collect(), self.again.len())
+            }
             Phase::Prompt { read } => {
-                let end = (*read + share).min(self.stop());
-                (&self.request.prompt[*read..end], self.request.prompt_logprobs.is_some())
+                let end = (*read + part.share).min(self.stop());
+                let logits = match self.request.prompt_logprobs {
+                    Some(_) => 0,
+                    None if end == self.request.prompt.len() => end - read - 1,
+                    None => end - read,
+                };
+                (Cow::Borrowed(&self.request.prompt[*read..end]), logits)
             }
         }
     }
@@ -203,6 +228,8 @@ impl Work {
             predicted_tokens: self.generated,
             predicted_time: self.last_token.unwrap_or(prompt_end) - prompt_end,
             queue_time: self.queued_for,
+            drafted_tokens: self.drafted,
+            accepted_tokens: self.accepted,
         }
     }
 

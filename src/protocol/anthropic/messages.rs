@@ -13,6 +13,7 @@ use crate::protocol::Options;
 use crate::protocol::body::{BodyError, FromJson, Integer, Object, fields};
 use crate::protocol::sampling::{SamplingFields, integer};
 use crate::protocol::session::session;
+use crate::protocol::speculation::speculation;
 use crate::protocol::stop::StopField;
 use crate::protocol::thinking::RawThinking;
 
@@ -60,6 +61,7 @@ struct MessageFields {
     output_format: Option<FormatField>,
     /// llama-server's.
     cache_prompt: Option<bool>,
+    speculation: Option<Value>,
     sse_ping_interval: Option<Integer>,
 }
 
@@ -140,6 +142,7 @@ impl MessageFields {
             logit_bias: Vec::new(),
             stop: self.stop_sequences.take().unwrap_or_default().check("stop_sequences")?,
             cache_prompt: self.cache_prompt.unwrap_or(settings.context.cache_prompt),
+            speculation: speculation(self.speculation.as_ref(), None, settings)?,
             prompt_cache_key: None,
             session: user.and_then(session),
             id_slot: None,

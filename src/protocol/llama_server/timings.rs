@@ -15,6 +15,15 @@ pub struct Timings {
     pub predicted_ms: f64,
     pub predicted_per_token_ms: f64,
     pub predicted_per_second: f64,
+    /// Of speculation; llama-server leaves both out where nothing was drafted.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub draft_n: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft_n_accepted: Option<u32>,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// llama-server's `prompt_progress`.

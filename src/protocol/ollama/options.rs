@@ -9,6 +9,7 @@ use crate::chat::{Reasoning, ResponseFormat};
 use crate::config::Settings;
 use crate::protocol::body::{BodyError, Integer, Object, fields};
 use crate::protocol::sampling::{SamplingFields, count, integer};
+use crate::protocol::speculation::speculation;
 use crate::protocol::stop::StopField;
 use crate::protocol::thinking::RawThinking;
 use crate::protocol::{MAX_ALTERNATIVES, Options};
@@ -114,6 +115,7 @@ impl RawOllama {
             logit_bias: Vec::new(),
             stop: self.inner.stop.unwrap_or_default().check("options.stop")?,
             cache_prompt: settings.context.cache_prompt,
+            speculation: speculation(None, None, settings)?,
             prompt_cache_key: None,
             session: None,
             id_slot: None,

@@ -11,6 +11,7 @@ use crate::protocol::logit_bias::BiasField;
 use crate::protocol::response_format::{self, ResponseFormatField};
 use crate::protocol::sampling::{SamplingFields, count, integer};
 use crate::protocol::session::session;
+use crate::protocol::speculation::speculation;
 use crate::protocol::stop::StopField;
 use crate::protocol::{MAX_ALTERNATIVES, MAX_CHOICES, Options, Sampling};
 
@@ -28,6 +29,10 @@ struct OptionFields {
     stop: Option<StopField>,
     logit_bias: Option<BiasField>,
     cache_prompt: Option<bool>,
+    speculation: Option<Value>,
+    /// llama-server's name for the most tokens of a draft.
+    #[serde(rename = "speculative.n_max")]
+    speculative_n_max: Option<Integer>,
     /// OpenAI's name for what shares a cache: a conversation.
     prompt_cache_key: Option<String>,
     /// Whatever the client notes down; of it, `user_id` may name a session.
@@ -128,6 +133,7 @@ impl OptionFields {
             logit_bias: self.logit_bias.unwrap_or_default().check()?,
             stop: self.stop.unwrap_or_default().check("stop")?,
             cache_prompt: self.cache_prompt.unwrap_or(settings.context.cache_prompt),
+            speculation: speculation(self.speculation.as_ref(), self.speculative_n_max, settings)?,
             prompt_cache_key: self.prompt_cache_key.filter(|key| !key.is_empty()),
             session: self.metadata.as_ref().and_then(|m| m["user_id"].as_str()).and_then(session),
             id_slot: u32::try_from(id_slot).ok(),

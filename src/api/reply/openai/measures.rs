@@ -19,6 +19,8 @@ impl From<engine::Timings> for Timings {
             predicted_ms,
             predicted_per_token_ms: ratio(predicted_ms, t.predicted_tokens.into()),
             predicted_per_second: ratio(f64::from(t.predicted_tokens) * 1e3, predicted_ms),
+            draft_n: t.drafted_tokens,
+            draft_n_accepted: (t.drafted_tokens > 0).then_some(t.accepted_tokens),
         }
     }
 }
@@ -81,6 +83,8 @@ pub(super) fn total_timings(endings: &[Ending]) -> Timings {
         total.prompt_time = total.prompt_time.saturating_add(timings.prompt_time);
         total.predicted_tokens = total.predicted_tokens.saturating_add(timings.predicted_tokens);
         total.predicted_time = total.predicted_time.saturating_add(timings.predicted_time);
+        total.drafted_tokens = total.drafted_tokens.saturating_add(timings.drafted_tokens);
+        total.accepted_tokens = total.accepted_tokens.saturating_add(timings.accepted_tokens);
     }
     total.into()
 }
@@ -99,8 +103,7 @@ mod tests {
             prompt_tokens: 10,
             prompt_time: Duration::from_millis(20),
             predicted_tokens: 0,
-            predicted_time: Duration::ZERO,
-            queue_time: Duration::ZERO,
+            ..engine::Timings::default()
         });
         assert_eq!(
             serde_json::to_value(timings).unwrap(),
@@ -110,6 +113,13 @@ mod tests {
                 "predicted_per_token_ms": 0.0, "predicted_per_second": 0.0
             })
         );
+    }
+
+    #[test]
+    fn drafts_are_told_where_there_were_any() {
+        let timings = engine::Timings { drafted_tokens: 9, ..engine::Timings::default() };
+        let value = serde_json::to_value(Timings::from(timings)).unwrap();
+        assert_eq!((&value["draft_n"], &value["draft_n_accepted"]), (&9.into(), &0.into()));
     }
 
     #[test]
