@@ -8,6 +8,7 @@ mod draft;
 mod idle;
 pub(super) mod memory;
 mod park;
+mod part;
 mod plan;
 mod seats;
 mod slot;

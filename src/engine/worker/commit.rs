@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use llama_cpp_2::token::LlamaToken;
 
 use super::Worker;
-use super::plan::Part;
+use super::part::Part;
 use super::slot::{Phase, Slot};
 use crate::engine::handle::add;
 use crate::engine::sample::{SampleError, logprobs};

@@ -6,7 +6,7 @@ use llama_cpp_2::DecodeError;
 use llama_cpp_2::token::LlamaToken;
 
 use super::Worker;
-use super::plan::Part;
+use super::part::Part;
 use super::slot::Phase;
 use crate::engine::GenerationError;
 use crate::engine::handle::add;

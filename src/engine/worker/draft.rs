@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::Worker;
 use super::memory::Rollback;
-use super::plan::Part;
+use super::part::Part;
 use super::slot::{Phase, Work};
 use crate::engine::handle::add;
 use crate::engine::speculate::{Draft, Lookup, MAX_DRAFT, RollbackCost, Stream, choose};

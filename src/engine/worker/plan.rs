@@ -1,20 +1,10 @@
 //! The loop's third phase: what goes into the next step.
 
 use super::Worker;
+use super::part::Part;
 use super::slot::Slot;
 use crate::engine::schedule::{self, StepKind, Want};
 use crate::engine::speculate::Draft;
-
-/// One slot's part of a step.
-pub(super) struct Part {
-    pub(super) slot: usize,
-    /// Tokens of a prompt.
-    pub(super) share: usize,
-    /// Of a stream: what is computed beyond what it needs.
-    pub(super) draft: Draft,
-    /// Where its tokens begin in the batch.
-    pub(super) first: i32,
-}
 
 impl Worker<'_> {
     /// The parts of the next step; none if there is nothing to compute.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use llama_cpp_2::context::session::SeqState;
 
-use super::plan::Part;
+use super::part::Part;
 use crate::engine::cache::{Checkpoint, Proof};
 use crate::engine::sample::Sampler;
 use crate::engine::schedule::{SeatView, Want};
