@@ -105,13 +105,6 @@ fn settings(machine: &Machine) -> Finding {
     }
 }
 
-/// Where the check `settings` says why they cannot be read.
-fn unread(machine: &Machine) -> Finding {
-    let service = &machine.service;
-    let file = service.settings_file.as_deref().unwrap_or(&service.environment_file);
-    Finding::unknown("The settings cannot be read.", format!("strixhalo config check {file}"))
-}
-
 /// Whether something listens on a port, by the kernel's tables: state 0A.
 fn is_taken(machine: &Machine, port: u16) -> Option<bool> {
     let tables = ["proc/net/tcp", "proc/net/tcp6"].map(|table| machine.tree.text(table));
@@ -127,8 +120,7 @@ fn is_taken(machine: &Machine, port: u16) -> Option<bool> {
 
 fn port(machine: &Machine) -> Finding {
     let service = &machine.service;
-    let Ok(loaded) = &service.settings else { return unread(machine) };
-    let server = &loaded.settings.server;
+    let server = service.settings().server;
     if server.host.iter().all(|host| host.starts_with("unix:")) && !server.host.is_empty() {
         return Finding::skip("The server listens on a socket in the file system.");
     }
@@ -150,11 +142,11 @@ fn port(machine: &Machine) -> Finding {
 
 fn offload(machine: &Machine) -> Finding {
     let service = &machine.service;
+    let model = service.settings().model;
     if service.pids.is_empty() && !matches!(service.answer, Answer::Json(_)) {
         return Finding::skip("No server runs here.");
     }
-    let Ok(loaded) = &service.settings else { return unread(machine) };
-    if loaded.settings.model.gpu == Gpu::Off {
+    if model.gpu == Gpu::Off {
         return Finding::skip("The settings say that the GPU is not used (`model.gpu`).");
     }
     let answer = match &service.answer {
@@ -215,8 +207,8 @@ fn memory_seen(machine: &Machine) -> Finding {
 
 fn mmap(machine: &Machine) -> Finding {
     let service = &machine.service;
-    let Ok(loaded) = &service.settings else { return unread(machine) };
-    let is_on = loaded.settings.model.mmap;
+    let file = service.settings_file.as_deref().unwrap_or(&service.environment_file);
+    let is_on = service.settings().model.mmap;
     let found = if !is_on {
         Finding::pass("The model is read, not mapped.")
     } else if machine.kernel.version == Some(Version(7, 0, 12)) {
@@ -224,21 +216,19 @@ fn mmap(machine: &Machine) -> Finding {
     } else {
         Finding::warn("model.mmap is on.")
     };
-    let origin = service.origin(loaded, "model.mmap");
-    found.with(origin, format!("model.mmap = {is_on}"))
+    found.with(file, format!("model.mmap = {is_on}"))
 }
 
 fn ubatch(machine: &Machine) -> Finding {
     let service = &machine.service;
-    let Ok(loaded) = &service.settings else { return unread(machine) };
-    let ubatch = loaded.settings.context.ubatch;
+    let file = service.settings_file.as_deref().unwrap_or(&service.environment_file);
+    let ubatch = service.settings().context.ubatch;
     let says = if ubatch >= 2048 {
         "2048 or more: best for mixtures of experts."
     } else {
         "Below 2048: fine for dense models; try 2048 for a mixture of experts."
     };
-    let origin = service.origin(loaded, "context.ubatch");
-    Finding::pass(says).with(origin, format!("context.ubatch = {ubatch}"))
+    Finding::pass(says).with(file, format!("context.ubatch = {ubatch}"))
 }
 
 /// Gigabytes and seconds of the line that the server logs when it is ready.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::process::{own_environment, servers};
-use crate::config::{Loaded, Origin, Settings, Sources, load};
+use crate::config::{Loaded, Settings, Sources, load};
 use crate::host::doctor::tree::Tree;
 use crate::host::service_memory::service_processes;
 
@@ -182,13 +182,9 @@ impl Service {
         }
     }
 
-    /// Where a setting has its value from.
-    pub(in crate::host::doctor) fn origin(&self, loaded: &Loaded, key: &str) -> String {
-        match loaded.origins.get(key) {
-            Origin::Default => "the default".to_owned(),
-            Origin::File { .. } => self.settings_file.clone().unwrap_or_default(),
-            _ => self.environment_file.clone(),
-        }
+    /// Its settings; the defaults where they cannot be read.
+    pub(in crate::host::doctor) fn settings(&self) -> Settings {
+        self.settings.as_ref().map_or_else(|_| Settings::default(), |l| l.settings.clone())
     }
 }
 
