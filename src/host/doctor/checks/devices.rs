@@ -65,7 +65,7 @@ pub(super) const ENTRIES: [Entry; 6] = [
     Entry {
         id: "hip-visible-devices",
         title: "Variables that hide the GPU",
-        what: "Fails if HIP_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES, CUDA_VISIBLE_DEVICES or GPU_DEVICE_ORDINAL hides all GPUs, or only warns if Vulkan is left.",
+        what: "Fails if HIP_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES, CUDA_VISIBLE_DEVICES or GPU_DEVICE_ORDINAL hides all GPUs, by an empty list, a negative number, or one that no GPU has; only warns if Vulkan is left.",
         cost: "`Could not initialize Tensile host: No devices found`, or the CPU in silence.",
         nixos: "hardware.strixhalo.rocm.environment: set the variable to null",
         other: "Remove the variable from the server's environment.",
@@ -243,19 +243,26 @@ fn is_member(machine: &Machine, uid: u32, group: &str) -> bool {
 }
 
 fn visible(machine: &Machine) -> Finding {
+    // ROCR_VISIBLE_DEVICES comes first: the others count what it leaves.
     let names = [
-        "HIP_VISIBLE_DEVICES",
         "ROCR_VISIBLE_DEVICES",
+        "HIP_VISIBLE_DEVICES",
         "CUDA_VISIBLE_DEVICES",
         "GPU_DEVICE_ORDINAL",
     ];
     if machine.runtime.rocm.is_none() {
         return Finding::skip("No ROCm is in use here.");
     }
-    let hidden = names
-        .into_iter()
-        .filter_map(|name| Some((name, machine.variable(name)?)))
-        .find(|(_, value)| matches!(value.trim().chars().next(), None | Some('-')));
+    // Without a driver the check `gpu-present` fails.
+    let mut left = machine.gpus.len().max(1);
+    let mut set = names.into_iter().filter_map(|name| Some((name, machine.variable(name)?)));
+    let hidden = set.find(|(name, value)| {
+        let is_hidden = hides_all(value, left);
+        if *name == names[0] {
+            left = left.min(value.split(',').count());
+        }
+        is_hidden
+    });
     let Some((name, value)) = hidden else {
         return Finding::pass("None of them hides the GPU.");
     };
@@ -264,5 +271,16 @@ fn visible(machine: &Machine) -> Finding {
     } else {
         Finding::fail(format!("{name} hides all GPUs."))
     };
-    found.with(&machine.service.environment_file, format!("{name}={value}"))
+    found
+        .with(&machine.service.environment_file, format!("{name}={value}"))
+        .with("/sys/class/drm", format!("GPUs of amdgpu: {}", machine.gpus.len()))
+}
+
+/// Whether a list of numbers from 0 leaves none of so many GPUs: ROCm reads it up to the first number
+/// that no GPU has. A GPU may stand there by its UUID as well.
+fn hides_all(list: &str, gpus: usize) -> bool {
+    let first = list.split(',').next().unwrap_or_default().trim();
+    first.is_empty()
+        || first.starts_with('-')
+        || first.parse::<usize>().is_ok_and(|number| number >= gpus)
 }

@@ -97,11 +97,28 @@ fn settings(machine: &Machine) -> Finding {
         }
         Ok(loaded) => Finding::pass("They are accepted.")
             .with(file, format!("{} changed", loaded.changed().len())),
-        Err(error) if error.contains("ermission denied") => {
-            let says = "Only the service may read its settings.";
-            Finding::unknown(says, format!("sudo strixhalo config check {file}"))
-        }
+        Err(error) if is_forbidden(error) => no_settings(machine),
         Err(error) => Finding::fail("They are refused.").with(file, error.replace('\n', "; ")),
+    }
+}
+
+fn is_forbidden(error: &str) -> bool {
+    error.contains("ermission denied")
+}
+
+/// Of a check that rests on settings which cannot be read.
+fn no_settings(machine: &Machine) -> Finding {
+    let service = &machine.service;
+    let file = service.settings_file.as_deref().unwrap_or(&service.environment_file);
+    match &service.settings {
+        Err(error) if is_forbidden(error) => Finding::unknown(
+            "Only the service may read its settings.",
+            format!("sudo strixhalo config check {file}"),
+        ),
+        _ => Finding::unknown(
+            "The server's settings are refused, so their values are not known: see the check `settings`.",
+            format!("strixhalo config check {file}"),
+        ),
     }
 }
 
@@ -120,7 +137,9 @@ fn is_taken(machine: &Machine, port: u16) -> Option<bool> {
 
 fn port(machine: &Machine) -> Finding {
     let service = &machine.service;
-    let server = service.settings().server;
+    let Some(server) = service.settings().map(|settings| &settings.server) else {
+        return no_settings(machine);
+    };
     if server.host.iter().all(|host| host.starts_with("unix:")) && !server.host.is_empty() {
         return Finding::skip("The server listens on a socket in the file system.");
     }
@@ -142,11 +161,10 @@ fn port(machine: &Machine) -> Finding {
 
 fn offload(machine: &Machine) -> Finding {
     let service = &machine.service;
-    let model = service.settings().model;
     if service.pids.is_empty() && !matches!(service.answer, Answer::Json(_)) {
         return Finding::skip("No server runs here.");
     }
-    if model.gpu == Gpu::Off {
+    if service.settings().is_some_and(|settings| settings.model.gpu == Gpu::Off) {
         return Finding::skip("The settings say that the GPU is not used (`model.gpu`).");
     }
     let answer = match &service.answer {
@@ -207,8 +225,9 @@ fn memory_seen(machine: &Machine) -> Finding {
 
 fn mmap(machine: &Machine) -> Finding {
     let service = &machine.service;
-    let file = service.settings_file.as_deref().unwrap_or(&service.environment_file);
-    let is_on = service.settings().model.mmap;
+    let Some(is_on) = service.settings().map(|settings| settings.model.mmap) else {
+        return no_settings(machine);
+    };
     let found = if !is_on {
         Finding::pass("The model is read, not mapped.")
     } else if machine.kernel.version == Some(Version(7, 0, 12)) {
@@ -216,19 +235,20 @@ fn mmap(machine: &Machine) -> Finding {
     } else {
         Finding::warn("model.mmap is on.")
     };
-    found.with(file, format!("model.mmap = {is_on}"))
+    found.with(service.origin("model.mmap"), format!("model.mmap = {is_on}"))
 }
 
 fn ubatch(machine: &Machine) -> Finding {
     let service = &machine.service;
-    let file = service.settings_file.as_deref().unwrap_or(&service.environment_file);
-    let ubatch = service.settings().context.ubatch;
+    let Some(ubatch) = service.settings().map(|settings| settings.context.ubatch) else {
+        return no_settings(machine);
+    };
     let says = if ubatch >= 2048 {
         "2048 or more: best for mixtures of experts."
     } else {
         "Below 2048: fine for dense models; try 2048 for a mixture of experts."
     };
-    Finding::pass(says).with(file, format!("context.ubatch = {ubatch}"))
+    Finding::pass(says).with(service.origin("context.ubatch"), format!("context.ubatch = {ubatch}"))
 }
 
 /// Gigabytes and seconds of the line that the server logs when it is ready.

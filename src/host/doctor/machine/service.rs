@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::process::{own_environment, servers};
-use crate::config::{Loaded, Settings, Sources, load};
+use crate::config::{Loaded, Origin, Settings, Sources, load};
 use crate::host::doctor::tree::Tree;
 use crate::host::service_memory::service_processes;
 
@@ -182,9 +182,19 @@ impl Service {
         }
     }
 
-    /// Its settings; the defaults where they cannot be read.
-    pub(in crate::host::doctor) fn settings(&self) -> Settings {
-        self.settings.as_ref().map_or_else(|_| Settings::default(), |l| l.settings.clone())
+    /// Its settings; `None` where they are refused or cannot be read.
+    pub(in crate::host::doctor) fn settings(&self) -> Option<&Settings> {
+        self.settings.as_ref().ok().map(|loaded| &loaded.settings)
+    }
+
+    /// The file that the value of a setting came from, or the word for a default.
+    pub(in crate::host::doctor) fn origin(&self, key: &str) -> &str {
+        let origin = self.settings.as_ref().map(|loaded| loaded.origins.get(key));
+        match (origin, &self.settings_file) {
+            (Ok(Origin::Default), _) => "by default",
+            (Ok(Origin::File { .. }), Some(file)) => file,
+            _ => &self.environment_file,
+        }
     }
 }
 

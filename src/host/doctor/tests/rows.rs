@@ -66,6 +66,26 @@ fn every_row_judges_by_the_values_that_it_names() {
             Status::Fail,
             &[(environment, "[Service]\nEnvironment=HIP_VISIBLE_DEVICES=-1")],
         ),
+        (
+            "hip-visible-devices",
+            Status::Fail,
+            &[(environment, "[Service]\nEnvironment=HIP_VISIBLE_DEVICES=1,0")],
+        ),
+        (
+            "hip-visible-devices",
+            Status::Fail,
+            &[(environment, "[Service]\nEnvironment=GPU_DEVICE_ORDINAL=2")],
+        ),
+        (
+            "hip-visible-devices",
+            Status::Pass,
+            &[(environment, "[Service]\nEnvironment=HIP_VISIBLE_DEVICES=0,1")],
+        ),
+        (
+            "hip-visible-devices",
+            Status::Pass,
+            &[(environment, "[Service]\nEnvironment=ROCR_VISIBLE_DEVICES=GPU-1a2b")],
+        ),
         ("wifi-mt7925", Status::Warn, &[(release, "7.1.3"), ("sys/module/mt7925e/refcnt", "0")]),
         ("wifi-mt7925", Status::Pass, &[(release, "7.2.0"), ("sys/module/mt7925e/refcnt", "0")]),
         (
@@ -172,6 +192,38 @@ fn every_row_judges_by_the_values_that_it_names() {
     ] {
         let report = examined_with(root.path(), files);
         assert_eq!(status(&report, id), expected, "{id} with {files:?}");
+    }
+}
+
+#[test]
+fn refused_settings_are_not_told_as_defaults() {
+    let root = unpacked("good");
+    let settings = "etc/strixhalo/settings.toml";
+    let refused = examined_with(root.path(), &[(settings, "[server]\nport = 1\nprot = 2\n")]);
+    assert_eq!(status(&refused, "settings"), Status::Fail);
+    for id in ["server-port", "mmap-on-apu", "ubatch-size"] {
+        let check = refused.checks.iter().find(|check| check.id == id).unwrap();
+        assert_eq!((check.status, &check.evidence[..]), (Status::Unknown, &[][..]), "{check:?}");
+        assert!(check.finding.contains("refused"), "{check:?}");
+        assert_eq!(check.fix.other, "strixhalo config check /etc/strixhalo/settings.toml");
+    }
+}
+
+#[test]
+fn a_settings_evidence_is_the_layer_that_set_it() {
+    let root = unpacked("good");
+    let settings = ("etc/strixhalo/settings.toml", "[context]\nubatch = 1024\n");
+    let unit = "[Service]\nEnvironment=LLAMA_ARG_UBATCH=2048";
+    let unit = ("etc/systemd/system/strixhalo.service", unit);
+    for (files, file, value) in [
+        (&[(settings.0, "")][..], "by default", "context.ubatch = 512"),
+        (&[settings], "/etc/strixhalo/settings.toml", "context.ubatch = 1024"),
+        (&[settings, unit], "/etc/systemd/system/strixhalo.service", "context.ubatch = 2048"),
+    ] {
+        let report = examined_with(root.path(), files);
+        let check = report.checks.iter().find(|check| check.id == "ubatch-size").unwrap();
+        let evidence = &check.evidence[0];
+        assert_eq!((&*evidence.file, &*evidence.value), (file, value), "{files:?}");
     }
 }
 
