@@ -96,7 +96,7 @@ fn compare(path: &Path, (slots, per_slot, ubatch, flash_attn): Setting, no_alloc
         cache_type_v: CacheType::F16,
         ubatch,
         flash_attn,
-        on_gpu: params.n_gpu_layers.is_some() && !no_alloc,
+        on_gpu: params.n_gpu_layers.is_some(),
         host_cache: 0,
         checkpoints: 0,
     };
@@ -104,7 +104,9 @@ fn compare(path: &Path, (slots, per_slot, ubatch, flash_attn): Setting, no_alloc
     let need = memory_need(&facts, &shape, per_slot.into());
     let mib = |bytes: u64| bytes as f64 / MIB;
     let name = path.file_stem().unwrap().display();
-    let off = mib(need.total()) / laid.total() - 1.0;
+    // The file's size counts copies and what is left out as well.
+    let weights = if no_alloc { mib(facts.tensor_bytes) } else { mib(need.weights) };
+    let off = (mib(need.total() - need.weights) + weights) / laid.total() - 1.0;
     println!(
         "{name:22} {slots} x {per_slot:7}, {ubatch:4} at once, flash attention {flash_attn:5}: {:10.2} MiB, compute {:8.2} (plan {:8.2}), off by {:+.2} %",
         laid.total(),
@@ -112,8 +114,6 @@ fn compare(path: &Path, (slots, per_slot, ubatch, flash_attn): Setting, no_alloc
         mib(need.compute),
         100.0 * off
     );
-    // The file's size counts copies and what is left out as well.
-    let weights = if no_alloc { mib(facts.tensor_bytes) } else { mib(need.weights) };
     for (part, planned, is) in [
         ("weights", weights, laid.weights),
         ("KV cache", mib(need.kv), laid.kv),

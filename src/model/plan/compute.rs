@@ -38,7 +38,7 @@ impl Graph<'_> {
         // Logits come last, when the mask is no longer needed: they fit into its place, or lie
         // behind four to six tensors of the residual stream.
         let logits = self.values(self.facts.n_vocab.into());
-        let before = if on_gpu { 5 * self.n_embd() } else { self.n_embd() * 11 / 2 };
+        let before = if on_gpu { 4 * self.n_embd() } else { self.n_embd() * 11 / 2 };
         let last = if logits > inputs { logits.saturating_add(self.values(before)) } else { 0 };
         let widest =
             [self.attention(), self.feed_forward(), self.experts(), self.recurrent(), last]
