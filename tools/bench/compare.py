@@ -457,8 +457,8 @@ def arguments():
     parser.add_argument("--peer-args", default="--load-mode none",
                         help="more arguments for the peer [%(default)s; older ones: --no-mmap]")
     parser.add_argument("--peer-speculation", default="--spec-default", metavar="ARGUMENTS",
-                        help="the peer's in edit and prose, so that it drafts as well [%(default)s, "
-                             "its n-gram speculation]")
+                        help="the peer's in edit and prose, so that it drafts as well "
+                             "[%(default)s, its n-gram speculation]")
     parser.add_argument("--edit-text", metavar="FILE",
                         help="the text of edit, such as that of tools/bench/edit_model.py")
     parser.add_argument("--bench", metavar="COMMAND", help="load generator [the --ours binary]")
