@@ -3,14 +3,14 @@
 
 use super::facts::GgufFacts;
 use super::gguf::{Entry, Gguf, GgufError, MetaValue, TOKENS, ValueType};
-use super::keys::{Keys, wrong_type};
+use super::keys::{Keys, Purpose, wrong_type};
 
 /// Attention whose keys, values and rotation share one size; llama.cpp asserts it.
 const ONE_HEAD_SIZE: &[&str] = &["llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe"];
 const EQUAL_HEADS: &[&str] = &["qwen3next", "qwen35", "qwen35moe"];
 
-pub(super) fn check(gguf: &Gguf, facts: &GgufFacts) -> Result<(), GgufError> {
-    let keys = Keys::of(gguf)?;
+pub(super) fn check(gguf: &Gguf, facts: &GgufFacts, purpose: Purpose) -> Result<(), GgufError> {
+    let keys = Keys::of(gguf, purpose)?;
     check_vocabulary(&keys, facts.n_vocab)?;
     check_experts(&keys)?;
     check_heads(&keys, facts)?;
