@@ -22,8 +22,8 @@ impl Limits {
 
 /// The texts of the next batch, as numbers of the requests that they are the next ones of.
 /// `waiting` has the lengths of the texts that each request waits for. The requests take turns, so
-/// that a long one does not hold up those behind it; a text that exceeds the bounds is computed
-/// alone.
+/// that a long one does not hold up those behind it (in the next batch those come first that had no
+/// turn in this one); a text that exceeds the bounds is computed alone.
 pub(super) fn pick<L>(waiting: &[L], limits: Limits) -> Vec<usize>
 where
     L: AsRef<[usize]>,

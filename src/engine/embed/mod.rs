@@ -117,7 +117,7 @@ struct Job {
     vectors: Vec<Vec<f32>>,
     reply: oneshot::Sender<Result<Vec<Vec<f32>>, EmbeddingError>>,
     /// Its place in the queue.
-    _place: Place,
+    place: Place,
 }
 
 /// A place in the queue, from the submission of a request to its end.
@@ -171,7 +171,7 @@ impl EmbeddingEngine {
         let place = Place(shared.clone());
         let (reply, answer) = oneshot::channel();
         let vectors = Vec::with_capacity(texts.len());
-        let job = Job { texts, vectors, reply, _place: place };
+        let job = Job { texts, vectors, reply, place };
         if self.inner.commands.send(Command::Embed(job)).is_err() {
             return Err(EmbeddingError::ShuttingDown);
         }

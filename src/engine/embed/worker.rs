@@ -109,15 +109,19 @@ impl Worker<'_> {
             }
         }
         let jobs = std::mem::take(&mut self.jobs);
-        for (job, failed) in jobs.into_iter().zip(failed) {
-            if failed {
+        let mut had_a_turn = Vec::new();
+        for (index, job) in jobs.into_iter().enumerate() {
+            if failed[index] {
                 job.answer(Err(EmbeddingError::Compute));
             } else if job.vectors.len() == job.texts.len() {
                 job.finish();
+            } else if picked.contains(&index) {
+                had_a_turn.push(job);
             } else {
                 self.jobs.push_back(job);
             }
         }
+        self.jobs.extend(had_a_turn);
     }
 }
 
@@ -133,8 +137,11 @@ impl Job {
     }
 
     fn answer(self, answer: Result<Vec<Vec<f32>>, EmbeddingError>) {
+        let Self { reply, place, .. } = self;
+        // Whoever has the answer finds the place free.
+        drop(place);
         // Whoever cancelled waits for no answer.
-        let _ = self.reply.send(answer);
+        let _ = reply.send(answer);
     }
 }
 

@@ -12,6 +12,10 @@ pub const EMBEDDING_SEQUENCES: u32 = 16;
 /// Tokens computed at once of a text that need not be computed whole.
 const UBATCH: u32 = 512;
 
+/// The longest context in which a CPU computes without flash attention, which is slower there and
+/// less exact. The scores of all pairs of tokens take 16 MiB a head for so many.
+const MAX_PLAIN_CONTEXT: u32 = 2048;
+
 /// The context of a model that embeds or ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EmbeddingShape {
@@ -36,7 +40,8 @@ impl EmbeddingShape {
         let context = context.clamp(1, facts.n_ctx_train);
         let in_parts = facts.is_causal && pooling == Pooling::Last;
         let ubatch = if in_parts { context.min(UBATCH) } else { context };
-        Self { context, ubatch, pooling, flash_attn: true, on_gpu }
+        let flash_attn = on_gpu || context > MAX_PLAIN_CONTEXT;
+        Self { context, ubatch, pooling, flash_attn, on_gpu }
     }
 }
 
