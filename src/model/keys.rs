@@ -57,7 +57,7 @@ impl<'a> Keys<'a> {
         keys.is_causal = causal && !architecture::embeds(keys.architecture);
         if purpose == Purpose::Generate && !generates {
             return Err(GgufError(format!(
-                "a model of the architecture `{}` does not generate text token by token (it embeds, drafts, speaks or denoises): serve a chat or completion model",
+                "a model of the architecture `{}` does not generate text token by token (it embeds, drafts, speaks or denoises): serve a chat or completion model, and name an embedding model by embedding_model.path (--embedding-model), a reranker by rerank_model.path (--rerank-model)",
                 keys.architecture
             )));
         }

@@ -2,6 +2,7 @@
 
 mod architecture;
 pub mod builtin;
+mod embedding_source;
 mod error;
 mod facts;
 mod family;
@@ -23,6 +24,7 @@ mod tensors;
 #[cfg(any(test, feature = "engine"))]
 mod writer;
 
+pub use embedding_source::{EmbeddingSource, EmbeddingSourceError, EmbeddingSources};
 pub use error::ModelFileError;
 pub use facts::{GgufFacts, Layer};
 pub use family::{DeltaNet, Experts, FAMILIES, Family, WeightType};
