@@ -12,6 +12,7 @@ mod completions;
 mod connections;
 mod conversations;
 mod demo;
+mod embeddings;
 mod full_precision;
 mod gpu;
 mod harness;
