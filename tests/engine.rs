@@ -5,6 +5,8 @@
 
 #[path = "engine/cache.rs"]
 mod cache;
+#[path = "engine/embed.rs"]
+mod embed;
 #[path = "engine/grammar.rs"]
 mod grammar;
 #[allow(dead_code)] // the tests of commands use the rest

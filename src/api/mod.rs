@@ -19,6 +19,6 @@ mod tests;
 pub use error::ApiError;
 pub use memory::MemoryReport;
 pub use metrics::{Energy, GpuEnergy};
-pub use model::{LoadState, LoadedModel, Models, ServedModel};
+pub use model::{LoadState, LoadedModel, Models, ServedEmbedding, ServedModel};
 pub use router::router;
 pub use state::AppState;

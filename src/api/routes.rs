@@ -6,8 +6,8 @@ use axum::routing::{MethodRouter, delete, get, post};
 use serde_json::Value;
 
 use super::endpoints::{
-    apply_template, chat, completions, health, index, messages, models, native,
-    ollama as ollama_endpoints, props, responses, slots, tokenize, unsupported,
+    apply_template, chat, completions, embeddings, health, index, messages, models, native,
+    ollama as ollama_endpoints, props, rerank, responses, slots, tokenize, unsupported,
 };
 use super::metrics;
 use super::reply::{anthropic, ollama, openai};
@@ -140,8 +140,8 @@ pub(super) static ROUTES: &[Route] = &[
     Route::ollama(Inspect, "/api/ps", || get(ollama_endpoints::models::running)),
     Route::ollama(Work, "/api/show", || post(ollama_endpoints::models::show)),
     Route::ollama(Inspect, "/api/version", || get(ollama_endpoints::models::version)),
-    Route::ollama_unsupported("/api/embed", || post(unsupported::unsupported)),
-    Route::ollama_unsupported("/api/embeddings", || post(unsupported::unsupported)),
+    Route::ollama(Work, "/api/embed", || post(ollama_endpoints::embed::embed)),
+    Route::ollama(Work, "/api/embeddings", || post(ollama_endpoints::embed::embeddings)).unlisted(),
     Route::ollama_unsupported("/api/pull", || post(unsupported::unsupported)),
     Route::ollama_unsupported("/api/push", || post(unsupported::unsupported)),
     Route::ollama_unsupported("/api/create", || post(unsupported::unsupported)),
@@ -150,13 +150,13 @@ pub(super) static ROUTES: &[Route] = &[
     Route::ollama_unsupported("/api/blobs/{digest}", || {
         get(unsupported::unsupported).post(unsupported::unsupported)
     }),
-    Route::unsupported(LlamaServer, "/embedding"),
-    Route::unsupported(LlamaServer, "/embeddings"),
-    Route::unsupported(OpenAi, "/v1/embeddings"),
-    Route::unsupported(LlamaServer, "/rerank"),
-    Route::unsupported(LlamaServer, "/reranking"),
-    Route::unsupported(LlamaServer, "/v1/rerank"),
-    Route::unsupported(LlamaServer, "/v1/reranking"),
+    Route::new(Work, OpenAi, "/v1/embeddings", || post(embeddings::embeddings)),
+    Route::new(Work, LlamaServer, "/embedding", || post(embeddings::native)),
+    Route::new(Work, LlamaServer, "/embeddings", || post(embeddings::native)).unlisted(),
+    Route::new(Work, LlamaServer, "/v1/rerank", || post(rerank::rerank)),
+    Route::new(Work, LlamaServer, "/v1/reranking", || post(rerank::rerank)).unlisted(),
+    Route::new(Work, LlamaServer, "/rerank", || post(rerank::rerank)).unlisted(),
+    Route::new(Work, LlamaServer, "/reranking", || post(rerank::rerank)).unlisted(),
     Route::unsupported(LlamaServer, "/chat/completions/input_tokens"),
     Route::unsupported(LlamaServer, "/v1/chat/completions/input_tokens"),
     Route::unsupported(LlamaServer, "/v1/chat/completions/control"),

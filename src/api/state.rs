@@ -7,7 +7,7 @@ use prometheus::Registry;
 
 use super::error::ApiError;
 use super::metrics::{Counts, Energy};
-use super::model::{Models, ServedModel};
+use super::model::{Models, Purpose, ServedEmbedding, ServedModel};
 use super::stored_responses::StoredResponses;
 use crate::config::Settings;
 use crate::http::Context;
@@ -69,6 +69,15 @@ impl AppState {
     /// settings say so.
     pub(super) fn resolve(&self, asked: Option<&str>) -> Result<&ServedModel, ApiError> {
         self.models().resolve(asked, self.settings().server.strict_model_names)
+    }
+
+    /// The model that embeds or ranks for a request that names `asked`.
+    pub(super) fn resolve_for(
+        &self,
+        purpose: Purpose,
+        asked: Option<&str>,
+    ) -> Result<&ServedEmbedding, ApiError> {
+        self.models().resolve_for(purpose, asked, self.settings().server.strict_model_names)
     }
 
     /// Unix time of the process's start, seconds.

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{arguments, print};
 use crate::config::{Gpu, Loaded};
 use crate::host::{GpuPool, Memory, service_memory};
 use crate::model::{
-    FAMILIES, Family, GgufFacts, GpuMemory, LargestContext, MemoryReadings, PlanReport, Source,
-    StretchedContext, UNIFIED_MEMORY, WeightType, budget,
+    EmbeddingSource, EmbeddingSources, FAMILIES, Family, GgufFacts, GpuMemory, LargestContext,
+    MemoryReadings, PlanReport, Source, StretchedContext, UNIFIED_MEMORY, WeightType, budget,
 };
 use crate::server::{Exit, Failure};
 use crate::service;
@@ -84,17 +84,61 @@ fn planned(matches: &ArgMatches, mut loaded: Loaded) -> Result<(String, Exit), F
     }
     let (name, facts) = subject(matches, &loaded)?;
     let machine = Machine::read(&loaded, matches.get_one::<f64>("memory").copied())?;
-    let mut report = PlanReport::new(&loaded, &facts, machine.on_gpu, machine.free)?;
+    let names = [loaded.settings.model.alias.as_slice(), std::slice::from_ref(&name)].concat();
+    let others = EmbeddingSources::open(&loaded.settings, &names, &facts)?;
+    let taken = others.need(machine.on_gpu);
+    let free = machine.free.map(|free| free.saturating_sub(taken));
+    let mut report = PlanReport::new(&loaded, &facts, machine.on_gpu, free)?;
     report.notices.splice(0..0, machine.notices);
     let exit = if report.fits { Exit::Success } else { Exit::Internal };
+    let beside = [("embedding_model", &others.embedding), ("rerank_model", &others.rerank)];
     let text = if matches.get_flag("json") {
         let mut json = json!(report);
         json["model"] = json!(name);
+        for (section, model) in beside {
+            if let Some(model) = model {
+                json[section] = beside_json(model, machine.on_gpu);
+            }
+        }
         format!("{json:#}\n")
     } else {
-        as_text(&name, &report)
+        let mut text = as_text(&name, &report);
+        for (section, model) in beside {
+            if let Some(model) = model {
+                text += &beside_text(section, model, machine.on_gpu);
+            }
+        }
+        if taken > 0 {
+            text += "free is without them\n";
+        }
+        text
     };
     Ok((text, exit))
+}
+
+/// A model that is served beside the other one, sizes in bytes.
+fn beside_json(model: &EmbeddingSource, on_gpu: bool) -> Value {
+    let (shape, need) = (model.shape(on_gpu), model.need(on_gpu));
+    json!({
+        "model": model.names.first(),
+        "architecture": model.source.facts.architecture,
+        "pooling": shape.pooling.name(),
+        "context": shape.context,
+        "need": need,
+        "total": need.total(),
+    })
+}
+
+fn beside_text(section: &str, model: &EmbeddingSource, on_gpu: bool) -> String {
+    let shape = model.shape(on_gpu);
+    let name = model.names.first().map_or("", String::as_str);
+    format!(
+        "\n{section} {name}: {}, pooling {}, up to {} tokens a text\n{}",
+        model.source.facts.architecture,
+        shape.pooling.name(),
+        shape.context,
+        row("total", model.need(on_gpu).total()),
+    )
 }
 
 /// The model's name and facts.

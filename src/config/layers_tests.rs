@@ -245,3 +245,25 @@ fn secrets_are_never_in_the_entries() {
     assert!(!format!("{:?}", loaded.entries()).contains("hunter"));
     assert_eq!(loaded.changed().len(), 1);
 }
+
+#[test]
+fn models_beside_the_first_have_paths_and_names_of_their_own() {
+    let of = |flags: &[&str]| load(Sources { flags: line(flags), ..Sources::default() });
+    let flags = ["--embedding-model", "e.gguf", "--pooling", "cls", "--rerank-model", "r.gguf"];
+    let settings = of(&flags).unwrap().settings;
+    assert_eq!(settings.embedding_model.path.as_deref(), Some(Path::new("e.gguf")));
+    assert_eq!(settings.embedding_model.pooling, crate::config::EmbeddingPooling::Cls);
+    assert_eq!(settings.rerank_model.path.as_deref(), Some(Path::new("r.gguf")));
+    for (flags, problem) in [
+        (&["--pooling", "rank"][..], "expected one of model, mean, cls, last"),
+        (&["--alias", "a,b", "--embedding-alias", "b"], "\"b\" is a name of model too"),
+        (&["--embedding-alias", "b", "--rerank-alias", "b"], "a name of embedding_model too"),
+        (&["--rerank-alias", " "], "rerank_model.alias: a name is empty"),
+        (&["--embedding-ctx-size", "-1"], "embedding_model.ctx_size"),
+    ] {
+        let error = of(flags).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+    }
+    let warnings = of(&["--embedding-ctx-size", "512", "--embedding"]).unwrap().warnings;
+    assert!(warnings.iter().any(|w| w.contains("embedding_model.path is unset")), "{warnings:?}");
+}

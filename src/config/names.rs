@@ -67,6 +67,14 @@ pub(crate) const BINDINGS: &[Binding] = &[
     row("model.warmup", Syntax::Plain, &[], &["--warmup"], Nothing("true", &["--no-warmup"])),
     row("model.selftest", Syntax::Plain, &[], &["--selftest"], Value("WHEN")),
 
+    row("embedding_model.path", Syntax::Plain, &[], &["--embedding-model"], Value("FILE")),
+    row("embedding_model.alias", Syntax::Plain, &[], &["--embedding-alias"], Value("NAMES")),
+    row("embedding_model.ctx_size", Syntax::Plain, &[], &["--embedding-ctx-size"], Value("N")),
+    row("embedding_model.pooling", Syntax::Plain, &["LLAMA_ARG_POOLING"], &["--pooling"], Value("model|mean|cls|last")),
+    row("rerank_model.path", Syntax::Plain, &[], &["--rerank-model"], Value("FILE")),
+    row("rerank_model.alias", Syntax::Plain, &[], &["--rerank-alias"], Value("NAMES")),
+    row("rerank_model.ctx_size", Syntax::Plain, &[], &["--rerank-ctx-size"], Value("N")),
+
     row("context.ctx_size", Syntax::Plain, &["LLAMA_ARG_CTX_SIZE"], &["--ctx-size", "-c"], Value("N")),
     row("context.parallel", Syntax::DefaultIfNegative, &["LLAMA_ARG_N_PARALLEL"], &["--parallel", "-np"], Value("N")),
     row("context.batch", Syntax::Plain, &["LLAMA_ARG_BATCH"], &["--batch-size", "-b"], Value("N")),

@@ -57,7 +57,10 @@ const UI: &str = "there is no web UI; point any OpenAI-compatible one at the ser
 const AGENT: &str = "the server runs no tools of its own; clients do";
 const THINK: &str = "reasoning is left in the text; turn thinking off with --chat-template-kwargs '{\"enable_thinking\":false}'";
 const GRAMMAR: &str = "a grammar for all requests is not supported; start without it";
-const ENDPOINT: &str = "this endpoint is not served; use llama-server for such models";
+const EMBEDDING: &str =
+    "a model for /v1/embeddings is named by --embedding-model, beside the one that chats";
+const RERANKING: &str =
+    "a model for /v1/rerank is named by --rerank-model, beside the one that chats";
 const CACHE: &str = "prompts are reused without it; there is nothing to set";
 const CHECKPOINTS: &str = "recurrent states are bounded in bytes and thinned by distance; see --cache-checkpoints and --cache-checkpoint-every";
 const BENCHMARK: &str = "it serves benchmarks of llama.cpp only";
@@ -107,11 +110,10 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
     row("", &["--override-kv"], 1, Refuse, &[], "metadata cannot be overridden; write it into the GGUF file"),
     row("LLAMA_ARG_GRP_ATTN_N", &["-gan", "--grp-attn-n"], 1, Refuse, &["1"], "self-extend is not supported; use a model trained for the context"),
     row("LLAMA_ARG_GRP_ATTN_W", &["-gaw", "--grp-attn-w"], 1, Warn, &[], "self-extend is not supported; use a model trained for the context"),
-    row("LLAMA_ARG_EMBEDDINGS", &["--embedding", "--embeddings"], 0, Refuse, OFF, ENDPOINT),
-    row("LLAMA_ARG_RERANKING", &["--rerank", "--reranking"], 0, Refuse, OFF, ENDPOINT),
-    row("LLAMA_ARG_POOLING", &["--pooling"], 1, Warn, &[], ENDPOINT),
-    row("", &["--embd-normalize"], 1, Warn, &[], ENDPOINT),
-    row("", &["--spm-infill"], 0, Warn, &[], ENDPOINT),
+    row("LLAMA_ARG_EMBEDDINGS", &["--embedding", "--embeddings"], 0, Warn, OFF, EMBEDDING),
+    row("LLAMA_ARG_RERANKING", &["--rerank", "--reranking"], 0, Warn, OFF, RERANKING),
+    row("", &["--embd-normalize"], 1, Warn, &["2"], "set it per request: `embd_normalize` of /embedding"),
+    row("", &["--spm-infill"], 0, Warn, &[], "/infill puts the prefix first; there is no other order"),
     // Who may call, and how.
     row("LLAMA_ARG_SSL_KEY_FILE", &["--ssl-key-file"], 1, Refuse, &[], TLS),
     row("LLAMA_ARG_SSL_CERT_FILE", &["--ssl-cert-file"], 1, Refuse, &[], TLS),

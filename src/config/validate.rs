@@ -3,11 +3,12 @@
 
 use std::path::Path;
 
+use super::catalogue;
 use super::error::ConfigError;
 use super::loaded::Loaded;
 use super::nearest::suggestion;
 use super::origin::Origin;
-use super::settings::{CacheType, FlashAttn, Gpu};
+use super::settings::{CacheType, FlashAttn, Gpu, Settings};
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -17,18 +18,8 @@ pub(crate) fn validate(loaded: &mut Loaded) -> Result<(), ConfigError> {
     rope(loaded)?;
     template(loaded)?;
     server(loaded)?;
-    if loaded.settings.model.alias.iter().any(|name| name.trim().is_empty()) {
-        return Err(wrong(loaded, "model.alias", "a name is empty; leave it out"));
-    }
-    if loaded.settings.model.alias.iter().any(|name| name.contains(char::is_control)) {
-        // It stands in log lines.
-        let problem = "a name holds a control character, such as a line break; leave it out";
-        return Err(wrong(loaded, "model.alias", problem));
-    }
+    models(loaded)?;
     device(loaded)?;
-    if loaded.settings.model.path.as_deref() == Some(Path::new("")) {
-        return Err(wrong(loaded, "model.path", "the path is empty; name a GGUF file"));
-    }
     level(&loaded.settings.log.level).map_err(|problem| wrong(loaded, "log.level", &problem))
 }
 
@@ -39,6 +30,54 @@ fn wrong(loaded: &Loaded, key: &str, problem: &str) -> ConfigError {
         origin => format!("{origin}: {key}: {problem}"),
     };
     ConfigError::new(origin.error_kind(), message)
+}
+
+/// Paths and names of all models. No two models may share a name.
+fn models(loaded: &mut Loaded) -> Result<(), ConfigError> {
+    let Settings { model, embedding_model, rerank_model, .. } = loaded.settings.clone();
+    let models = [
+        ("model", model.path, model.alias),
+        ("embedding_model", embedding_model.path, embedding_model.alias),
+        ("rerank_model", rerank_model.path, rerank_model.alias),
+    ];
+    for (i, (section, path, alias)) in models.iter().enumerate() {
+        let key = format!("{section}.alias");
+        if alias.iter().any(|name| name.trim().is_empty()) {
+            return Err(wrong(loaded, &key, "a name is empty; leave it out"));
+        }
+        if alias.iter().any(|name| name.contains(char::is_control)) {
+            // It stands in log lines.
+            let problem = "a name holds a control character, such as a line break; leave it out";
+            return Err(wrong(loaded, &key, problem));
+        }
+        for (other, _, taken) in &models[..i] {
+            if let Some(name) = alias.iter().find(|name| taken.contains(name)) {
+                let problem = format!("{name:?} is a name of {other} too; choose another one");
+                return Err(wrong(loaded, &key, &problem));
+            }
+        }
+        if path.as_deref() == Some(Path::new("")) {
+            let key = format!("{section}.path");
+            return Err(wrong(loaded, &key, "the path is empty; name a GGUF file"));
+        }
+        if i > 0 && path.is_none() {
+            without_model(loaded, section);
+        }
+    }
+    Ok(())
+}
+
+/// Warns of what is set about a model that nobody named.
+fn without_model(loaded: &mut Loaded, section: &str) {
+    let keys: Vec<&str> = catalogue::keys()
+        .iter()
+        .filter(|key| key.section() == section && loaded.origins.is_set(&key.path))
+        .map(|key| key.path.as_str())
+        .collect();
+    for key in keys {
+        let origin = loaded.origins.get(key);
+        loaded.warnings.push(format!("{key} from {origin} has no effect: {section}.path is unset"));
+    }
 }
 
 fn device(loaded: &Loaded) -> Result<(), ConfigError> {

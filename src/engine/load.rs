@@ -3,18 +3,22 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use llama_cpp_2::LlamaContextLoadError;
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams, RopeScalingType};
+use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 
-use super::allocations::{recorded, start_recording, stop_recording};
+use super::allocations::{
+    Allocations, Placement as Placed, recorded, start_recording, stop_recording,
+};
 use super::backend::{Device, backend};
 use super::cache::{CacheParams, CopyCost, Disk, DiskParams, MemoryStore};
 use super::handle::{Command, Engine, EngineLimits, ModelFacts, Shared};
@@ -167,7 +171,8 @@ fn serve(
         Ok(backend) => backend,
         Err(error) => return fail(LoadError::Start(error)),
     };
-    let model_params = match model_params(params, progress) {
+    let placement = placement(params);
+    let model_params = match placement.model_params(progress) {
         Ok(model_params) => model_params,
         Err(error) => return fail(LoadError::Start(error)),
     };
@@ -176,12 +181,10 @@ fn serve(
         Ok(model) => Arc::new(model),
         Err(_) => return fail(LoadError::Model(shown(params))),
     };
-    let placed = recorded().placement();
-    let asked = params.n_gpu_layers.map_or(0, |asked| placed.layers.min(asked as usize));
-    if params.gpu_required && placed.gpu_layers < asked {
-        return fail(LoadError::Offload { offloaded: placed.gpu_layers, asked });
+    if let Err(error) = placement.check(&recorded().placement(), params.gpu_required) {
+        return fail(error);
     }
-    let context = match model.new_context(backend, context_params(params)) {
+    let context = match new_context(&model, backend, context_params(params)) {
         Ok(context) => context,
         Err(_) => return fail(LoadError::Context { n_ctx: params.n_ctx }),
     };
@@ -262,18 +265,59 @@ fn shown(params: &LoadParams) -> String {
     }
 }
 
-pub(super) fn model_params(
-    params: &LoadParams,
-    progress: impl FnMut(f32) -> bool + 'static,
-) -> Result<LlamaModelParams, String> {
-    let model_params = LlamaModelParams::default()
-        .with_n_gpu_layers(params.n_gpu_layers.unwrap_or(0))
-        .with_use_mmap(params.mmap)
-        .with_use_mlock(params.mlock)
-        .with_progress_callback(progress);
-    let Some(gpus) = &params.gpus else { return Ok(model_params) };
-    let indices: Vec<usize> = gpus.iter().map(|gpu| gpu.index).collect();
-    model_params.with_devices(&indices).map_err(|error| error.to_string())
+/// Where the weights go.
+pub(super) struct Placement<'a> {
+    pub(super) n_gpu_layers: Option<u32>,
+    pub(super) gpus: Option<&'a [Device]>,
+    pub(super) mmap: bool,
+    pub(super) mlock: bool,
+}
+
+pub(super) fn placement(params: &LoadParams) -> Placement<'_> {
+    Placement {
+        n_gpu_layers: params.n_gpu_layers,
+        gpus: params.gpus.as_deref(),
+        mmap: params.mmap,
+        mlock: params.mlock,
+    }
+}
+
+impl Placement<'_> {
+    pub(super) fn model_params(
+        &self,
+        progress: impl FnMut(f32) -> bool + 'static,
+    ) -> Result<LlamaModelParams, String> {
+        let model_params = LlamaModelParams::default()
+            .with_n_gpu_layers(self.n_gpu_layers.unwrap_or(0))
+            .with_use_mmap(self.mmap)
+            .with_use_mlock(self.mlock)
+            .with_progress_callback(progress);
+        let Some(gpus) = self.gpus else { return Ok(model_params) };
+        let indices: Vec<usize> = gpus.iter().map(|gpu| gpu.index).collect();
+        model_params.with_devices(&indices).map_err(|error| error.to_string())
+    }
+
+    /// Whether the layers are where they were asked for.
+    pub(super) fn check(&self, placed: &Placed, gpu_required: bool) -> Result<(), LoadError> {
+        let asked = self.n_gpu_layers.map_or(0, |asked| placed.layers.min(asked as usize));
+        if gpu_required && placed.gpu_layers < asked {
+            return Err(LoadError::Offload { offloaded: placed.gpu_layers, asked });
+        }
+        Ok(())
+    }
+}
+
+/// Makes a context. Two at once are not safe to make in one process, so each waits for the one
+/// before.
+pub(super) fn new_context<'m>(
+    model: &'m LlamaModel,
+    backend: &LlamaBackend,
+    params: LlamaContextParams,
+) -> Result<LlamaContext<'m>, LlamaContextLoadError> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    // The lock guards no data that a panic could leave half-written.
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    model.new_context(backend, params)
 }
 
 pub(super) fn context_params(params: &LoadParams) -> LlamaContextParams {
@@ -392,6 +436,23 @@ fn facts(
     context: &LlamaContext<'_>,
     took: Duration,
 ) -> ModelFacts {
+    let template = || model.meta_val_str("tokenizer.chat_template").ok();
+    ModelFacts {
+        path: params.shown_path.clone(),
+        ftype: params.ftype.clone(),
+        n_ctx: context.n_ctx(),
+        n_ctx_slot: n_ctx_slot(params, model, context),
+        n_slots: params.slots,
+        chat_template: params.chat_template.clone().or_else(template),
+        load_seconds: took.as_secs_f64(),
+        gpus: params.gpus.clone().unwrap_or_default(),
+        allocations: stop_recording(),
+        ..described(model)
+    }
+}
+
+/// What a model's file says; the rest is empty.
+pub(super) fn described(model: &LlamaModel) -> ModelFacts {
     let vocab = model.vocab();
     let text = |token: LlamaToken| {
         (token.0 >= 0)
@@ -399,27 +460,26 @@ fn facts(
     };
     let named =
         |token: &str| model.meta_val_str(&format!("tokenizer.ggml.{token}_token_id")).is_ok();
-    let template = || model.meta_val_str("tokenizer.chat_template").ok();
     ModelFacts {
-        path: params.shown_path.clone(),
+        path: None,
         name: model.meta_val_str("general.name").ok(),
         architecture: model.meta_val_str("general.architecture").unwrap_or_default(),
-        ftype: params.ftype.clone(),
+        ftype: String::new(),
         size: model.size(),
         n_params: model.n_params(),
         n_embd: model.n_embd().max(0) as u32,
         n_vocab: vocab.n_tokens().max(0) as u32,
         n_ctx_train: model.n_ctx_train(),
-        n_ctx: context.n_ctx(),
-        n_ctx_slot: n_ctx_slot(params, model, context),
-        n_slots: params.slots,
+        n_ctx: 0,
+        n_ctx_slot: 0,
+        n_slots: 0,
         recurrent: model.is_recurrent() || model.is_hybrid(),
-        chat_template: params.chat_template.clone().or_else(template),
+        chat_template: None,
         // Without these llama.cpp guesses: a template would print some ordinary token.
         bos_token: named("bos").then(|| text(vocab.bos())).flatten(),
         eos_token: named("eos").then(|| text(vocab.eos())).flatten(),
-        load_seconds: took.as_secs_f64(),
-        gpus: params.gpus.clone().unwrap_or_default(),
-        allocations: stop_recording(),
+        load_seconds: 0.0,
+        gpus: Vec::new(),
+        allocations: Allocations::default(),
     }
 }

@@ -10,6 +10,8 @@ mod backend;
 mod cache;
 #[cfg(feature = "engine")]
 mod devices;
+#[cfg(feature = "engine")]
+mod embed;
 mod event;
 mod grammar;
 #[cfg(feature = "engine")]
@@ -45,6 +47,8 @@ pub use grammar::{Grammar, GrammarError};
 pub use request::*;
 pub use text::{Assembled, TextAssembler};
 
+pub use crate::model::Pooling;
+
 #[cfg(feature = "engine")]
 pub use self::{
     allocations::{Allocations, Buffer, BufferUse, Placement},
@@ -52,6 +56,7 @@ pub use self::{
     backend::{Device, backends, devices, system_info},
     cache::{CacheParams, DiskParams},
     devices::{NO_DEVICE, NoSuchDevice, choose_gpus, is_unified, seen_twice},
+    embed::{EmbeddingEngine, EmbeddingError, EmbeddingParams},
     handle::{
         CacheCounters, Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot,
         SpeculationCounters, SubmitError,

@@ -3,7 +3,7 @@
 use llama_cpp_2::model::LlamaModel;
 
 use super::backend::backend;
-use super::load::{LoadError, LoadParams, context_params, model_params};
+use super::load::{LoadError, LoadParams, context_params, new_context, placement};
 
 /// Lays a model and its context out as a load would; llama.cpp's log says how large each part is.
 /// `no_alloc`: from the header alone, without memory for weights, KV cache and compute buffers. Returns
@@ -12,11 +12,10 @@ use super::load::{LoadError, LoadParams, context_params, model_params};
 pub fn rehearse(params: &LoadParams, no_alloc: bool) -> Result<u64, LoadError> {
     let backend = backend().map_err(LoadError::Start)?;
     let model_params =
-        model_params(params, |_| true).map_err(LoadError::Start)?.with_no_alloc(no_alloc);
+        placement(params).model_params(|_| true).map_err(LoadError::Start)?.with_no_alloc(no_alloc);
     let model = LlamaModel::load_from_file(backend, &params.path, &model_params)
         .map_err(|_| LoadError::Model(params.path.display().to_string()))?;
-    model
-        .new_context(backend, context_params(params))
+    new_context(&model, backend, context_params(params))
         .map_err(|_| LoadError::Context { n_ctx: params.n_ctx })?;
     Ok(model.size())
 }

@@ -1,6 +1,7 @@
 //! Text to tokens and back, for callers outside the engine thread.
 
 mod cut;
+mod pair;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
+use llama_cpp_2::vocab::VocabType;
 
 use self::cut::{Cuts, Cutter};
 use super::Token;
@@ -152,8 +154,10 @@ impl Vocabulary {
             let tokens = vocab.tokenize(text.as_bytes(), add_special, parse_special);
             return tokens.into_iter().map(|t| t.0).collect();
         }
+        // WordPiece frames a text, whatever the file says of added tokens.
+        let is_framed = vocab.vocab_type() == VocabType::WPM;
         let mut tokens = Vec::new();
-        if add_special && vocab.should_add_bos() {
+        if add_special && (is_framed || vocab.should_add_bos()) {
             tokens.push(vocab.bos().0);
         }
         let mut begin = 0;
@@ -162,7 +166,9 @@ impl Vocabulary {
             tokens.extend(part.into_iter().map(|t| t.0));
             begin = end;
         }
-        if add_special && vocab.should_add_eos() {
+        if add_special && is_framed {
+            tokens.push(vocab.sep().0);
+        } else if add_special && vocab.should_add_eos() {
             tokens.push(vocab.eos().0);
         }
         tokens

@@ -188,6 +188,20 @@ const NO_TEXT: &[&str] = &[
     "wavtokenizer-dec",
 ];
 
+/// Of those, encoders: each token sees all of its text, which has no KV cache (`create_memory` in
+/// `llama-model.cpp`).
+const ENCODERS: &[&str] = &[
+    "bert",
+    "eurobert",
+    "gemma-embedding",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "modern-bert",
+    "neo-bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+];
+
 /// Recurrent in every layer (`llm_arch_is_recurrent`).
 const RECURRENT: &[&str] = &["arwkv7", "mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7"];
 
@@ -202,6 +216,17 @@ pub(super) fn is_known(name: &str) -> bool {
 /// Whether `name` continues a text token by token.
 pub(super) fn generates_text(name: &str) -> bool {
     NO_TEXT.binary_search(&name).is_err()
+}
+
+/// Whether `name` makes vectors of texts and computes each text whole, without a KV cache.
+pub(super) fn is_encoder(name: &str) -> bool {
+    ENCODERS.binary_search(&name).is_ok()
+}
+
+/// Whether `name` makes vectors of texts, though it does not continue them. (`llama-embed` is a
+/// Llama whose tokens all see each other; it keeps the KV cache.)
+pub(super) fn embeds(name: &str) -> bool {
+    is_encoder(name) || name == "llama-embed"
 }
 
 /// Whether no layer of `name` has a KV cache.
@@ -230,7 +255,8 @@ mod tests {
 
     #[test]
     fn the_list_is_sorted_so_that_the_search_finds_every_name() {
-        assert!(KNOWN.is_sorted() && NO_TEXT.is_sorted());
+        assert!(KNOWN.is_sorted() && NO_TEXT.is_sorted() && ENCODERS.is_sorted());
+        assert!(ENCODERS.iter().all(|name| !generates_text(name)));
         assert!(NO_TEXT.iter().all(|name| is_known(name)));
         assert!(is_known("qwen3") && is_known("qwen3next") && !is_known("nosucharch"));
         assert_eq!(nearest("qwen3_next"), Some("qwen3next"));

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use super::architecture;
 use super::gguf::{Gguf, GgufError, MetaValue};
 use super::graph::GraphFacts;
-use super::keys::Keys;
+use super::keys::{Keys, Purpose};
+use super::pooling::{Pooling, has_classifier};
 use super::quantization::file_type_name;
 use super::rope::RopeFacts;
 use super::sampling::recommendations;
@@ -38,6 +39,12 @@ pub struct GgufFacts {
     pub layers: Vec<Layer>,
     /// f32 values of recurrent state in one recurrent layer for one sequence.
     pub state_values: u64,
+    /// Whether a token sees only those before it.
+    pub is_causal: bool,
+    /// How the file says that a text becomes one vector; `None`: it is no model that embeds.
+    pub pooling: Option<Pooling>,
+    /// Whether it has a classifier, which scores a text: it can rank.
+    pub has_classifier: bool,
     /// Whether each position has a vector that was learned (GPT-2, StarCoder): there is none past
     /// the trained context, and llama.cpp aborts on one.
     pub has_learned_positions: bool,
@@ -117,8 +124,8 @@ impl GgufFacts {
         self.rope.without_effect(rope)
     }
 
-    pub(super) fn read(gguf: &Gguf) -> Result<Self, GgufError> {
-        let keys = Keys::of(gguf)?;
+    pub(super) fn read(gguf: &Gguf, purpose: Purpose) -> Result<Self, GgufError> {
+        let keys = Keys::of(gguf, purpose)?;
         let tokens = keys.vocabulary()?;
         let n_ctx_train = keys.required("context_length")?;
         let n_embd = keys.required("embedding_length")?;
@@ -142,6 +149,9 @@ impl GgufFacts {
             n_vocab: tokens,
             n_head: heads.iter().flatten().copied().max().unwrap_or(0),
             state_values: state_values(&keys, n_embd)?,
+            is_causal: keys.is_causal,
+            pooling: Pooling::read(&keys)?,
+            has_classifier: has_classifier(gguf),
             has_learned_positions: gguf
                 .tensors
                 .iter()
@@ -195,14 +205,16 @@ fn layers(keys: &Keys<'_>, n_embd: u32) -> Result<Layers, GgufError> {
         keys.number("attention.value_length")?.unwrap_or(default_length)
     };
     let recurrent = recurrent_layers(keys, total, kv_heads.as_deref())?;
+    let is_encoder = architecture::is_encoder(keys.architecture);
     let attends_beside_state = keys.architecture == "falcon-h1";
     let used = (0..used as usize)
         .map(|index| {
             let recurrent = recurrent.get(index).copied().unwrap_or(false);
             let counts = kv_heads.as_ref().or(heads.as_ref());
             let kv_heads = counts.and_then(|counts| counts.get(index).copied()).unwrap_or(0);
+            let uncached = (recurrent && !attends_beside_state) || is_encoder;
             Layer {
-                kv_heads: if recurrent && !attends_beside_state { 0 } else { kv_heads },
+                kv_heads: if uncached { 0 } else { kv_heads },
                 key_length,
                 value_length,
                 recurrent,

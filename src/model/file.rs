@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::error::ModelFileError;
 use super::facts::GgufFacts;
 use super::gguf::{Gguf, GgufError, MAX_TENSORS};
+use super::keys::Purpose;
 use super::sanity;
 use super::split::{SplitKeys, SplitName};
 use super::tensors;
@@ -26,13 +27,19 @@ pub struct ModelFile {
 }
 
 impl ModelFile {
-    /// Reads and checks the headers of the model at `path`; of a split model, any part may be
-    /// given. Takes milliseconds, also for a model of 90 GB.
+    /// Reads and checks the headers of the model at `path`, which is to generate text; of a split
+    /// model, any part may be given. Takes milliseconds, also for a model of 90 GB.
     pub fn open(path: &Path) -> Result<Self, ModelFileError> {
+        Self::open_for(path, Purpose::Generate)
+    }
+
+    /// [`open`](Self::open) for what the model is to do.
+    pub fn open_for(path: &Path, purpose: Purpose) -> Result<Self, ModelFileError> {
         let given = open_part(path)?;
         let keys = SplitKeys::of(&given).map_err(|error| ModelFileError::bad(path, &error))?;
         let Some(keys) = keys else {
-            let facts = whole_facts(&given).map_err(|error| ModelFileError::bad(path, &error))?;
+            let facts =
+                whole_facts(&given, purpose).map_err(|error| ModelFileError::bad(path, &error))?;
             return Ok(Self { path: path.to_owned(), parts: vec![path.to_owned()], facts });
         };
         let Some(name) = SplitName::of(path) else {
@@ -42,10 +49,10 @@ impl ModelFile {
                 parts: keys.count,
             });
         };
-        Self::open_split(&name)
+        Self::open_split(&name, purpose)
     }
 
-    fn open_split(name: &SplitName) -> Result<Self, ModelFileError> {
+    fn open_split(name: &SplitName, purpose: Purpose) -> Result<Self, ModelFileError> {
         let parts: Vec<PathBuf> = (1..=name.count).map(|number| name.part(number)).collect();
         let missing: Vec<&PathBuf> = parts
             .iter()
@@ -114,29 +121,30 @@ impl ModelFile {
                 )),
             ));
         }
-        let facts = whole_facts(&gguf).map_err(|error| ModelFileError::bad(&first, &error))?;
+        let facts =
+            whole_facts(&gguf, purpose).map_err(|error| ModelFileError::bad(&first, &error))?;
         Ok(Self { path: first, parts, facts })
     }
 
-    /// The facts of a whole model that is not on disk. Whether all its tensors are there is not
+    /// The facts of a whole model that is not on disk and is to generate text. Whether all its tensors are there is not
     /// looked at.
     pub fn parse(source: impl Read + Seek) -> Result<GgufFacts, ModelFileError> {
-        let gguf = Gguf::parse(source).and_then(|gguf| facts(&gguf));
+        let gguf = Gguf::parse(source).and_then(|gguf| facts(&gguf, Purpose::Generate));
         gguf.map_err(|error| ModelFileError::Bad { path: None, error })
     }
 }
 
-fn facts(gguf: &Gguf) -> Result<GgufFacts, GgufError> {
-    let facts = GgufFacts::read(gguf)?;
+fn facts(gguf: &Gguf, purpose: Purpose) -> Result<GgufFacts, GgufError> {
+    let facts = GgufFacts::read(gguf, purpose)?;
     if gguf.tensors.is_empty() {
         return Err(GgufError("it has no tensors: it is a vocabulary, not a model".to_owned()));
     }
-    sanity::check(gguf, &facts)?;
+    sanity::check(gguf, &facts, purpose)?;
     Ok(facts)
 }
 
-fn whole_facts(gguf: &Gguf) -> Result<GgufFacts, GgufError> {
-    let facts = facts(gguf)?;
+fn whole_facts(gguf: &Gguf, purpose: Purpose) -> Result<GgufFacts, GgufError> {
+    let facts = facts(gguf, purpose)?;
     tensors::check(gguf, &facts)?;
     Ok(facts)
 }

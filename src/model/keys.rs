@@ -3,15 +3,26 @@
 use super::architecture;
 use super::gguf::{Entry, Gguf, GgufError, MetaValue, TOKENS, ValueType};
 
+/// What a model is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To continue a text token by token.
+    Generate,
+    /// To make vectors of texts, or scores of pairs of them.
+    Embed,
+}
+
 /// Typed access to the metadata of one architecture.
 pub(super) struct Keys<'a> {
     pub(super) gguf: &'a Gguf,
     pub(super) architecture: &'a str,
+    /// Whether a token sees only those before it.
+    pub(super) is_causal: bool,
 }
 
 impl<'a> Keys<'a> {
-    pub(super) fn of(gguf: &'a Gguf) -> Result<Self, GgufError> {
-        let mut keys = Self { gguf, architecture: "" };
+    pub(super) fn of(gguf: &'a Gguf, purpose: Purpose) -> Result<Self, GgufError> {
+        let mut keys = Self { gguf, architecture: "", is_causal: true };
         match keys.text("general.type")? {
             Some("adapter") => return Err(not_a_model("a LoRA adapter")),
             Some("mmproj") => return Err(not_a_model("a vision or audio projector (mmproj)")),
@@ -42,9 +53,17 @@ impl<'a> Keys<'a> {
             Some(Entry { value: MetaValue::Bool(causal), .. }) => *causal,
             Some(entry) => return Err(wrong_type(&causal, entry, "bool")),
         };
-        if !causal || !architecture::generates_text(keys.architecture) {
+        let generates = causal && architecture::generates_text(keys.architecture);
+        keys.is_causal = causal && !architecture::embeds(keys.architecture);
+        if purpose == Purpose::Generate && !generates {
             return Err(GgufError(format!(
-                "a model of the architecture `{}` does not generate text token by token (it embeds, drafts, speaks or denoises): serve a chat or completion model",
+                "a model of the architecture `{}` does not generate text token by token (it embeds, drafts, speaks or denoises): serve a chat or completion model, and name an embedding model by embedding_model.path (--embedding-model), a reranker by rerank_model.path (--rerank-model)",
+                keys.architecture
+            )));
+        }
+        if purpose == Purpose::Embed && !generates && !architecture::embeds(keys.architecture) {
+            return Err(GgufError(format!(
+                "a model of the architecture `{}` makes no vectors of texts (it drafts, speaks or denoises): serve an embedding model or a reranker",
                 keys.architecture
             )));
         }

@@ -5,6 +5,7 @@ mod cache_types;
 mod caches;
 mod compute;
 mod context;
+mod embedding;
 mod error;
 mod layout;
 mod memory;
@@ -17,6 +18,7 @@ pub use budget::{
 };
 pub use cache_types::{decide_cache_types, decide_flash_attention};
 pub use context::{ContextDecision, decide_context};
+pub use embedding::{EMBEDDING_SEQUENCES, EmbeddingShape, embedding_need};
 pub use error::{CacheTypeConflict, MemoryShortage, NeedPart, PlanError};
 pub use layout::{Layout, layout};
 pub use memory::{MemoryNeed, bytes_per_value, largest_ctx_per_slot, memory_need};

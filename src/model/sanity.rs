@@ -3,14 +3,14 @@
 
 use super::facts::GgufFacts;
 use super::gguf::{Entry, Gguf, GgufError, MetaValue, TOKENS, ValueType};
-use super::keys::{Keys, wrong_type};
+use super::keys::{Keys, Purpose, wrong_type};
 
 /// Attention whose keys, values and rotation share one size; llama.cpp asserts it.
 const ONE_HEAD_SIZE: &[&str] = &["llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe"];
 const EQUAL_HEADS: &[&str] = &["qwen3next", "qwen35", "qwen35moe"];
 
-pub(super) fn check(gguf: &Gguf, facts: &GgufFacts) -> Result<(), GgufError> {
-    let keys = Keys::of(gguf)?;
+pub(super) fn check(gguf: &Gguf, facts: &GgufFacts, purpose: Purpose) -> Result<(), GgufError> {
+    let keys = Keys::of(gguf, purpose)?;
     check_vocabulary(&keys, facts.n_vocab)?;
     check_experts(&keys)?;
     check_heads(&keys, facts)?;
@@ -72,7 +72,10 @@ fn check_vocabulary(keys: &Keys<'_>, n_vocab: u32) -> Result<(), GgufError> {
     }
     // llama.cpp skips an id outside the vocabulary, and then asserts on one that it must add.
     // Gemma 4's tokenizer has no ids of its own to fall back on, and always adds BOS.
-    let is_gemma4 = keys.text("tokenizer.ggml.model")? == Some("gemma4");
+    let model = keys.text("tokenizer.ggml.model")?;
+    let is_gemma4 = model == Some("gemma4");
+    // Neither has T5's for BOS.
+    let has_no_own = is_gemma4 || model == Some("t5");
     for (added, always, id) in [
         ("tokenizer.ggml.add_bos_token", is_gemma4, "tokenizer.ggml.bos_token_id"),
         ("tokenizer.ggml.add_eos_token", false, "tokenizer.ggml.eos_token_id"),
@@ -84,7 +87,7 @@ fn check_vocabulary(keys: &Keys<'_>, n_vocab: u32) -> Result<(), GgufError> {
             Some(entry) => return Err(wrong_type(added, entry, "bool")),
         };
         match keys.gguf.meta.get(id) {
-            None if is_added && is_gemma4 => {
+            None if is_added && has_no_own => {
                 return Err(GgufError(format!("{id} is missing: convert the model again")));
             }
             None => {}
@@ -97,6 +100,28 @@ fn check_vocabulary(keys: &Keys<'_>, n_vocab: u32) -> Result<(), GgufError> {
             }
             Some(Entry { kind: ValueType::U32, .. }) => {}
             Some(entry) => return Err(wrong_type(id, entry, "u32")),
+        }
+    }
+    if model == Some("bert") {
+        check_frame(keys, n_vocab)?;
+    }
+    Ok(())
+}
+
+/// WordPiece puts a token before each text and one behind it, and one in the place of a word that
+/// it cannot spell; each has an id of its own that the file may change.
+fn check_frame(keys: &Keys<'_>, n_vocab: u32) -> Result<(), GgufError> {
+    for (key, default) in [("bos", 101), ("unknown", 100), ("seperator", 102)] {
+        let key = format!("tokenizer.ggml.{key}_token_id");
+        let id = match keys.gguf.meta.get(&key) {
+            None => default,
+            Some(Entry { kind: ValueType::U32, value: MetaValue::Unsigned(id) }) => *id,
+            Some(entry) => return Err(wrong_type(&key, entry, "u32")),
+        };
+        if id >= n_vocab.into() {
+            return Err(GgufError(format!(
+                "{key} is {id}, but {TOKENS} has only {n_vocab} tokens: the file is damaged"
+            )));
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use super::builtin::{BUILTIN, BUILTIN_NAME};
 use super::error::ModelFileError;
 use super::facts::GgufFacts;
 use super::file::ModelFile;
+use super::keys::Purpose;
 use super::memory_file::MemoryFile;
 use crate::config::ModelSettings;
 
@@ -43,13 +44,18 @@ impl Source {
     /// Finds and checks the model that the settings name.
     pub fn open(settings: &ModelSettings) -> Result<Self, SourceError> {
         match &settings.path {
-            Some(path) => Self::file(&resolve(path, settings.models_dir.as_deref())),
+            Some(path) => Self::file(path, settings.models_dir.as_deref(), Purpose::Generate),
             None => Self::builtin(),
         }
     }
 
-    fn file(path: &Path) -> Result<Self, SourceError> {
-        let model = ModelFile::open(path)?;
+    /// Finds and checks the model at `path`, which counts from `models_dir` if it is relative.
+    pub fn file(
+        path: &Path,
+        models_dir: Option<&Path>,
+        purpose: Purpose,
+    ) -> Result<Self, SourceError> {
+        let model = ModelFile::open_for(&resolve(path, models_dir), purpose)?;
         let shown = Some(model.path.clone());
         let ModelFile { path, parts, facts } = model;
         Ok(Self { path, parts, shown, facts, _memory: None })

@@ -105,12 +105,13 @@ mod tests {
     use std::fs::File;
     use std::path::Path;
 
+    use super::super::keys::Purpose;
     use super::*;
 
     fn read(path: &str) -> (Gguf, GgufFacts) {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let gguf = Gguf::parse(File::open(root.join(path)).unwrap()).unwrap();
-        let facts = GgufFacts::read(&gguf).unwrap();
+        let facts = GgufFacts::read(&gguf, Purpose::Generate).unwrap();
         (gguf, facts)
     }
 

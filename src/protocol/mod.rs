@@ -3,6 +3,7 @@
 
 pub mod anthropic;
 mod body;
+mod embedding;
 pub mod llama_server;
 mod logit_bias;
 pub mod ollama;
@@ -11,6 +12,7 @@ mod options;
 mod prompt;
 #[cfg(test)]
 mod properties;
+pub mod rerank;
 mod response_format;
 mod sampling;
 mod session;
@@ -19,6 +21,7 @@ mod stop;
 mod thinking;
 
 pub use body::{BodyError, FromJson, Integer, Object, parse};
+pub use embedding::{EmbeddingText, EmbeddingTexts, normalize, shorten};
 pub use logit_bias::{Bias, BiasTarget};
 pub use options::{MAX_ALTERNATIVES, MAX_CHOICES, Options};
 pub use prompt::{MAX_SEQUENCES, Prompt, PromptPiece};

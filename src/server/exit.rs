@@ -5,7 +5,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::config::{ConfigError, ErrorKind};
-use crate::model::{ModelFileError, PlanError, SourceError};
+use crate::model::{EmbeddingSourceError, ModelFileError, PlanError, SourceError};
 use crate::service::logging::LoggingError;
 use crate::service::say;
 
@@ -116,6 +116,19 @@ impl From<&SourceError> for Exit {
             SourceError::File(error) => error.into(),
             SourceError::Builtin(_) => Self::Internal,
             SourceError::Memory(_) => Self::System,
+        }
+    }
+}
+
+impl From<&EmbeddingSourceError> for Exit {
+    fn from(error: &EmbeddingSourceError) -> Self {
+        match error {
+            EmbeddingSourceError::File { error, .. } => error.into(),
+            EmbeddingSourceError::SameName { .. } => Self::Config,
+            EmbeddingSourceError::NoPooling { .. }
+            | EmbeddingSourceError::IsReranker { .. }
+            | EmbeddingSourceError::NoReranker { .. }
+            | EmbeddingSourceError::NoChatModel { .. } => Self::BadModel,
         }
     }
 }

@@ -30,12 +30,14 @@ pub(super) struct Passed {
 }
 
 /// Plans for these `gpus` (none: the CPU) against what is free now. `root`: where /proc and /sys
-/// are; `unified`: whether the variable `GGML_CUDA_ENABLE_UNIFIED_MEMORY` is there.
+/// are; `unified`: whether the variable `GGML_CUDA_ENABLE_UNIFIED_MEMORY` is there; `others`: bytes
+/// that the models beside this one need.
 pub(super) fn pass(
     loaded: &Loaded,
     facts: &GgufFacts,
     gpus: &[&Device],
     unified: bool,
+    others: u64,
     root: &Path,
 ) -> Result<Passed, Failure> {
     let pools = GpuPool::read_all(root);
@@ -45,16 +47,24 @@ pub(super) fn pass(
         is_unified: is_unified(gpus, unified),
         service: None,
     };
-    let budget = budget(&read);
+    let budget =
+        budget(&read).map(|whole| Budget { bytes: whole.bytes.saturating_sub(others), ..whole });
     let on_gpu = !gpus.is_empty();
     let mut warnings = Vec::new();
     let plan = |bytes| layout(loaded, facts, on_gpu, bytes);
     let layout = match (plan(budget.map(|budget| budget.bytes)), budget) {
         (Err(PlanError::Memory(shortage)), Some(budget)) => {
-            let refusal = refusal(shortage, budget, on_gpu, root);
+            let refusal = refusal(shortage, budget, on_gpu, root).to_string();
+            let refusal = match others {
+                0 => refusal,
+                _ => format!(
+                    "{refusal}; of what was free, the models of embedding_model and rerank_model take {:.1} GiB",
+                    others as f64 / (1_u64 << 30) as f64
+                ),
+            };
             match loaded.settings.model.memory_gate {
                 MemoryGate::Refuse => {
-                    return Err(Failure::new(Exit::Internal, refusal.to_string()));
+                    return Err(Failure::new(Exit::Internal, refusal));
                 }
                 MemoryGate::Warn => {
                     warnings.push(format!("model.memory_gate lets this load pass: {refusal}"));
@@ -200,7 +210,7 @@ mod tests {
     fn passes(gib: u64, used: u64, unified: bool, set: &[(&str, &str)]) -> Result<Passed, String> {
         let device = rocm(96 * GIB, 96 * GIB);
         let root = machine(used, 1000);
-        pass(&settings(set), &weights(gib), &[&device], unified, root.path())
+        pass(&settings(set), &weights(gib), &[&device], unified, 0, root.path())
             .map_err(|failure| format!("{} {}", failure.exit as u8, failure.message))
     }
 
@@ -249,7 +259,7 @@ mod tests {
         let device = rocm(96 * GIB, 96 * GIB);
         let warned = |blocks, gpus: &[&Device]| {
             let root = machine(0, blocks);
-            pass(&settings(&[]), &weights(1), gpus, false, root.path()).unwrap().warnings.len()
+            pass(&settings(&[]), &weights(1), gpus, false, 0, root.path()).unwrap().warnings.len()
         };
         assert_eq!((warned(511, &[&device]), warned(512, &[&device]), warned(5, &[])), (1, 0, 0));
     }
@@ -268,7 +278,7 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         let warned = |set: &[(&str, &str)]| {
-            pass(&settings(set), &weights(1), &[&device], false, root.path()).unwrap().warnings
+            pass(&settings(set), &weights(1), &[&device], false, 0, root.path()).unwrap().warnings
         };
         assert!(warned(&[])[0].contains("memory.max, 4096 MiB) leaves 4096"), "{:?}", warned(&[]));
         assert!(warned(&[("LLAMA_ARG_CACHE_RAM", "2048")]).is_empty());

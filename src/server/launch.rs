@@ -7,14 +7,22 @@ use super::caches::cache_params;
 use super::exit::{Exit, Failure};
 use super::gate::{Passed, pass};
 use crate::config::{CACHE_DIRECTORY, Gpu, LimitSettings, Loaded, SelfTest, Speculation};
-use crate::engine::{self, CacheParams, Device, EngineLimits, LoadParams, NO_DEVICE};
+use crate::engine::{
+    self, CacheParams, Device, EmbeddingParams, EngineLimits, LoadParams, NO_DEVICE,
+};
 use crate::host::{GpuAbsence, GpuPool, gpu_absence, physical_cores};
-use crate::model::{Budget, Layout, MemoryNeed, Source, UNIFIED_MEMORY};
+use crate::model::{
+    Budget, EmbeddingSource, EmbeddingSources, Layout, MemoryNeed, Source, UNIFIED_MEMORY,
+};
 
 /// What the engine shall load, with what users should know about it.
 #[derive(Debug)]
 pub(super) struct LaunchPlan {
     pub(super) params: LoadParams,
+    /// The model that embeds, beside that one.
+    pub(super) embedding: Option<EmbeddingParams>,
+    /// The model that ranks.
+    pub(super) rerank: Option<EmbeddingParams>,
     /// What it needs.
     pub(super) need: MemoryNeed,
     /// What it may take; `None`: unknown.
@@ -32,6 +40,7 @@ pub(super) struct LaunchPlan {
 pub(super) fn plan(
     loaded: &Loaded,
     source: &Source,
+    others: &EmbeddingSources,
     chat_template: Option<String>,
     devices: &[Device],
 ) -> Result<LaunchPlan, Failure> {
@@ -42,7 +51,7 @@ pub(super) fn plan(
     let on_gpu = !gpus.is_empty();
     let unified = std::env::var_os(UNIFIED_MEMORY).is_some();
     let Passed { layout, need, budget, pools, mut warnings } =
-        pass(loaded, &source.facts, &gpus, unified, Path::new("/"))?;
+        pass(loaded, &source.facts, &gpus, unified, others.need(on_gpu), Path::new("/"))?;
     let Layout { shape, context: decided, mut notices } = layout;
     tell_choice(loaded, devices, &gpus, &mut notices, &mut warnings);
     if is_set("context.ctx_size") { &mut warnings } else { &mut notices }.extend(decided.notices);
@@ -88,6 +97,19 @@ pub(super) fn plan(
         stream_stall_timeout: limits.stream_stall_timeout,
         cache: CacheParams::default(),
     };
+    let mut beside = |model: &EmbeddingSource| {
+        let params = embedding_params(model, &params);
+        notices.push(format!(
+            "{}: up to {} tokens a text, pooling {}, {:.2} GiB planned",
+            model.names.first().map_or("", String::as_str),
+            params.shape.context,
+            params.shape.pooling.name(),
+            model.need(on_gpu).total() as f64 / (1_u64 << 30) as f64,
+        ));
+        params
+    };
+    let embedding = others.embedding.as_ref().map(&mut beside);
+    let rerank = others.rerank.as_ref().map(&mut beside);
     let cache_directory = std::env::var_os(CACHE_DIRECTORY);
     let cache = &settings.cache;
     let (cache, kept, error) =
@@ -111,7 +133,26 @@ pub(super) fn plan(
                 .to_owned(),
         );
     }
-    Ok(LaunchPlan { params, need, budget, pools, selftest, notices, warnings })
+    Ok(LaunchPlan { params, embedding, rerank, need, budget, pools, selftest, notices, warnings })
+}
+
+/// A model beside the one of these parameters, loaded where that one is.
+fn embedding_params(model: &EmbeddingSource, chat: &LoadParams) -> EmbeddingParams {
+    let EmbeddingSource { source, .. } = model;
+    EmbeddingParams {
+        path: source.path.clone(),
+        shown_path: source.shown.clone(),
+        ftype: source.facts.quantization.unwrap_or("unknown").to_owned(),
+        n_gpu_layers: chat.n_gpu_layers,
+        gpus: chat.gpus.clone(),
+        gpu_required: chat.gpu_required,
+        mmap: chat.mmap,
+        mlock: chat.mlock,
+        shape: model.shape(chat.n_gpu_layers.is_some()),
+        threads: chat.threads_batch,
+        warmup: chat.warmup,
+        queue: chat.queue,
+    }
 }
 
 /// The limits that the engine keeps.
@@ -193,7 +234,7 @@ mod tests {
         let sources = Sources { environment: environment.collect(), ..Sources::default() };
         let loaded = load(sources).unwrap();
         let source = Source::open(&loaded.settings.model).unwrap();
-        plan(&loaded, &source, None, &[]).unwrap()
+        plan(&loaded, &source, &EmbeddingSources::default(), None, &[]).unwrap()
     }
 
     fn notices(slots: &str) -> Vec<String> {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
@@ -12,7 +13,7 @@ use super::launch::LaunchPlan;
 use super::selftest::{SelfTest, SelfTestError};
 use super::template::template;
 use crate::api::{LoadState, LoadedModel, MemoryReport};
-use crate::engine;
+use crate::engine::{self, EmbeddingEngine, EmbeddingParams, LoadError};
 use crate::host::GpuPool;
 use crate::model::Source;
 
@@ -29,19 +30,27 @@ pub(super) enum LoadEvent {
     Died,
 }
 
+/// Where the loading of all models is told.
+pub(super) struct LoadStates {
+    pub(super) chat: watch::Sender<LoadState>,
+    pub(super) embedding: watch::Sender<LoadState<EmbeddingEngine>>,
+    pub(super) rerank: watch::Sender<LoadState<EmbeddingEngine>>,
+}
+
 /// Tests the GPU, if `selftest` is there, then loads, on a thread of its own: the real model comes when
 /// the memory of the small ones is free again. `state` is what the API answers with meanwhile;
 /// `give_up` ends both early.
 pub(super) fn spawn(
     plan: LaunchPlan,
     source: Source,
-    state: watch::Sender<LoadState>,
+    states: LoadStates,
     events: mpsc::UnboundedSender<LoadEvent>,
     give_up: Arc<AtomicBool>,
     selftest: Option<SelfTest>,
 ) -> std::io::Result<JoinHandle<()>> {
     let body = move || {
-        let state = Arc::new(state);
+        let LoadStates { chat, embedding, rerank } = states;
+        let state = Arc::new(chat);
         let bytes = source.facts.tensor_bytes;
         let mut progress = Progress::new(bytes, state.clone());
         if let Some(test) = selftest {
@@ -62,6 +71,7 @@ pub(super) fn spawn(
         }
         let died = events.clone();
         let stopping = give_up.clone();
+        let beside = [(plan.embedding, embedding), (plan.rerank, rerank)];
         // The receiver is the main task; if it is gone, so is the process.
         let mut memory = MemoryReport {
             planned: plan.need,
@@ -80,6 +90,17 @@ pub(super) fn spawn(
         drop(source);
         match loaded {
             Ok(engine) => {
+                // Before the first model answers, so that one moment is the end of the start.
+                if let Err(error) = load_beside(beside, &stopping, &events) {
+                    engine.drain(Instant::now());
+                    engine.join();
+                    if !stopping.load(Ordering::Relaxed) {
+                        let message = "a model could not be loaded".to_owned();
+                        state.send_replace(LoadState::Failed(message));
+                    }
+                    let _ = events.send(LoadEvent::Failed(error.into()));
+                    return;
+                }
                 memory.gpus_after = GpuPool::read_all(Path::new("/"));
                 let model = Arc::new(LoadedModel { template: template(&engine), engine, memory });
                 state.send_replace(LoadState::Ready(model.clone()));
@@ -95,6 +116,28 @@ pub(super) fn spawn(
         }
     };
     std::thread::Builder::new().name("load".to_owned()).spawn(body)
+}
+
+/// Loads the models beside the one that chats, one after the other.
+fn load_beside(
+    models: [(Option<EmbeddingParams>, watch::Sender<LoadState<EmbeddingEngine>>); 2],
+    give_up: &Arc<AtomicBool>,
+    events: &mpsc::UnboundedSender<LoadEvent>,
+) -> Result<(), LoadError> {
+    for (params, state) in models {
+        let Some(params) = params else { continue };
+        let state = Arc::new(state);
+        let (told, give_up, died) = (state.clone(), give_up.clone(), events.clone());
+        let progress = move |share| {
+            told.send_replace(LoadState::Loading { progress: share });
+            !give_up.load(Ordering::Relaxed)
+        };
+        let engine = EmbeddingEngine::load(params, progress, move || {
+            drop(died.send(LoadEvent::Died));
+        })?;
+        state.send_replace(LoadState::Ready(engine));
+    }
+    Ok(())
 }
 
 struct Progress {
@@ -131,6 +174,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Sources, load};
+    use crate::model::EmbeddingSources;
     use crate::server::exit::Exit;
     use crate::server::launch::plan;
 
@@ -145,11 +189,13 @@ mod tests {
         let environment = environment.map(|(name, value)| (name.into(), value.into())).to_vec();
         let loaded = load(Sources { environment, ..Sources::default() }).unwrap();
         let source = Source::open(&loaded.settings.model).unwrap();
-        let plan = plan(&loaded, &source, None, &[]).unwrap();
+        let plan = plan(&loaded, &source, &EmbeddingSources::default(), None, &[]).unwrap();
         let (state, seen) = watch::channel(LoadState::Loading { progress: 0.0 });
         let (sender, events) = mpsc::unbounded_channel();
         let give_up = Arc::new(AtomicBool::new(false));
-        spawn(plan, source, state, sender, give_up.clone(), Some(selftest)).unwrap();
+        let beside = || watch::channel(LoadState::Loading { progress: 0.0 }).0;
+        let states = LoadStates { chat: state, embedding: beside(), rerank: beside() };
+        spawn(plan, source, states, sender, give_up.clone(), Some(selftest)).unwrap();
         Started { state: seen, events, give_up }
     }
 

@@ -75,6 +75,9 @@ impl Reloader {
         for model in state.models().iter().filter_map(|served| served.now().ok()) {
             model.engine.set_limits(engine_limits(&self.current.settings.limits));
         }
+        for engine in state.models().beside_iter().filter_map(|served| served.now().ok()) {
+            engine.set_queue(self.current.settings.limits.queue as usize);
+        }
     }
 
     fn apply(&self, state: &AppState, keys: Keys) {

@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::energy::measure_energy;
 use super::exit::{Exit, Failure};
 use super::launch::LaunchPlan;
 use super::load_report::{ReportInterval, report_loading};
-use super::loading::{LoadEvent, spawn};
+use super::loading::{LoadEvent, LoadStates, spawn};
 use super::reload::{ReloadedSettings, Reloader};
 use super::selftest;
 use super::watchdog::send_heartbeats;
-use crate::api::{self, AppState, LoadState, LoadedModel, ServedModel};
+use crate::api::{self, AppState, LoadedModel, ServedModel};
 use crate::http;
 use crate::model::Source;
 use crate::service::logging;
@@ -41,29 +41,27 @@ impl Server {
         listeners: Vec<http::Listener>,
         plan: LaunchPlan,
         source: Source,
-        load: watch::Sender<LoadState>,
+        states: LoadStates,
     ) -> Result<Exit, Failure> {
         let address = listeners.first().map(|l| l.address().to_owned()).unwrap_or_default();
         let demo = source.shown.is_none();
         let bytes = source.facts.tensor_bytes;
-        let reports = report_loading(
-            self.notifier.clone(),
-            load.subscribe(),
-            bytes,
-            ReportInterval::default(),
-        );
+        let load = states.chat.subscribe();
+        let reports =
+            report_loading(self.notifier.clone(), load.clone(), bytes, ReportInterval::default());
         let mut reports = Some(tokio::spawn(reports));
         if let Some(interval) = heartbeat_interval() {
             let (notifier, state) = (self.notifier.clone(), self.state.clone());
-            tokio::spawn(send_heartbeats(notifier, state, load.subscribe(), interval));
+            tokio::spawn(send_heartbeats(notifier, state, load.clone(), interval));
         }
         tokio::spawn(measure_energy(self.state.clone()));
         let (sender, mut events) = mpsc::unbounded_channel();
         let give_up = Arc::new(AtomicBool::new(false));
         let test = selftest::of(plan.selftest.clone(), plan.params.threads);
-        let loader = spawn(plan, source, load, sender, give_up.clone(), test).map_err(|error| {
-            Failure::new(Exit::System, format!("cannot start a thread: {error}"))
-        })?;
+        let loader =
+            spawn(plan, source, states, sender, give_up.clone(), test).map_err(|error| {
+                Failure::new(Exit::System, format!("cannot start a thread: {error}"))
+            })?;
         let (stop, stopped) = oneshot::channel::<()>();
         let router = api::router(self.state.clone());
         let server =
@@ -130,11 +128,19 @@ impl Server {
         if let Some(model) = &model {
             model.engine.drain(Instant::now() + drain);
         }
+        let deadline = Instant::now() + drain;
+        let beside: Vec<_> = self.state.models().beside_iter().cloned().collect();
+        beside.iter().filter_map(|served| served.now().ok()).for_each(|e| e.drain(deadline));
         let threads = tokio::task::spawn_blocking(move || {
             // Its panic, if any, is in the log.
             let _ = loader.join();
             if let Some(model) = model {
                 model.engine.join();
+            }
+            for engine in beside.iter().filter_map(|served| served.now().ok()) {
+                // One that was loaded meanwhile has not heard of the end.
+                engine.drain(deadline);
+                engine.join();
             }
         });
         tokio::select! {

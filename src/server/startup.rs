@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::exit::{Exit, Failure};
 use super::launch::{LaunchPlan, plan};
+use super::loading::LoadStates;
 use super::reload::Reloader;
 use super::run::Server;
 use super::template::template_override;
@@ -15,7 +16,7 @@ use crate::api::{AppState, LoadState, Models, ServedModel};
 use crate::config::{Loaded, Settings, Sources};
 use crate::engine;
 use crate::http::{self, Keys};
-use crate::model::Source;
+use crate::model::{EmbeddingSource, EmbeddingSources, Source};
 use crate::service::logging::LogControl;
 use crate::service::notify::Notifier;
 use crate::service::signals::{Signals, catch_hangups};
@@ -36,7 +37,7 @@ pub(crate) fn serve(
         let _runtime = runtime.enter();
         catch_hangups().map_err(no_signals)?
     };
-    let ended = prepare(&mut loaded).and_then(|(source, plan, keys)| {
+    let ended = prepare(&mut loaded).and_then(|(source, others, plan, keys)| {
         let names = source.names(&loaded.settings.model.alias);
         runtime.block_on(async {
             let signals = Signals::new(hangup).map_err(no_signals)?;
@@ -47,7 +48,14 @@ pub(crate) fn serve(
             let (load, loading) = watch::channel(LoadState::Loading { progress: 0.0 });
             let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
             let served = ServedModel::new(names, loading);
-            let models = Models::new(vec![served.clone()]);
+            let (embedding, embeds) = watch::channel(LoadState::Loading { progress: 0.0 });
+            let (rerank, ranks) = watch::channel(LoadState::Loading { progress: 0.0 });
+            let names = |model: EmbeddingSource| model.names;
+            let models = Models::new(vec![served.clone()]).beside(
+                others.embedding.map(names).map(|names| ServedModel::new(names, embeds)),
+                others.rerank.map(names).map(|names| ServedModel::new(names, ranks)),
+            );
+            let states = LoadStates { chat: load, embedding, rerank };
             let state = AppState::new(loaded.settings.clone(), keys, models, started);
             let server = Server {
                 state,
@@ -56,7 +64,7 @@ pub(crate) fn serve(
                 notifier: notifier.clone(),
                 reloader: Reloader::new(sources, log, loaded, &source),
             };
-            server.run(listeners, plan, source, load).await
+            server.run(listeners, plan, source, states).await
         })
     });
     if let Err(failure) = &ended {
@@ -73,24 +81,26 @@ fn no_signals(error: std::io::Error) -> Failure {
 }
 
 /// All that can be wrong with files and settings shows here, before a port is taken.
-fn prepare(loaded: &mut Loaded) -> Result<(Source, LaunchPlan, Keys), Failure> {
+fn prepare(loaded: &mut Loaded) -> Result<(Source, EmbeddingSources, LaunchPlan, Keys), Failure> {
     let settings = &loaded.settings;
     let keys = http::load_keys(settings)?;
     let chat_template = template_override(settings)?;
     let source = Source::open(&settings.model)?;
+    let others =
+        EmbeddingSources::open(settings, &source.names(&settings.model.alias), &source.facts)?;
     let devices = engine::devices();
     log_start(loaded, &devices);
     for line in loaded.recommend(source.shown.as_deref(), &source.facts.sampling) {
         tracing::info!("{line}");
     }
-    let plan = plan(loaded, &source, chat_template, &devices)?;
+    let plan = plan(loaded, &source, &others, chat_template, &devices)?;
     for line in &plan.notices {
         tracing::info!("{line}");
     }
     for line in &plan.warnings {
         tracing::warn!("{line}");
     }
-    Ok((source, plan, keys))
+    Ok((source, others, plan, keys))
 }
 
 fn runtime(settings: &Settings) -> std::io::Result<tokio::runtime::Runtime> {

@@ -34,7 +34,9 @@ pub(super) async fn send_heartbeats(
             LoadState::Testing | LoadState::Loading { .. } => (Some(heard.elapsed()), silence),
             LoadState::Ready(model) => {
                 let bound = Duration::from_secs(state.settings().limits.stall_timeout);
-                (model.engine.busy_for(), bound)
+                let beside = state.models().beside_iter().filter_map(|served| served.now().ok());
+                let beside = beside.filter_map(|engine| engine.busy_for()).max();
+                (model.engine.busy_for().max(beside), bound)
             }
             LoadState::Failed(_) => (None, silence),
         };

@@ -47,7 +47,7 @@ fn a_connection_serves_a_hundred_streams() {
 fn an_answer_that_needs_no_body_is_heard_though_the_body_comes_later() {
     let server = shared();
     let body = json!({"messages": "x".repeat(3000)});
-    for path in ["/v1/rerank", "/nope", "/health", "/v1/embeddings"] {
+    for path in ["/v1/streams/lookup", "/nope", "/health", "/lora-adapters"] {
         let mut client = connect(&server);
         client.set_nodelay(true).unwrap();
         let request = post(path, &body);

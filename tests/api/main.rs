@@ -13,6 +13,7 @@ mod connections;
 mod conversations;
 mod demo;
 mod dialects;
+mod embeddings;
 mod full_precision;
 mod gpu;
 mod harness;

@@ -158,7 +158,8 @@ client_tests() {
     local open_pid key_pid status=0
     export BASE_URL AUTH_BASE_URL API_KEY=sk-strixhalo-test
     (umask 077 && printf '%s\n' "$API_KEY" >"$scratch/keys")
-    if ! start_server "$scratch/open.log" --ctx-size 16384 --parallel 4; then
+    if ! start_server "$scratch/open.log" --ctx-size 16384 --parallel 4 \
+        --embedding-model tests/models/tiny-bert.gguf; then
         say "the server does not start:"
         cat "$scratch/open.log" >&2
         count 1 0 0 0

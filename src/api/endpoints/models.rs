@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::details::details;
 use crate::api::error::ApiError;
-use crate::api::model::ServedModel;
 use crate::api::state::AppState;
 use crate::engine::ModelFacts;
 
@@ -21,8 +20,13 @@ pub(in crate::api) async fn list(State(state): State<AppState>) -> Json<Value> {
         .map(|served| {
             let (name, loaded) = (served.name(), served.now().ok());
             let facts = loaded.as_ref().map(|model| model.engine.facts());
-            (ollama_model(name, facts), model(&state, served, name))
+            (ollama_model(name, facts, "completion"), model(&state, served.names(), name, facts))
         })
+        .chain(state.models().beside_iter().map(|served| {
+            let (name, loaded) = (served.name(), served.now().ok());
+            let facts = loaded.as_ref().map(|engine| engine.facts());
+            (ollama_model(name, facts, "embedding"), model(&state, served.names(), name, facts))
+        }))
         .unzip();
     Json(json!({"models": models, "object": "list", "data": data}))
 }
@@ -34,16 +38,23 @@ pub(in crate::api) async fn one(
 ) -> Result<Json<Value>, ApiError> {
     // A path that is not UTF-8 names no model.
     let Path(id) = id.unwrap_or_else(|_| Path(String::from('\u{fffd}')));
-    let served = state.models().find(&id).ok_or_else(|| {
-        state.models().unknown(&id.chars().take(MAX_NAME_CHARS).collect::<String>())
-    })?;
-    Ok(Json(model(&state, served, &id)))
+    let models = state.models();
+    if let Some(served) = models.find(&id) {
+        let loaded = served.now().ok();
+        let facts = loaded.as_ref().map(|model| model.engine.facts());
+        return Ok(Json(model(&state, served.names(), &id, facts)));
+    }
+    let served = models
+        .find_beside(&id)
+        .ok_or_else(|| models.unknown(&id.chars().take(MAX_NAME_CHARS).collect::<String>()))?;
+    let loaded = served.now().ok();
+    let facts = loaded.as_ref().map(|engine| engine.facts());
+    Ok(Json(model(&state, served.names(), &id, facts)))
 }
 
-fn model(state: &AppState, served: &ServedModel, id: &str) -> Value {
-    let aliases: Vec<&String> = served.names().iter().filter(|name| *name != id).collect();
-    let meta = served.now().ok().map(|model| {
-        let f = model.engine.facts();
+fn model(state: &AppState, names: &[String], id: &str, facts: Option<&ModelFacts>) -> Value {
+    let aliases: Vec<&String> = names.iter().filter(|name| *name != id).collect();
+    let meta = facts.map(|f| {
         json!({
             "architecture": f.architecture,
             "n_vocab": f.n_vocab,
@@ -68,7 +79,7 @@ fn model(state: &AppState, served: &ServedModel, id: &str) -> Value {
 }
 
 /// An element of `models[]`, which Ollama's clients read.
-fn ollama_model(name: &str, facts: Option<&ModelFacts>) -> Value {
+fn ollama_model(name: &str, facts: Option<&ModelFacts>, capability: &str) -> Value {
     json!({
         "name": name,
         "model": name,
@@ -79,7 +90,7 @@ fn ollama_model(name: &str, facts: Option<&ModelFacts>) -> Value {
         "type": "model",
         "description": facts.and_then(|f| f.name.as_deref()).unwrap_or_default(),
         "tags": [""],
-        "capabilities": ["completion"],
+        "capabilities": [capability],
         "parameters": "",
         "details": details(facts),
     })

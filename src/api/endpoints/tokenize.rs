@@ -21,8 +21,7 @@ pub(in crate::api) async fn tokenize(
     Extension(log): Extension<RequestLog>,
     JsonBody(request): JsonBody<TokenizeRequest>,
 ) -> Result<Response, ApiError> {
-    let model = state.resolve(request.model.as_deref())?;
-    let vocabulary = model.loaded(state.http()).await?.engine.vocabulary().clone();
+    let vocabulary = vocabulary(&state, request.model.as_deref()).await?;
     off_the_reactor(log.body_bytes(), move || {
         let tokens = tokens_of(&vocabulary, &request)?;
         Ok(if request.with_pieces {
@@ -68,8 +67,7 @@ pub(in crate::api) async fn detokenize(
     Extension(log): Extension<RequestLog>,
     JsonBody(request): JsonBody<DetokenizeRequest>,
 ) -> Result<Json<Value>, ApiError> {
-    let model = state.resolve(request.model.as_deref())?;
-    let vocabulary = model.loaded(state.http()).await?.engine.vocabulary().clone();
+    let vocabulary = vocabulary(&state, request.model.as_deref()).await?;
     off_the_reactor(log.body_bytes(), move || {
         for (i, &token) in request.tokens.iter().enumerate() {
             check(&vocabulary, token, || format!("tokens[{i}]"))?;
@@ -79,6 +77,14 @@ pub(in crate::api) async fn detokenize(
     })
     .await
     .map(Json)
+}
+
+/// That of the model asked for, which may be one that embeds or ranks.
+async fn vocabulary(state: &AppState, asked: Option<&str>) -> Result<Vocabulary, ApiError> {
+    if let Some(served) = asked.and_then(|name| state.models().find_beside(name)) {
+        return Ok(served.loaded(state.http()).await?.vocabulary().clone());
+    }
+    Ok(state.resolve(asked)?.loaded(state.http()).await?.engine.vocabulary().clone())
 }
 
 fn tokens_of(vocabulary: &Vocabulary, request: &TokenizeRequest) -> Result<Vec<Token>, ApiError> {

@@ -6,8 +6,6 @@ use http::Method;
 
 use crate::api::error::ApiError;
 
-const NO_EMBEDDINGS: &str =
-    "embeddings are not there yet; run an embedding model on another server";
 const NO_DOWNLOADS: &str = "models are files of the machine: download a GGUF file, and start the \
     server with `--model FILE` (`model.path`)";
 const NO_LIBRARY: &str = "models are files of the machine: the server neither makes, copies nor \
@@ -15,9 +13,6 @@ const NO_LIBRARY: &str = "models are files of the machine: the server neither ma
 
 /// What to do instead, by the end of a route's path.
 const INSTEAD: &[(&str, &str)] = &[
-    ("/embedding", NO_EMBEDDINGS),
-    ("/embeddings", NO_EMBEDDINGS),
-    ("/api/embed", NO_EMBEDDINGS),
     (
         "/chat/completions/control",
         "a running answer is not steered: bound its thinking by `thinking_budget_tokens`, or close \

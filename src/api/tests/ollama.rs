@@ -75,7 +75,6 @@ async fn what_needs_the_library_says_what_to_do_instead() {
         ("POST", "/api/pull", "--model"),
         ("DELETE", "/api/delete", "--model"),
         ("HEAD", "/api/blobs/sha256:29", ""),
-        ("POST", "/api/embed", "embedding"),
     ] {
         let (status, _, body) = ask(&app, method, path).await;
         assert_eq!(status, 501, "{path}");

@@ -48,13 +48,7 @@ async fn a_wrong_method_is_405_with_the_methods_that_are_right() {
 #[tokio::test]
 async fn a_route_of_llama_server_that_is_not_here_says_so() {
     let app = loading(|_| ());
-    for path in [
-        "/embedding",
-        "/v1/embeddings",
-        "/v1/rerank",
-        "/slots/3?action=save",
-        "/v1/chat/completions/control",
-    ] {
+    for path in ["/slots/3?action=save", "/v1/chat/completions/control"] {
         let (status, _, body) = ask(&app, "POST", path).await;
         assert_eq!(status, 501, "{path}");
         assert_eq!(body["error"]["type"], "not_implemented_error");

@@ -4,6 +4,7 @@
 //! JSON schema, the example file, the reference page, its range check) is derived from here.
 
 mod cache;
+mod embedding;
 mod model;
 mod rope;
 mod sampling;
@@ -14,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use cache::*;
+pub use embedding::*;
 pub use model::*;
 pub use rope::*;
 pub use sampling::*;
@@ -24,6 +26,10 @@ pub use sampling::*;
 pub struct Settings {
     /// Which model is served, and how it is loaded.
     pub model: ModelSettings,
+    /// A model that makes vectors of texts, served beside the other one.
+    pub embedding_model: EmbeddingModelSettings,
+    /// A model that scores documents by how well they answer a query, served beside the other ones.
+    pub rerank_model: RerankModelSettings,
     /// The context: its size, its slots, and what a step computes.
     pub context: ContextSettings,
     /// What is kept of conversations that no slot computes, so that their next turn is not read anew.

@@ -12,6 +12,7 @@ use super::facts::GgufFacts;
 use super::gguf::{
     ArrayFacts, Entry, Gguf, GgufError, MetaValue, TOKENS, TensorInfo, TokenTexts, ValueType,
 };
+use super::keys::Purpose;
 
 /// Keys and values of a recurrent layer's head.
 const STATE: u32 = 128;
@@ -26,7 +27,7 @@ impl Family {
 
     /// What the header of its file with these weights says.
     pub fn facts(&self, weights: WeightType) -> Result<GgufFacts, GgufError> {
-        GgufFacts::read(&self.header(weights))
+        GgufFacts::read(&self.header(weights), Purpose::Generate)
     }
 
     /// The header of its file with these weights, but for the texts of the vocabulary. The bytes of

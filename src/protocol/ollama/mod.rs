@@ -2,12 +2,14 @@
 
 mod answer;
 mod chat;
+mod embed;
 mod generate;
 mod options;
 mod show;
 
 pub use answer::{Form, Measures, Said, Writer};
 pub use chat::{OllamaCall, OllamaChatBody};
+pub use embed::{EmbedAnswer, EmbedCall, OldEmbeddingsAnswer, OldEmbeddingsCall};
 pub use generate::{OllamaGenerateBody, OllamaGenerateCall, OllamaPrompt};
 pub use options::OllamaOptions;
 pub use show::ShowBody;

@@ -53,7 +53,7 @@ test("an unknown route is not found", async () => {
 
 test("the served model is listed and retrieved, others are not found", async () => {
   const { data } = await openai.models.list();
-  assert.equal(data.length, 1);
+  assert.equal(data.length, 2);
   assert.equal((await openai.models.retrieve(data[0].id)).id, data[0].id);
   const error = await refusal(openai.models.retrieve("no-such-model"), OpenAI.NotFoundError);
   assert.equal(error.code, "model_not_found");

@@ -1,6 +1,7 @@
 //! Ollama's API, as far as a server has it that keeps the models which it was started with.
 
 pub(in crate::api) mod chat;
+pub(in crate::api) mod embed;
 pub(in crate::api) mod generate;
 pub(in crate::api) mod models;
 
@@ -23,9 +24,15 @@ const DEFAULT_TAG: &str = ":latest";
 
 /// The model that answers a request for `asked`, whose default tag may be there or not.
 fn resolve<'a>(state: &'a AppState, asked: Option<&str>) -> Result<&'a ServedModel, ApiError> {
-    let known = |name: &&str| state.models().find(name).is_some();
+    state.resolve(untagged(state, asked))
+}
+
+/// The name without its default tag, if a model has it without.
+fn untagged<'a>(state: &AppState, asked: Option<&'a str>) -> Option<&'a str> {
+    let models = state.models();
+    let known = |name: &&str| models.find(name).is_some() || models.find_beside(name).is_some();
     let bare = asked.and_then(|name| name.strip_suffix(DEFAULT_TAG));
-    state.resolve(bare.filter(known).or(asked))
+    bare.filter(known).or(asked)
 }
 
 /// A name as Ollama's clients know it: with a tag.

@@ -7,11 +7,11 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{resolve, tagged};
+use super::{resolve, tagged, untagged};
 use crate::api::endpoints::body::JsonBody;
 use crate::api::endpoints::details::details;
 use crate::api::error::ApiError;
-use crate::api::model::{LoadedModel, ServedModel};
+use crate::api::model::LoadedModel;
 use crate::api::state::AppState;
 use crate::chat::output::Call;
 use crate::engine::ModelFacts;
@@ -29,25 +29,38 @@ pub(in crate::api) async fn version() -> Json<Value> {
 
 /// All models, by their first names.
 pub(in crate::api) async fn tags(State(state): State<AppState>) -> Json<Value> {
-    let models: Vec<Value> =
-        state.models().iter().map(|model| Value::Object(listed(&state, model))).collect();
+    let models = state.models();
+    let chat = models.iter().map(|served| {
+        let model = served.now().ok();
+        listed(&state, served.name(), model.as_ref().map(|model| model.engine.facts()))
+    });
+    let beside = models.beside_iter().map(|served| {
+        let engine = served.now().ok();
+        listed(&state, served.name(), engine.as_ref().map(|engine| engine.facts()))
+    });
+    let models: Vec<Value> = chat.chain(beside).map(Value::Object).collect();
     Json(json!({"models": models}))
 }
 
 /// The models that are loaded.
 pub(in crate::api) async fn running(State(state): State<AppState>) -> Json<Value> {
-    let running = |model: &ServedModel| {
-        let loaded = model.now().ok()?;
-        let mut fields = listed(&state, model);
-        let facts = loaded.engine.facts();
+    let running = |name: &str, facts: &ModelFacts| {
+        let mut fields = listed(&state, name, Some(facts));
         let on_gpu = facts.allocations.placement().gpu_layers > 0;
         fields.shift_remove("modified_at");
         fields.insert("expires_at".to_owned(), json!(NEVER));
         fields.insert("size_vram".to_owned(), json!(if on_gpu { facts.size } else { 0 }));
         fields.insert("context_length".to_owned(), json!(facts.n_ctx_slot));
-        Some(Value::Object(fields))
+        Value::Object(fields)
     };
-    let models: Vec<Value> = state.models().iter().filter_map(running).collect();
+    let models = state.models();
+    let chat = models
+        .iter()
+        .filter_map(|served| Some(running(served.name(), served.now().ok()?.engine.facts())));
+    let beside = models
+        .beside_iter()
+        .filter_map(|served| Some(running(served.name(), served.now().ok()?.facts())));
+    let models: Vec<Value> = chat.chain(beside).collect();
     Json(json!({"models": models}))
 }
 
@@ -56,6 +69,28 @@ pub(in crate::api) async fn show(
     State(state): State<AppState>,
     JsonBody(body): JsonBody<ShowBody>,
 ) -> Result<Json<Value>, ApiError> {
+    let beside = untagged(&state, body.model()).and_then(|name| state.models().find_beside(name));
+    if let Some(served) = beside {
+        let engine = served.loaded(state.http()).await?;
+        let facts = engine.facts();
+        let of = |key: &str| format!("{}.{key}", facts.architecture);
+        let num_ctx = format!("num_ctx {}", facts.n_ctx_slot);
+        return Ok(Json(json!({
+            "modelfile": format!("FROM {}\nPARAMETER {num_ctx}\n", tagged(served.name())),
+            "parameters": num_ctx,
+            "template": "",
+            "details": details(Some(facts)),
+            "model_info": {
+                "general.architecture": facts.architecture,
+                "general.basename": facts.name,
+                "general.parameter_count": facts.n_params,
+                of("context_length"): facts.n_ctx_slot,
+                of("embedding_length"): engine.dimensions(),
+            },
+            "capabilities": ["embedding"],
+            "modified_at": started(&state),
+        })));
+    }
     let served = resolve(&state, body.model())?;
     let model = served.loaded(state.http()).await?;
     let facts = model.engine.facts();
@@ -87,10 +122,8 @@ pub(in crate::api) async fn show(
     })))
 }
 
-fn listed(state: &AppState, model: &ServedModel) -> Map<String, Value> {
-    let loaded = model.now().ok();
-    let facts = loaded.as_ref().map(|model| model.engine.facts());
-    let name = tagged(model.name());
+fn listed(state: &AppState, name: &str, facts: Option<&ModelFacts>) -> Map<String, Value> {
+    let name = tagged(name);
     let listed = json!({
         "name": name,
         "model": name,
