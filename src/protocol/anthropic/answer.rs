@@ -43,8 +43,9 @@ pub enum Block {
     },
 }
 
-/// Writes the JSON object that the text is, with the digits of its numbers. Of a call that was cut there is a beginning only: the
-/// object is empty then, and the stop reason says that something is missing.
+/// Writes the JSON object that the text is, with the digits of its numbers. Of a call that was cut
+/// there is a beginning only: the object is empty then, and the stop reason says that something is
+/// missing.
 fn object<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
     let object = serde_json::from_str::<&RawValue>(text).ok();
     match object.filter(|object| object.get().starts_with('{')) {
