@@ -1,10 +1,10 @@
 //! gpt-oss's format: an output is a row of messages, each with a header that names its channel and
 //! whom it is for, and a call is a message to a function.
 
+use super::Opening;
 use super::buffer::{Buffer, Match, Search, starts_with};
 use super::call::Passing;
 use super::json::{Json, Step};
-use super::{End, Opening};
 
 const START: &str = "<|start|>";
 const CHANNEL: &str = "<|channel|>";
@@ -182,8 +182,8 @@ impl Harmony {
         true
     }
 
-    /// The output ended.
-    pub(super) fn finish(&mut self, buffer: &mut Buffer, _: End) {
+    /// The output ended. `is_head`: what is pending behind the thoughts is the head of a call.
+    pub(super) fn finish(&mut self, buffer: &mut Buffer, is_head: bool) {
         match self {
             Self::Call(_) => {
                 buffer.framing();
@@ -201,6 +201,7 @@ impl Harmony {
         match self {
             // Marks without a message.
             Self::Header { .. } | Self::Between => buffer.framing(),
+            Self::Begin if is_head => buffer.framing(),
             Self::Reasoning => buffer.reasoning(),
             _ => {
                 buffer.text();

@@ -131,15 +131,16 @@ impl Parser {
 
     /// The output ended. What was held back comes out.
     pub fn finish(&mut self, end: End) -> Vec<Event> {
+        let is_head = self.is_head(end);
         if let State::Harmony(harmony) = &mut self.state {
-            harmony.finish(&mut self.buffer, end);
+            harmony.finish(&mut self.buffer, is_head);
             return self.buffer.take();
         }
         // What is no call after all may hold one.
         while let State::Call { reader, origin } = &mut self.state {
             let origin = *origin;
             match reader.finish(&mut self.buffer, end) {
-                Progress::NoCall | Progress::More if self.is_head(end) && !origin.in_thought => {
+                Progress::NoCall | Progress::More if is_head && !origin.in_thought => {
                     self.state = State::Text { is_fresh: true };
                     break;
                 }
@@ -162,7 +163,7 @@ impl Parser {
             State::Text { is_fresh } => is_fresh && rest.is_empty() && self.buffer.calls() > 0,
             _ => false,
         };
-        let is_framing = is_framing || self.is_head(end);
+        let is_framing = is_framing || is_head;
         self.buffer.skip_all();
         match self.state {
             State::Reasoning { .. }

@@ -204,9 +204,14 @@ fn the_head_of_a_call_that_is_cut_is_no_text_where_only_calls_may_come() {
         ("qwen-xml", "<tool_call>\n<function=ping>\n</function>\n</tool_call>"),
         ("mistral-list", "[TOOL_CALLS] [{\"name\": \"ping\", \"arguments\": {}}]"),
         ("pythonic", "[get_weather(city='Rome')]"),
+        ("harmony", " to=functions.ping<|channel|>commentary json<|message|>{}"),
+        ("harmony", "assistant to=functions.ping<|channel|>commentary json<|message|>{}"),
+        ("harmony", "<|channel|>commentary to=functions.ping <|constrain|>json<|message|>{}"),
     ] {
-        let (open, close) = format(id).think;
-        let thought = format!("{open}\nHm.\n{close}\n\n");
+        let thought = match (id, format(id).think) {
+            ("harmony", _) => "<|channel|>analysis<|message|>Hm.<|end|><|start|>".to_owned(),
+            (_, (open, close)) => format!("{open}\nHm.\n{close}\n\n"),
+        };
         for (begin, text) in [(0, text.to_owned()), (thought.len(), format!("{thought}{text}"))] {
             for end in (begin..=text.len()).filter(|&end| text.is_char_boundary(end)) {
                 let mut parser = Parser::new(format(id), tools(), Opening::Text).with_only_calls();
