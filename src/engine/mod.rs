@@ -59,7 +59,7 @@ pub use self::{
         CacheCounters, Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot, SubmitError,
     },
     load::{LoadError, LoadParams, load},
-    rehearse::rehearse,
+    rehearse::{rehearse, rehearse_embedding},
     stream::GenerationStream,
     vocabulary::{FimTokens, Vocabulary},
 };
