@@ -62,7 +62,7 @@ pub use self::{
         SpeculationCounters, SubmitError,
     },
     load::{LoadError, LoadParams, load},
-    rehearse::rehearse,
+    rehearse::{rehearse, rehearse_embedding},
     stream::GenerationStream,
     vocabulary::{FimTokens, Vocabulary},
 };

@@ -6,6 +6,7 @@ mod caches;
 mod compute;
 mod context;
 mod embedding;
+mod embedding_shape;
 mod error;
 mod layout;
 mod memory;
@@ -18,7 +19,8 @@ pub use budget::{
 };
 pub use cache_types::{decide_cache_types, decide_flash_attention};
 pub use context::{ContextDecision, decide_context};
-pub use embedding::{EMBEDDING_SEQUENCES, EmbeddingShape, embedding_need};
+pub use embedding::embedding_need;
+pub use embedding_shape::{EMBEDDING_SEQUENCES, EmbeddingShape};
 pub use error::{CacheTypeConflict, MemoryShortage, NeedPart, PlanError};
 pub use layout::{Layout, layout};
 pub use memory::{MemoryNeed, bytes_per_value, largest_ctx_per_slot, memory_need};

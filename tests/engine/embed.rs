@@ -1,5 +1,7 @@
 //! Models that embed texts or rank them, beside llama-server's values for the same files.
 
+use std::path::Path;
+
 use futures_util::future::{join_all, poll_immediate};
 use serde_json::Value;
 use strixhalo::engine::{EmbeddingEngine, EmbeddingError, EmbeddingParams, Pooling};
@@ -18,7 +20,11 @@ pub(super) fn path(name: &str) -> PathBuf {
 }
 
 fn params(name: &str, context: u32) -> EmbeddingParams {
-    let path = path(name);
+    params_of(&path(name), context)
+}
+
+pub(super) fn params_of(path: &Path, context: u32) -> EmbeddingParams {
+    let path = path.to_owned();
     let facts = ModelFile::open_for(&path, Purpose::Embed).unwrap().facts;
     let n_gpu_layers = super::params(1, 1).n_gpu_layers;
     let pooling = facts.pooling.expect("a model that embeds");

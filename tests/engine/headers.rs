@@ -74,6 +74,47 @@ impl Header {
         header
     }
 
+    /// A BERT in Q8_0 that gives the mean of the tokens' vectors.
+    pub(crate) fn bert(n_vocab: u64, n_embd: u64, n_layer: u64, n_head: u64, n_ctx: u64) -> Self {
+        let mut header = Self::new("bert", n_vocab);
+        for (key, number) in [
+            ("context_length", n_ctx),
+            ("embedding_length", n_embd),
+            ("block_count", n_layer),
+            ("feed_forward_length", 4 * n_embd),
+            ("attention.head_count", n_head),
+            ("pooling_type", 1),
+        ] {
+            header.u32(&format!("bert.{key}"), number as u32);
+        }
+        header.u32("tokenizer.ggml.token_type_count", 2);
+        header.f32("bert.attention.layer_norm_epsilon", 1e-12);
+        header.set("bert.attention.causal", value(7, &[0]));
+        header.tensor("token_embd.weight", &[n_embd, n_vocab], Q8_0);
+        header.tensor("token_types.weight", &[n_embd, 2], F32);
+        header.tensor("position_embd.weight", &[n_embd, n_ctx], F32);
+        header.tensor("token_embd_norm.weight", &[n_embd], F32);
+        header.tensor("token_embd_norm.bias", &[n_embd], F32);
+        for layer in 0..n_layer {
+            for (name, rows, columns) in [
+                ("attn_q", n_embd, n_embd),
+                ("attn_k", n_embd, n_embd),
+                ("attn_v", n_embd, n_embd),
+                ("attn_output", n_embd, n_embd),
+                ("ffn_up", n_embd, 4 * n_embd),
+                ("ffn_down", 4 * n_embd, n_embd),
+            ] {
+                header.tensor(&format!("blk.{layer}.{name}.weight"), &[rows, columns], Q8_0);
+                header.tensor(&format!("blk.{layer}.{name}.bias"), &[columns], F32);
+            }
+            for name in ["attn_output_norm", "layer_output_norm"] {
+                header.tensor(&format!("blk.{layer}.{name}.weight"), &[n_embd], F32);
+                header.tensor(&format!("blk.{layer}.{name}.bias"), &[n_embd], F32);
+            }
+        }
+        header
+    }
+
     pub(crate) fn set(&mut self, key: &str, value: Vec<u8>) {
         self.keys.retain(|(known, _)| known != key);
         self.keys.push((key.to_owned(), value));

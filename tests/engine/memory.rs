@@ -5,8 +5,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use headers::{Header, SHAPES};
-use strixhalo::engine::rehearse;
-use strixhalo::model::{CacheShape, FAMILIES, Family, ModelFile, WeightType, memory_need};
+use strixhalo::engine::{LoadError, rehearse, rehearse_embedding};
+use strixhalo::model::{
+    CacheShape, EmbeddingShape, FAMILIES, Family, ModelFile, Purpose, WeightType, embedding_need,
+    memory_need,
+};
 
 use super::*;
 
@@ -43,7 +46,7 @@ impl Laid {
     }
 }
 
-fn laid_out(params: &LoadParams, no_alloc: bool) -> Laid {
+fn laid_out(rehearse: impl FnOnce() -> Result<u64, LoadError>, no_alloc: bool) -> Laid {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -51,7 +54,7 @@ fn laid_out(params: &LoadParams, no_alloc: bool) -> Laid {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
-    let done = tracing::subscriber::with_default(subscriber, || rehearse(params, no_alloc));
+    let done = tracing::subscriber::with_default(subscriber, rehearse);
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let in_file = done.unwrap_or_else(|error| panic!("{error}\n{log}"));
     let sum = |line_has: &str, marker: &str| -> f64 {
@@ -89,7 +92,7 @@ fn compare(path: &Path, (slots, per_slot, ubatch, flash_attn): Setting, no_alloc
         flash_attn,
         ..params(1, 1)
     };
-    let laid = laid_out(&params, no_alloc);
+    let laid = laid_out(|| rehearse(&params, no_alloc), no_alloc);
     let shape = CacheShape {
         parallel: slots,
         cache_type_k: CacheType::F16,
@@ -215,4 +218,62 @@ fn all_models_of_real_sizes_take_what_the_plan_says() {
         LARGE.iter().filter(fits).for_each(|setting| compare(&path, *setting, true));
     }
     assert!(seen.len() + SHAPES.len() >= 20);
+}
+
+/// Compares plan and layout of a model that makes vectors, for a context, with flash attention and
+/// without.
+fn compare_embedding(path: &Path, context: u32, no_alloc: bool) {
+    let facts = ModelFile::open_for(path, Purpose::Embed).unwrap().facts;
+    for flash_attn in [true, false] {
+        let mut params = embed::params_of(path, context);
+        params.shape.flash_attn = flash_attn;
+        params.shape.on_gpu &= !no_alloc;
+        let laid = laid_out(|| rehearse_embedding(&params, no_alloc), no_alloc);
+        let need = embedding_need(&facts, &params.shape);
+        let mib = |bytes: u64| bytes as f64 / MIB;
+        let off = mib(need.total()) / laid.total() - 1.0;
+        let EmbeddingShape { context, ubatch, .. } = params.shape;
+        println!(
+            "{:22} {context:6} tokens, {ubatch:5} at once, flash attention {flash_attn:5}: {:9.2} MiB, compute {:8.2} (plan {:8.2}), off by {:+.2} %",
+            path.file_stem().unwrap().display(),
+            laid.total(),
+            laid.compute,
+            mib(need.compute),
+            100.0 * off
+        );
+        assert!((mib(need.kv) - laid.kv).abs() < 3.0 * ROUNDED, "{need:?} for {laid:?}");
+        assert!(off.abs() < 0.05, "{need:?} for {laid:?}");
+    }
+}
+
+#[test]
+fn models_that_embed_take_what_the_plan_says() {
+    for (name, contexts) in [
+        ("tiny-bert", &[64, 512][..]),
+        ("tiny-reranker", &[512]),
+        ("tiny-qwen3-embedding", &[256, 2048]),
+    ] {
+        contexts.iter().for_each(|&context| compare_embedding(&embed::path(name), context, false));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    // BGE's small and large models, and its multilingual one.
+    for (name, n_vocab, n_embd, n_layer, n_head, context) in [
+        ("bge-small", 30_522, 384, 12, 12, 512),
+        ("bge-large", 30_522, 1024, 24, 16, 512),
+        ("bge-m3", 250_002, 1024, 24, 16, 8192),
+    ] {
+        let path = directory.path().join(format!("{name}.gguf"));
+        Header::bert(n_vocab, n_embd, n_layer, n_head, context).write(&path);
+        compare_embedding(&path, context as u32, true);
+        compare_embedding(&path, 256, true);
+    }
+    let path = directory.path().join("qwen3-embedding-0.6b.gguf");
+    let mut header = Header::family(Family::find("qwen3-0.6b").unwrap(), WeightType::Q8_0);
+    header.u32("qwen3.pooling_type", 3);
+    header.write(&path);
+    compare_embedding(&path, 512, true);
+    compare_embedding(&path, 8192, true);
+    header.u32("qwen3.pooling_type", 1);
+    header.write(&path);
+    compare_embedding(&path, 2048, true);
 }

@@ -18,7 +18,7 @@ use crate::engine::allocations::{recorded, start_recording, stop_recording};
 use crate::engine::backend::backend;
 use crate::engine::load::{Placement, described, new_context};
 use crate::engine::{LoadError, ModelFacts, Vocabulary};
-use crate::model::{EMBEDDING_SEQUENCES, EmbeddingShape, Pooling};
+use crate::model::{EMBEDDING_SEQUENCES, Pooling};
 
 struct Loaded {
     vocabulary: Vocabulary,
@@ -57,6 +57,15 @@ pub(super) fn load(
     Ok(EmbeddingEngine { inner: Arc::new(inner) })
 }
 
+pub(in crate::engine) fn placement(params: &EmbeddingParams) -> Placement<'_> {
+    Placement {
+        n_gpu_layers: params.n_gpu_layers,
+        gpus: params.gpus.as_deref(),
+        mmap: params.mmap,
+        mlock: params.mlock,
+    }
+}
+
 /// The thread: model, context and worker live here, each borrowing from the one before.
 fn serve(
     params: &EmbeddingParams,
@@ -74,12 +83,7 @@ fn serve(
         Ok(backend) => backend,
         Err(error) => return fail(LoadError::Start(error)),
     };
-    let placement = Placement {
-        n_gpu_layers: params.n_gpu_layers,
-        gpus: params.gpus.as_deref(),
-        mmap: params.mmap,
-        mlock: params.mlock,
-    };
+    let placement = placement(params);
     let model_params = match placement.model_params(progress) {
         Ok(model_params) => model_params,
         Err(error) => return fail(LoadError::Start(error)),
@@ -96,7 +100,7 @@ fn serve(
         return fail(error);
     }
     let shape = &params.shape;
-    let Ok(mut context) = new_context(&model, backend, context_params(shape, params)) else {
+    let Ok(mut context) = new_context(&model, backend, context_params(params)) else {
         return fail(LoadError::Context { n_ctx: shape.context });
     };
     let mut batch = LlamaBatch::new(context.n_batch() as usize, 1);
@@ -123,7 +127,8 @@ fn serve(
     }
 }
 
-fn context_params(shape: &EmbeddingShape, params: &EmbeddingParams) -> LlamaContextParams {
+pub(in crate::engine) fn context_params(params: &EmbeddingParams) -> LlamaContextParams {
+    let shape = &params.shape;
     let threads = i32::try_from(params.threads.max(1)).unwrap_or(i32::MAX);
     let flash_attn = if shape.flash_attn {
         llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_ENABLED

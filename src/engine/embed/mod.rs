@@ -2,7 +2,7 @@
 //! thread, model and context.
 
 mod batch;
-mod load;
+pub(super) mod load;
 mod worker;
 
 use std::path::PathBuf;

@@ -3,7 +3,8 @@
 //! for the holes that it leaves.
 
 use super::super::facts::{GgufFacts, Layer};
-use super::shape::CacheShape;
+use super::embedding_shape::{EMBEDDING_SEQUENCES, EmbeddingShape};
+use super::shape::{CELL_STEP, CacheShape};
 
 /// Bytes of an f32.
 const F32: u64 = 4;
@@ -21,6 +22,27 @@ pub(super) fn compute_buffers(facts: &GgufFacts, shape: &CacheShape, cells: u64)
     let graph = Graph { facts, flash_attn: shape.flash_attn, cells, tokens, slots };
     let logits = F32.saturating_mul(facts.n_vocab.into()).saturating_mul(slots);
     graph.bytes(shape.on_gpu).saturating_add(logits)
+}
+
+/// Bytes of the compute buffers of a model that makes vectors of texts, and of the buffer for logits,
+/// which llama.cpp makes though nobody reads it.
+pub(super) fn embedding_buffers(facts: &GgufFacts, shape: &EmbeddingShape) -> u64 {
+    let sequences = u64::from(EMBEDDING_SEQUENCES);
+    let tokens = u64::from(shape.ubatch).next_multiple_of(sequences);
+    let cells = match facts.has_kv() {
+        true => u64::from(shape.context).next_multiple_of(CELL_STEP),
+        // Each token sees those of its batch.
+        false => tokens,
+    };
+    let graph = Graph { facts, flash_attn: shape.flash_attn, cells, tokens, slots: 1 };
+    let bytes = match facts.has_kv() {
+        true => graph.bytes(shape.on_gpu),
+        false => graph.encoder_bytes(shape.on_gpu),
+    };
+    // What share each token has in the mean of each text.
+    let shares = F32.saturating_mul(tokens).saturating_mul(sequences);
+    let logits = F32.saturating_mul(facts.n_vocab.into()).saturating_mul(sequences);
+    bytes.saturating_add(shares).saturating_add(logits)
 }
 
 struct Graph<'a> {
@@ -44,9 +66,27 @@ impl Graph<'_> {
             [self.attention(), self.feed_forward(), self.experts(), self.recurrent(), last]
                 .into_iter()
                 .fold(0, u64::max);
-        // The embeddings are looked up on the CPU, which has the inputs of its own.
-        let host = if on_gpu { inputs.saturating_add(self.values(4 * self.n_embd())) } else { 0 };
-        inputs.saturating_add(widest).saturating_add(host)
+        inputs.saturating_add(widest).saturating_add(self.host(on_gpu))
+    }
+
+    /// The embeddings are looked up on the CPU, which has the inputs of its own.
+    fn host(&self, on_gpu: bool) -> u64 {
+        if on_gpu { self.inputs().saturating_add(self.values(4 * self.n_embd())) } else { 0 }
+    }
+
+    /// Of a graph without a KV cache and without logits.
+    fn encoder_bytes(&self, on_gpu: bool) -> u64 {
+        let scores = self.scores().saturating_add(7 * self.n_embd());
+        // BERT's layers have no gate.
+        let wide = if self.facts.architecture == "bert" { 2 } else { 3 };
+        let feed_forward = self.facts.graph.n_ff.saturating_mul(wide).saturating_add(self.n_embd());
+        let widest = self.values(scores.max(feed_forward)).max(self.experts());
+        self.inputs().saturating_add(widest).saturating_add(self.host(on_gpu))
+    }
+
+    /// Values of the scores of one token.
+    fn scores(&self) -> u64 {
+        if self.flash_attn { 0 } else { self.cells.saturating_mul(self.facts.n_head.into()) }
     }
 
     /// Bytes of an f32 tensor with `width` values for each token.
@@ -71,9 +111,7 @@ impl Graph<'_> {
     fn attention(&self) -> u64 {
         let graph = &self.facts.graph;
         let queries = graph.queries.saturating_mul(if graph.gated { 4 } else { 3 });
-        let scores =
-            if self.flash_attn { 0 } else { self.cells.saturating_mul(self.facts.n_head.into()) };
-        self.values(scores.saturating_add(queries).saturating_add(3 * self.n_embd()))
+        self.values(self.scores().saturating_add(queries).saturating_add(3 * self.n_embd()))
     }
 
     fn feed_forward(&self) -> u64 {

@@ -6,10 +6,7 @@ use crate::config::CacheType;
 
 use super::super::facts::{GgufFacts, Layer};
 use super::compute::compute_buffers;
-use super::shape::CacheShape;
-
-/// llama.cpp rounds the cells of a sequence up to this.
-const CELL_STEP: u64 = 256;
+use super::shape::{CELL_STEP, CacheShape};
 
 /// Bytes that a loaded model takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]

@@ -3,6 +3,9 @@
 use super::super::facts::GgufFacts;
 use crate::config::CacheType;
 
+/// llama.cpp rounds the cells of a sequence up to this.
+pub(super) const CELL_STEP: u64 = 256;
+
 /// Everything but the context's length that decides the size of the caches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheShape {
