@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(
             error("\n[contxt]\n"),
             "s.toml:2: unknown section contxt; did you mean context? \
-             (sections: model, context, cache, sampling, server, limits, log)"
+             (sections: model, embedding_model, rerank_model, context, cache, sampling, server, limits, log)"
         );
         assert_eq!(
             error("[context]\nctx_sise = 1\n"),

@@ -258,12 +258,12 @@ fn models_beside_the_first_have_paths_and_names_of_their_own() {
         (&["--pooling", "rank"][..], "expected one of model, mean, cls, last"),
         (&["--alias", "a,b", "--embedding-alias", "b"], "\"b\" is a name of model too"),
         (&["--embedding-alias", "b", "--rerank-alias", "b"], "a name of embedding_model too"),
-        (&["--rerank-alias", " "], "rerank_model.alias: a name is empty"),
-        (&["--embedding-ctx-size", "-1"], "embedding_model.ctx_size"),
+        (&["--rerank-alias", "[\" \"]"], "rerank_model.alias: a name is empty"),
+        (&["--embedding-ctx-size", "4k"], "embedding_model.ctx_size"),
     ] {
         let error = of(flags).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
     }
-    let warnings = of(&["--embedding-ctx-size", "512", "--embedding"]).unwrap().warnings;
+    let warnings = of(&["--embedding-ctx-size", "512"]).unwrap().warnings;
     assert!(warnings.iter().any(|w| w.contains("embedding_model.path is unset")), "{warnings:?}");
 }
