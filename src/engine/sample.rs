@@ -2,7 +2,6 @@
 
 mod chain;
 mod dry;
-mod forced;
 mod grammar;
 mod logits;
 mod matcher;

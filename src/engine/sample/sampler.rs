@@ -1,6 +1,5 @@
 //! How one sequence's next token is chosen where a grammar may refuse it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use llama_cpp_2::model::LlamaModel;
@@ -21,9 +20,6 @@ pub(crate) enum SampleError {
     Forbidden,
 }
 
-/// Most forced tokens that are looked for at once.
-const MAX_FORCED: usize = 64;
-
 /// Chooses the tokens of one sequence.
 pub(crate) struct Sampler {
     chain: Chain,
@@ -32,13 +28,6 @@ pub(crate) struct Sampler {
     /// that one allows.
     direct: Option<Constraint>,
     end_tokens: Arc<[Token]>,
-    /// The token that came last.
-    last: Option<Token>,
-    /// The request may be given forced tokens.
-    forwards: bool,
-    /// Tokens that must come next; `None`: they were not looked for behind the last token. All of
-    /// them come, in however many steps: what is computed together must not change the text.
-    forced: Option<VecDeque<Token>>,
 }
 
 impl Sampler {
@@ -55,9 +44,7 @@ impl Sampler {
         chain.read_prompt(&request.prompt);
         let constraint = request.grammar.as_ref().map(|grammar| grammar.start.copy());
         let direct = request.direct_grammar.as_ref().map(|grammar| grammar.start.copy());
-        let last = request.prompt.last().copied();
-        let forwards = forwards(request, &chain);
-        Self { chain, constraint, direct, end_tokens, last, forwards, forced: None }
+        Self { chain, constraint, direct, end_tokens }
     }
 
     /// The seed in use: the request's, or the one drawn for it.
@@ -71,10 +58,7 @@ impl Sampler {
         row: &[f32],
         candidates: &mut Candidates,
     ) -> Result<Token, SampleError> {
-        let token = match self.forced().front() {
-            Some(&token) => token,
-            None => self.choose(row, candidates)?,
-        };
+        let token = self.choose(row, candidates)?;
         self.take(token)?;
         Ok(token)
     }
@@ -82,34 +66,10 @@ impl Sampler {
     /// Goes on past a token that was not sampled.
     pub(crate) fn take(&mut self, token: Token) -> Result<(), MatchError> {
         self.chain.accept(token);
-        self.last = Some(token);
-        if self.forced.as_mut().and_then(VecDeque::pop_front) != Some(token)
-            || self.forced.as_ref().is_some_and(VecDeque::is_empty)
-        {
-            self.forced = None;
-        }
         match &mut self.constraint {
             Some(constraint) if !self.end_tokens.contains(&token) => constraint.take(token),
             _ => Ok(()),
         }
-    }
-
-    /// The tokens that must come next whatever the logits are, at most `max`, spelled as the model's
-    /// tokenizer spells their text; they are not taken. None where a choice that the request can see
-    /// would be left out.
-    pub(crate) fn forced_tokens(&mut self, max: usize) -> Vec<Token> {
-        self.forced().iter().take(max).copied().collect()
-    }
-
-    fn forced(&mut self) -> &VecDeque<Token> {
-        let Self { constraint, direct, last, forwards, forced, .. } = self;
-        forced.get_or_insert_with(|| match constraint {
-            // The first token decides which constraint holds.
-            Some(constraint) if *forwards && direct.is_none() => {
-                constraint.forced(*last, MAX_FORCED).into()
-            }
-            _ => VecDeque::new(),
-        })
     }
 
     /// Whether the grammar lets all of `tokens` come next.
@@ -165,15 +125,4 @@ impl Sampler {
             _ => Err(SampleError::Forbidden),
         }
     }
-}
-
-/// Whether a request gets forced tokens without a choice. Not where it would see that none was made:
-/// a bias may forbid a token that spells the text, a log probability belongs to a choice, and
-/// penalties, DRY and mirostat go by which tokens the text was chosen in.
-fn forwards(request: &GenerationRequest, chain: &Chain) -> bool {
-    request.speculation
-        && request.sampling.logit_bias.is_empty()
-        && request.top_logprobs.is_none()
-        && !chain.follows_tokens()
-        && !chain.learns()
 }

@@ -71,12 +71,12 @@ impl Worker<'_> {
     }
 
     /// All that may be drafted for a slot, in a step of so many streams.
-    fn longest_draft(&mut self, slot: usize, streams: usize) -> (Draft, Stream) {
+    fn longest_draft(&self, slot: usize, streams: usize) -> (Draft, Stream) {
         let held = self.slots[slot].history.tokens.len();
         let mut stream = Stream { seat: slot, tokens: 1, ..Stream::default() };
         // Tokens that are computed again must find room beside those of all other slots.
         let all = self.limits.n_batch / self.slots.len();
-        let Some(work) = &mut self.slots[slot].work else { return (Draft::default(), stream) };
+        let Some(work) = &self.slots[slot].work else { return (Draft::default(), stream) };
         stream.tokens += work.again.len();
         let in_context = self.limits.n_ctx_slot.saturating_sub(held + stream.tokens + 1);
         let in_batch = (self.limits.n_ubatch / streams).min(all).saturating_sub(stream.tokens);
@@ -129,17 +129,10 @@ impl Work {
     }
 }
 
-/// The tokens that must follow a stream's next one, at most `room`: the end of a thought, or what the
-/// grammar leaves no choice about.
-fn certain(work: &mut Work, room: usize) -> Vec<Token> {
-    if !work.request.speculation {
+/// The tokens that must follow a stream's next one, at most `room`: the end of a thought.
+fn certain(work: &Work, room: usize) -> Vec<Token> {
+    let Some(thinking) = work.thinking.as_ref().filter(|_| work.request.speculation) else {
         return Vec::new();
-    }
-    match &work.thinking {
-        // A budget may end the thought before the grammar goes on.
-        Some(thinking) if !thinking.is_over() => {
-            thinking.closing().iter().copied().take(room).collect()
-        }
-        _ => work.sampler.forced_tokens(room),
-    }
+    };
+    thinking.closing().iter().copied().take(room).collect()
 }
