@@ -57,27 +57,12 @@ let
     instructions.${targetCpu} or (throw ''
       strixhalo: no list of instruction sets for targetCpu "${targetCpu}"; there is one for: ${toString (lib.attrNames instructions)}
     '');
-
-  llamaCppPatches = [ ./patches/qwen3next-rollback.patch ];
 in
 rustPlatform.buildRustPackage (finalAttrs: {
   inherit pname;
   inherit (manifest.package) version;
   src = source;
   cargoLock.lockFile = ../../Cargo.lock;
-  # In the vendored crates, whose files Cargo does not check one by one.
-  postPatch = ''
-    crate=$(echo "$cargoDepsCopy"/llama-cpp-sys-2-*)
-    if [[ -L $crate ]]; then
-      cp -rL "$crate" "$crate.writable"
-      rm "$crate"
-      mv "$crate.writable" "$crate"
-    fi
-    chmod -R u+w "$crate"
-    for change in ${lib.concatMapStringsSep " " (file: "${file}") llamaCppPatches}; do
-      patch -d "$crate" -p1 <"$change"
-    done
-  '';
   buildFeatures = backendFeatures;
 
   nativeBuildInputs = [
@@ -146,7 +131,6 @@ rustPlatform.buildRustPackage (finalAttrs: {
   passthru = {
     inherit
       backendFeatures
-      llamaCppPatches
       rocmProfile
       rocmVersion
       targetCpu

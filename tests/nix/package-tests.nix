@@ -40,21 +40,6 @@ let
       // packages
     );
 
-  # The server's own attributes.
-  server = import ../../nix/packages/server.nix {
-    inherit lib;
-    rustPlatform = {
-      buildRustPackage = attributes: lib.fix (finalPackage: attributes { inherit finalPackage; });
-      bindgenHook = "bindgen-hook";
-    };
-    cmake = "cmake";
-    testers.testVersion = arguments: arguments;
-    source = "source";
-    strixhalo-tools = "strixhalo-tools";
-    pname = "strixhalo";
-    description = "a server";
-  };
-
   # What each package is made with.
   packages = import ../../nix/packages {
     pkgs = {
@@ -99,10 +84,6 @@ in
   "no library asks for an executable stack" = {
     expected = true;
     actual = lib.hasInfix "patchelf-unstable/bin/patchelf --clear-execstack" (rocm { }).postFixup;
-  };
-  "the patches of llama.cpp are there" = {
-    expected = [ "qwen3next-rollback.patch" ];
-    actual = map baseNameOf (lib.filter lib.pathExists server.passthru.llamaCppPatches);
   };
   "one package has what the HIP and the Vulkan package have" = {
     expected = {
