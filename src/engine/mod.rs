@@ -49,6 +49,9 @@ pub use text::{Assembled, TextAssembler};
 
 pub use crate::model::Pooling;
 
+/// A token id of a loaded model's vocabulary.
+pub type Token = i32;
+
 #[cfg(feature = "engine")]
 pub use self::{
     allocations::{Allocations, Buffer, BufferUse, Placement},

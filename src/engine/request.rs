@@ -3,11 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Grammar;
+use super::{Grammar, Token};
 use crate::config::{SamplerKind, SamplingSettings};
-
-/// A token id of the loaded model's vocabulary.
-pub type Token = i32;
 
 /// One sequence to generate. Several choices of one request are several of these.
 #[derive(Debug, Clone)]
