@@ -48,7 +48,7 @@ fn request(body: &[u8]) {
 }
 
 fn read(body: &[u8]) -> Result<(), BodyError> {
-    let counted = MessagesBody::from_json(body)?.check_conversation(&SETTINGS)?;
+    let (counted, _) = MessagesBody::from_json(body)?.check_conversation(&SETTINGS)?;
     let call = MessagesBody::from_json(body)?.check(&SETTINGS)?;
     assert!(!counted.messages.is_empty());
     assert_eq!(call.conversation.messages, counted.messages);
