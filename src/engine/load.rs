@@ -1,10 +1,10 @@
 //! Loading a model: on the engine thread, which then goes on to serve it.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use llama_cpp_2::LlamaContextLoadError;
@@ -132,24 +132,30 @@ pub fn load(
         (0..params.slots).map(|id| SlotSnapshot { id, ..SlotSnapshot::default() }).collect();
     let thread_shared = shared.clone();
     let to_engine = commands.clone();
+    let thread = thread::Builder::new().name("engine".to_owned()).stack_size(STACK);
     let body = move || {
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            serve(&params, started, progress, &ready, (to_engine, inbox), thread_shared);
-        }));
-        if outcome.is_err() {
-            on_panic();
-        }
+        serve(&params, started, progress, &ready, (to_engine, inbox), thread_shared);
     };
-    let thread = thread::Builder::new()
-        .name("engine".to_owned())
-        .stack_size(STACK)
-        .spawn(body)
-        .map_err(|error| LoadError::Start(error.to_string()))?;
+    let thread = spawn(thread, body, on_panic)?;
     let (vocabulary, facts) =
         loaded.recv().map_err(|_| LoadError::Start("it ended while loading".to_owned()))??;
     let thread = Mutex::new(Some(thread));
     let constraints = Constraints::new(vocabulary.clone());
     Ok(Engine { commands, shared, vocabulary, constraints, facts, thread })
+}
+
+/// Starts the thread of an engine; `on_panic` runs if `body` dies of a defect.
+pub(super) fn spawn(
+    thread: thread::Builder,
+    body: impl FnOnce() + Send + 'static,
+    on_panic: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, LoadError> {
+    let body = move || {
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
+            on_panic();
+        }
+    };
+    thread.spawn(body).map_err(|error| LoadError::Start(error.to_string()))
 }
 
 type Loaded = Result<(Vocabulary, ModelFacts), LoadError>;
@@ -167,23 +173,14 @@ fn serve(
         // The receiver waits for exactly one message.
         let _ = ready.send(Err(error));
     };
-    let backend = match backend() {
-        Ok(backend) => backend,
-        Err(error) => return fail(LoadError::Start(error)),
+    let loaded =
+        load_model(&params.path, &placement(params), params.gpu_required, progress, || {
+            shown(params)
+        });
+    let (backend, model) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(error),
     };
-    let placement = placement(params);
-    let model_params = match placement.model_params(progress) {
-        Ok(model_params) => model_params,
-        Err(error) => return fail(LoadError::Start(error)),
-    };
-    start_recording();
-    let model = match LlamaModel::load_from_file(backend, &params.path, &model_params) {
-        Ok(model) => Arc::new(model),
-        Err(_) => return fail(LoadError::Model(shown(params))),
-    };
-    if let Err(error) = placement.check(&recorded().placement(), params.gpu_required) {
-        return fail(error);
-    }
     let context = match new_context(&model, backend, context_params(params)) {
         Ok(context) => context,
         Err(_) => return fail(LoadError::Context { n_ctx: params.n_ctx }),
@@ -265,6 +262,24 @@ fn shown(params: &LoadParams) -> String {
     }
 }
 
+/// Loads the model at `path`, which an error calls by the name of `shown`, and checks that its layers
+/// are where they shall be. Allocations are recorded from here on.
+pub(super) fn load_model(
+    path: &Path,
+    placement: &Placement<'_>,
+    gpu_required: bool,
+    progress: impl FnMut(f32) -> bool + 'static,
+    shown: impl FnOnce() -> String,
+) -> Result<(&'static LlamaBackend, Arc<LlamaModel>), LoadError> {
+    let backend = backend().map_err(LoadError::Start)?;
+    let model_params = placement.model_params(progress).map_err(LoadError::Start)?;
+    start_recording();
+    let model = LlamaModel::load_from_file(backend, path, &model_params)
+        .map_err(|_| LoadError::Model(shown()))?;
+    placement.check(&recorded().placement(), gpu_required)?;
+    Ok((backend, Arc::new(model)))
+}
+
 /// Where the weights go.
 pub(super) struct Placement<'a> {
     pub(super) n_gpu_layers: Option<u32>,
@@ -298,7 +313,7 @@ impl Placement<'_> {
     }
 
     /// Whether the layers are where they were asked for.
-    pub(super) fn check(&self, placed: &Placed, gpu_required: bool) -> Result<(), LoadError> {
+    fn check(&self, placed: &Placed, gpu_required: bool) -> Result<(), LoadError> {
         let asked = self.n_gpu_layers.map_or(0, |asked| placed.layers.min(asked as usize));
         if gpu_required && placed.gpu_layers < asked {
             return Err(LoadError::Offload { offloaded: placed.gpu_layers, asked });
@@ -321,18 +336,13 @@ pub(super) fn new_context<'m>(
 }
 
 pub(super) fn context_params(params: &LoadParams) -> LlamaContextParams {
-    let flash_attn = if params.flash_attn {
-        llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_ENABLED
-    } else {
-        llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_DISABLED
-    };
     let threads = |n: u32| i32::try_from(n.max(1)).unwrap_or(i32::MAX);
     LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(params.n_ctx))
         .with_n_seq_max(params.slots)
         .with_n_batch(params.batch)
         .with_n_ubatch(params.ubatch)
-        .with_flash_attention_policy(flash_attn)
+        .with_flash_attention_policy(flash_attention(params.flash_attn))
         .with_type_k(kv_type(params.cache_type_k))
         .with_type_v(kv_type(params.cache_type_v))
         .with_rope_scaling_type(match params.rope.scaling {
@@ -357,6 +367,15 @@ pub(super) fn context_params(params: &LoadParams) -> LlamaContextParams {
         // A window's cache that forgets could not be cut, and histories are reused.
         .with_swa_full(true)
         .with_no_perf(true)
+}
+
+/// llama.cpp's name of using flash attention or not.
+pub(super) fn flash_attention(is_on: bool) -> llama_cpp_sys_2::llama_flash_attn_type {
+    if is_on {
+        llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_ENABLED
+    } else {
+        llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_DISABLED
+    }
 }
 
 /// llama.cpp's name of a cache type.

@@ -14,9 +14,8 @@ use llama_cpp_2::model::LlamaModel;
 use super::batch::Limits;
 use super::worker::{Worker, compute};
 use super::{Command, EmbeddingEngine, EmbeddingParams, Inner, Shared};
-use crate::engine::allocations::{recorded, start_recording, stop_recording};
-use crate::engine::backend::backend;
-use crate::engine::load::{Placement, described, new_context};
+use crate::engine::allocations::stop_recording;
+use crate::engine::load::{Placement, described, flash_attention, load_model, new_context, spawn};
 use crate::engine::{LoadError, ModelFacts, Vocabulary};
 use crate::model::{EMBEDDING_SEQUENCES, Pooling};
 
@@ -38,18 +37,9 @@ pub(super) fn load(
     shared.queue.store(params.queue, Ordering::Relaxed);
     let thread_shared = shared.clone();
     let pooling = params.shape.pooling;
-    let body = move || {
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            serve(&params, started, progress, &ready, inbox, thread_shared);
-        }));
-        if outcome.is_err() {
-            on_panic();
-        }
-    };
-    let thread = thread::Builder::new()
-        .name("embedding".to_owned())
-        .spawn(body)
-        .map_err(|error| LoadError::Start(error.to_string()))?;
+    let thread = thread::Builder::new().name("embedding".to_owned());
+    let body = move || serve(&params, started, progress, &ready, inbox, thread_shared);
+    let thread = spawn(thread, body, on_panic)?;
     let Loaded { vocabulary, facts, dimensions } =
         loaded.recv().map_err(|_| LoadError::Start("it ended while loading".to_owned()))??;
     let thread = Mutex::new(Some(thread));
@@ -79,26 +69,14 @@ fn serve(
         // The receiver waits for exactly one message.
         let _ = ready.send(Err(error));
     };
-    let backend = match backend() {
-        Ok(backend) => backend,
-        Err(error) => return fail(LoadError::Start(error)),
+    let loaded =
+        load_model(&params.path, &placement(params), params.gpu_required, progress, || {
+            params.shown_path.as_ref().unwrap_or(&params.path).display().to_string()
+        });
+    let (backend, model) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(error),
     };
-    let placement = placement(params);
-    let model_params = match placement.model_params(progress) {
-        Ok(model_params) => model_params,
-        Err(error) => return fail(LoadError::Start(error)),
-    };
-    start_recording();
-    let model = match LlamaModel::load_from_file(backend, &params.path, &model_params) {
-        Ok(model) => Arc::new(model),
-        Err(_) => {
-            let shown = params.shown_path.as_ref().unwrap_or(&params.path);
-            return fail(LoadError::Model(shown.display().to_string()));
-        }
-    };
-    if let Err(error) = placement.check(&recorded().placement(), params.gpu_required) {
-        return fail(error);
-    }
     let shape = &params.shape;
     let Ok(mut context) = new_context(&model, backend, context_params(params)) else {
         return fail(LoadError::Context { n_ctx: shape.context });
@@ -130,11 +108,6 @@ fn serve(
 pub(in crate::engine) fn context_params(params: &EmbeddingParams) -> LlamaContextParams {
     let shape = &params.shape;
     let threads = i32::try_from(params.threads.max(1)).unwrap_or(i32::MAX);
-    let flash_attn = if shape.flash_attn {
-        llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_ENABLED
-    } else {
-        llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_DISABLED
-    };
     LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(shape.context))
         .with_n_seq_max(EMBEDDING_SEQUENCES)
@@ -147,7 +120,7 @@ pub(in crate::engine) fn context_params(params: &EmbeddingParams) -> LlamaContex
             Pooling::Last => LlamaPoolingType::Last,
             Pooling::Rank => LlamaPoolingType::Rank,
         })
-        .with_flash_attention_policy(flash_attn)
+        .with_flash_attention_policy(flash_attention(shape.flash_attn))
         .with_n_threads(threads)
         .with_n_threads_batch(threads)
         .with_offload_kqv(params.n_gpu_layers.is_some())

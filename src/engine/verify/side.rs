@@ -15,7 +15,7 @@ use super::cases::{BATCH, SEQUENCES, Step};
 use super::comparison::VerifyError;
 use crate::config::CacheType;
 use crate::engine::backend::backend;
-use crate::engine::load::kv_type;
+use crate::engine::load::{flash_attention, kv_type, new_context};
 use crate::engine::worker::memory;
 
 /// What computes a side.
@@ -56,17 +56,12 @@ pub(super) fn context<'a>(
 ) -> Result<LlamaContext<'a>, VerifyError> {
     let backend = backend().map_err(VerifyError)?;
     let threads = i32::try_from(placement.threads.max(1)).unwrap_or(1);
-    let flash_attn = if placement.flash_attn || kv.is_quantized() {
-        llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_ENABLED
-    } else {
-        llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_DISABLED
-    };
     let params = LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(SEQUENCES * tokens))
         .with_n_seq_max(SEQUENCES)
         .with_n_batch(BATCH)
         .with_n_ubatch(placement.ubatch)
-        .with_flash_attention_policy(flash_attn)
+        .with_flash_attention_policy(flash_attention(placement.flash_attn || kv.is_quantized()))
         .with_type_k(kv_type(kv))
         .with_type_v(kv_type(kv))
         .with_n_threads(threads)
@@ -75,8 +70,7 @@ pub(super) fn context<'a>(
         .with_op_offload(placement.device.is_some())
         .with_kv_unified(false)
         .with_no_perf(true);
-    model
-        .new_context(backend, params)
+    new_context(model, backend, params)
         .map_err(|error| VerifyError(format!("no context can be made: {error}")))
 }
 
