@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::error::ApiError;
 use super::memory::MemoryReport;
 use crate::chat::Template;
-use crate::engine::{EmbeddingEngine, Engine};
+use crate::engine::{EmbeddingEngine, Engine, ModelFacts};
 use crate::http::Context;
 
 /// Seconds after which a model that loads may be ready.
@@ -76,6 +76,23 @@ impl Purpose {
     }
 }
 
+/// A model, for lists of models.
+pub(super) struct Described<'a> {
+    /// Never empty.
+    pub(super) names: &'a [String],
+    /// Ollama's word for what it does.
+    pub(super) capability: &'static str,
+    /// `None`: it is not loaded.
+    pub(super) facts: Option<ModelFacts>,
+}
+
+impl Described<'_> {
+    /// The name that answers give.
+    pub(super) fn name(&self) -> &str {
+        &self.names[0]
+    }
+}
+
 /// All models that are served. A request that names none gets the first that can answer it.
 #[derive(Debug)]
 pub struct Models {
@@ -108,6 +125,21 @@ impl Models {
     /// Each of those that embed or rank.
     pub fn beside_iter(&self) -> impl Iterator<Item = &ServedEmbedding> {
         self.embedding.iter().chain(&self.rerank)
+    }
+
+    /// Each of them, with what is known of those that are loaded.
+    pub(super) fn described(&self) -> impl Iterator<Item = Described<'_>> {
+        let chat = self.chat.iter().map(|served| Described {
+            names: served.names(),
+            capability: "completion",
+            facts: served.now().ok().map(|model| model.engine.facts().clone()),
+        });
+        let beside = self.beside_iter().map(|served| Described {
+            names: served.names(),
+            capability: "embedding",
+            facts: served.now().ok().map(|engine| engine.facts().clone()),
+        });
+        chat.chain(beside)
     }
 
     /// The model of this name among those that embed or rank.

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::details::details;
 use crate::api::error::ApiError;
+use crate::api::model::Described;
 use crate::api::state::AppState;
-use crate::engine::ModelFacts;
 
 /// Longest part of an unknown name that an error repeats.
 const MAX_NAME_CHARS: usize = 200;
@@ -16,17 +16,8 @@ const MAX_NAME_CHARS: usize = 200;
 pub(in crate::api) async fn list(State(state): State<AppState>) -> Json<Value> {
     let (models, data): (Vec<Value>, Vec<Value>) = state
         .models()
-        .iter()
-        .map(|served| {
-            let (name, loaded) = (served.name(), served.now().ok());
-            let facts = loaded.as_ref().map(|model| model.engine.facts());
-            (ollama_model(name, facts, "completion"), model(&state, served.names(), name, facts))
-        })
-        .chain(state.models().beside_iter().map(|served| {
-            let (name, loaded) = (served.name(), served.now().ok());
-            let facts = loaded.as_ref().map(|engine| engine.facts());
-            (ollama_model(name, facts, "embedding"), model(&state, served.names(), name, facts))
-        }))
+        .described()
+        .map(|served| (ollama_model(&served), model(&state, &served, served.name())))
         .unzip();
     Json(json!({"models": models, "object": "list", "data": data}))
 }
@@ -39,22 +30,16 @@ pub(in crate::api) async fn one(
     // A path that is not UTF-8 names no model.
     let Path(id) = id.unwrap_or_else(|_| Path(String::from('\u{fffd}')));
     let models = state.models();
-    if let Some(served) = models.find(&id) {
-        let loaded = served.now().ok();
-        let facts = loaded.as_ref().map(|model| model.engine.facts());
-        return Ok(Json(model(&state, served.names(), &id, facts)));
-    }
     let served = models
-        .find_beside(&id)
+        .described()
+        .find(|served| served.names.contains(&id))
         .ok_or_else(|| models.unknown(&id.chars().take(MAX_NAME_CHARS).collect::<String>()))?;
-    let loaded = served.now().ok();
-    let facts = loaded.as_ref().map(|engine| engine.facts());
-    Ok(Json(model(&state, served.names(), &id, facts)))
+    Ok(Json(model(&state, &served, &id)))
 }
 
-fn model(state: &AppState, names: &[String], id: &str, facts: Option<&ModelFacts>) -> Value {
-    let aliases: Vec<&String> = names.iter().filter(|name| *name != id).collect();
-    let meta = facts.map(|f| {
+fn model(state: &AppState, served: &Described<'_>, id: &str) -> Value {
+    let aliases: Vec<&String> = served.names.iter().filter(|name| *name != id).collect();
+    let meta = served.facts.as_ref().map(|f| {
         json!({
             "architecture": f.architecture,
             "n_vocab": f.n_vocab,
@@ -79,7 +64,8 @@ fn model(state: &AppState, names: &[String], id: &str, facts: Option<&ModelFacts
 }
 
 /// An element of `models[]`, which Ollama's clients read.
-fn ollama_model(name: &str, facts: Option<&ModelFacts>, capability: &str) -> Value {
+fn ollama_model(served: &Described<'_>) -> Value {
+    let (name, facts) = (served.name(), served.facts.as_ref());
     json!({
         "name": name,
         "model": name,
@@ -90,7 +76,7 @@ fn ollama_model(name: &str, facts: Option<&ModelFacts>, capability: &str) -> Val
         "type": "model",
         "description": facts.and_then(|f| f.name.as_deref()).unwrap_or_default(),
         "tags": [""],
-        "capabilities": [capability],
+        "capabilities": [served.capability],
         "parameters": "",
         "details": details(facts),
     })

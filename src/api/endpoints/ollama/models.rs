@@ -11,7 +11,7 @@ use super::{resolve, tagged, untagged};
 use crate::api::endpoints::body::JsonBody;
 use crate::api::endpoints::details::details;
 use crate::api::error::ApiError;
-use crate::api::model::LoadedModel;
+use crate::api::model::{Described, LoadedModel};
 use crate::api::state::AppState;
 use crate::chat::output::Call;
 use crate::engine::ModelFacts;
@@ -29,38 +29,27 @@ pub(in crate::api) async fn version() -> Json<Value> {
 
 /// All models, by their first names.
 pub(in crate::api) async fn tags(State(state): State<AppState>) -> Json<Value> {
-    let models = state.models();
-    let chat = models.iter().map(|served| {
-        let model = served.now().ok();
-        listed(&state, served.name(), model.as_ref().map(|model| model.engine.facts()))
-    });
-    let beside = models.beside_iter().map(|served| {
-        let engine = served.now().ok();
-        listed(&state, served.name(), engine.as_ref().map(|engine| engine.facts()))
-    });
-    let models: Vec<Value> = chat.chain(beside).map(Value::Object).collect();
+    let models: Vec<Value> = state
+        .models()
+        .described()
+        .map(|served| Value::Object(listed(&state, served.name(), served.facts.as_ref())))
+        .collect();
     Json(json!({"models": models}))
 }
 
 /// The models that are loaded.
 pub(in crate::api) async fn running(State(state): State<AppState>) -> Json<Value> {
-    let running = |name: &str, facts: &ModelFacts| {
-        let mut fields = listed(&state, name, Some(facts));
+    let running = |served: Described<'_>| {
+        let facts = served.facts.as_ref()?;
+        let mut fields = listed(&state, served.name(), Some(facts));
         let on_gpu = facts.allocations.placement().gpu_layers > 0;
         fields.shift_remove("modified_at");
         fields.insert("expires_at".to_owned(), json!(NEVER));
         fields.insert("size_vram".to_owned(), json!(if on_gpu { facts.size } else { 0 }));
         fields.insert("context_length".to_owned(), json!(facts.n_ctx_slot));
-        Value::Object(fields)
+        Some(Value::Object(fields))
     };
-    let models = state.models();
-    let chat = models
-        .iter()
-        .filter_map(|served| Some(running(served.name(), served.now().ok()?.engine.facts())));
-    let beside = models
-        .beside_iter()
-        .filter_map(|served| Some(running(served.name(), served.now().ok()?.facts())));
-    let models: Vec<Value> = chat.chain(beside).collect();
+    let models: Vec<Value> = state.models().described().filter_map(running).collect();
     Json(json!({"models": models}))
 }
 
