@@ -13,7 +13,7 @@ use super::{Collected, Dialect};
 use crate::api::generation::{AnswerEvent, Ending, Started};
 use crate::engine::{FinishReason, OutputToken, Vocabulary};
 use crate::http::Problem;
-use crate::protocol::ollama::{Form, Measures, Said, Writer};
+use crate::protocol::ollama::{Form, Measures, Said, Writer, nanoseconds};
 use crate::protocol::openai::ChatTokenLogprob;
 
 /// The media type of streams.
@@ -121,10 +121,6 @@ fn reason(ending: Option<&Ending>) -> &'static str {
 /// The present time as Ollama writes it.
 pub(in crate::api) fn now() -> String {
     OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Ollama's error object: `{"error": "..."}`, with the path of the field at fault in its text.

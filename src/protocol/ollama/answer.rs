@@ -1,5 +1,7 @@
 //! The lines of an answer: JSON objects, each followed by a line break.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -13,6 +15,11 @@ pub enum Form {
     Chat,
     /// Those of `/api/generate`.
     Generate,
+}
+
+/// A time as Ollama counts it.
+pub fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Counts, and times in nanoseconds.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
+use super::answer::nanoseconds;
 use crate::protocol::body::{BodyError, FromJson, Integer, parse};
 use crate::protocol::embedding::EmbeddingTexts;
 use crate::protocol::openai::dimensions;
@@ -81,20 +82,17 @@ pub struct EmbedAnswer<'a> {
     /// Vectors of length 1, in the order of the texts.
     pub embeddings: Vec<Vec<f32>>,
     /// From the request to the answer.
-    #[serde(serialize_with = "nanoseconds")]
+    #[serde(serialize_with = "as_nanoseconds")]
     pub total_duration: Duration,
     /// The part that was spent waiting for the model.
-    #[serde(serialize_with = "nanoseconds")]
+    #[serde(serialize_with = "as_nanoseconds")]
     pub load_duration: Duration,
     /// Tokens of all texts.
     pub prompt_eval_count: usize,
 }
 
-fn nanoseconds<S: serde::Serializer>(
-    duration: &Duration,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+fn as_nanoseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(nanoseconds(*duration))
 }
 
 /// The answer of `/api/embeddings`: the vector as the model makes it.

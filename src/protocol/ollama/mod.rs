@@ -7,7 +7,7 @@ mod generate;
 mod options;
 mod show;
 
-pub use answer::{Form, Measures, Said, Writer};
+pub use answer::{Form, Measures, Said, Writer, nanoseconds};
 pub use chat::{OllamaCall, OllamaChatBody};
 pub use embed::{EmbedAnswer, EmbedCall, OldEmbeddingsAnswer, OldEmbeddingsCall};
 pub use generate::{OllamaGenerateBody, OllamaGenerateCall, OllamaPrompt};
