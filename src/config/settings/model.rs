@@ -156,9 +156,9 @@ pub struct ContextSettings {
     /// Reuse what slots hold of earlier prompts. On by default: a conversation is then read once
     /// and not again at every turn.
     pub cache_prompt: bool,
-    /// Guess the next tokens where text repeats itself or a grammar leaves no choice, and compute
-    /// them in one step: `auto` or `off`. On by default: only tokens that would have come anyway are
-    /// kept, and it stops by itself where guessing costs more than it gives.
+    /// Guess the next tokens where text repeats itself, and compute them in one step: `auto` or
+    /// `off`. On by default: only tokens that would have come anyway are kept, and it stops by itself
+    /// where guessing costs more than it gives.
     pub speculation: Speculation,
     /// While streams run, the time in milliseconds a step may take, so that a long prompt does
     /// not stall them; shorter is smoother for them and slower for prompts. 250 ms still
