@@ -49,10 +49,11 @@ impl ModelFile {
                 parts: keys.count,
             });
         };
-        Self::open_split(&name, purpose)
+        Self::open_split(&name, given, purpose)
     }
 
-    fn open_split(name: &SplitName, purpose: Purpose) -> Result<Self, ModelFileError> {
+    /// All parts; `given` is the one that `name` names, whose header is read already.
+    fn open_split(name: &SplitName, given: Gguf, purpose: Purpose) -> Result<Self, ModelFileError> {
         let parts: Vec<PathBuf> = (1..=name.count).map(|number| name.part(number)).collect();
         let missing: Vec<&PathBuf> = parts
             .iter()
@@ -65,10 +66,15 @@ impl ModelFile {
                 parts: name.count,
             });
         }
+        let mut given = Some(given);
         let mut whole: Option<(Gguf, Option<u64>)> = None;
         let mut names = HashSet::new();
         for (index, part) in parts.iter().enumerate() {
-            let gguf = open_part(part)?;
+            let is_given = index as u64 + 1 == u64::from(name.number);
+            let gguf = match given.take_if(|_| is_given) {
+                Some(gguf) => gguf,
+                None => open_part(part)?,
+            };
             let bad = |text: String| ModelFileError::bad(part, &GgufError(text));
             let keys = SplitKeys::of(&gguf)
                 .map_err(|error| ModelFileError::bad(part, &error))?

@@ -234,6 +234,29 @@ fn any_part_of_a_split_model_opens_it_all() {
     }
 }
 
+/// Bytes that this thread has read from files so far.
+fn bytes_read() -> u64 {
+    let counts = fs::read_to_string("/proc/thread-self/io").unwrap();
+    counts.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+}
+
+/// The vocabulary and its merges are megabytes in the first part, and most of what a plan costs.
+#[test]
+fn the_vocabulary_of_a_split_model_is_read_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let merges: Vec<String> = (0..150_000).map(|n| format!("some merge {n}")).collect();
+    let merges: Vec<&str> = merges.iter().map(String::as_str).collect();
+    let parts = split_model(directory.path());
+    split(directory.path(), 0, 3, Writer::model("qwen2").texts("tokenizer.ggml.merges", &merges));
+    let header = fs::metadata(&parts[0]).unwrap().len();
+    for part in &parts {
+        let before = bytes_read();
+        ModelFile::open(part).unwrap();
+        let read = bytes_read() - before;
+        assert!(read < header + header / 4, "{read} bytes were read of a header of {header}");
+    }
+}
+
 #[test]
 fn a_missing_tensor_is_bad_data() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! Reads GGUF's primitives and checks every length against what the file still holds.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::io::{BufReader, Read, Seek};
 
 use super::values::{
@@ -14,7 +14,7 @@ use crate::model::quantization::TensorType;
 const MAX_KEPT: u64 = 8 << 20;
 /// Per-layer arrays are kept; vocabularies are longer than this and are not.
 const MAX_KEPT_ARRAY: u64 = 4096;
-/// Three times the largest vocabulary known, and no more than half a table of 2^20 and its twin.
+/// Three times the largest vocabulary known, and no more than fits a table of 2^20.
 const MAX_TOKENS: u64 = 900_000;
 /// llama.cpp's `GGML_MAX_NAME`, with its terminating zero.
 const MAX_NAME: usize = 64;
@@ -203,17 +203,20 @@ impl<R: Read + Seek> Reader<R> {
         Ok(ArrayFacts { kind, len, integers })
     }
 
-    /// Walks the vocabulary. To find a token that is there twice, two independent hashes
-    /// of 64 bits stand for the text, so that 150,000 tokens need no copies.
+    /// Walks the vocabulary. To find a token that is there twice, a hash of 64 bits stands for the
+    /// text, so that 150,000 tokens need no copies. Its key is drawn anew each time, so that two
+    /// texts of the largest vocabulary share a hash in one of 45 million starts, and not in the next.
     fn tokens(&mut self, len: u64, texts: &mut TokenTexts) -> Result<(), GgufError> {
         if len > MAX_TOKENS {
             return Err(GgufError(format!(
                 "the vocabulary claims {len} tokens: the file is damaged, download it again"
             )));
         }
-        let hashers = [RandomState::new(), RandomState::new()];
+        let hasher = RandomState::new();
         // No token takes less than the eight bytes of its length, which the file has.
-        let mut seen = HashSet::with_capacity(usize::try_from(len).unwrap_or(0));
+        let capacity = usize::try_from(len).unwrap_or(0);
+        let mut seen =
+            HashSet::with_capacity_and_hasher(capacity, BuildHasherDefault::<Hashed>::default());
         let mut token = Vec::new();
         for _ in 0..len {
             let length = self.u64()?;
@@ -227,7 +230,7 @@ impl<R: Read + Seek> Reader<R> {
             self.source.read_exact(&mut token)?;
             self.position += length;
             texts.bytes += usize::from(names_byte(&token));
-            let hash = hashers.each_ref().map(|hasher| hasher.hash_one(&token));
+            let hash = hasher.hash_one(&token);
             // llama.cpp gives empty tokens names of their own.
             if !token.is_empty() && !seen.insert(hash) && texts.duplicate.is_none() {
                 texts.duplicate = Some(String::from_utf8_lossy(&token).into_owned());
@@ -276,6 +279,24 @@ impl<R: Read + Seek> Reader<R> {
             .filter(|bytes| offset.checked_add(*bytes).is_some())
             .ok_or_else(|| too_large(&name))?;
         Ok(TensorInfo { name, dims, kind, offset, bytes })
+    }
+}
+
+/// The hash of what is a hash already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
     }
 }
 
