@@ -164,7 +164,7 @@ impl Gguf {
 
     /// The bytes of all tensors.
     pub fn tensor_bytes(&self) -> u64 {
-        // They lie side by side within the file, so the sum cannot overflow.
-        self.tensors.iter().map(|tensor| tensor.bytes).sum()
+        // Those of one file lie side by side within it; those of many parts may be any sum.
+        self.tensors.iter().map(|tensor| tensor.bytes).fold(0, u64::saturating_add)
     }
 }

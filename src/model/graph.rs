@@ -72,7 +72,12 @@ impl GraphFacts {
             channels: inner.saturating_add(mixed),
             inner,
             tied_bytes: tied.map_or(0, |tensor| tensor.bytes),
-            unused_bytes: gguf.tensors.iter().filter(|t| is_predictor(t)).map(|t| t.bytes).sum(),
+            unused_bytes: gguf
+                .tensors
+                .iter()
+                .filter(|tensor| is_predictor(tensor))
+                .map(|tensor| tensor.bytes)
+                .fold(0, u64::saturating_add),
             tied_repacked: tied.is_some_and(|tensor| REPACKED.contains(&tensor.kind.name)),
         })
     }

@@ -103,7 +103,7 @@ impl Graph<'_> {
         let masks = if self.facts.has_window { 2 } else { 1 };
         let values = self.facts.layers.iter().map(Layer::values).max().unwrap_or(0);
         // Without flash attention each value is put into its transposed place by itself.
-        let (mask, places) = if self.flash_attn { (2, 0) } else { (F32, 8 * values) };
+        let (mask, places) = if self.flash_attn { (2, 0) } else { (F32, values.saturating_mul(8)) };
         let one = self.cells.saturating_mul(mask).saturating_add(places);
         one.saturating_mul(masks).saturating_add(INDICES).saturating_mul(self.tokens)
     }
@@ -132,7 +132,7 @@ impl Graph<'_> {
             return 0;
         }
         let graph = &self.facts.graph;
-        let mixed = (2 * graph.channels).saturating_add(2 * graph.inner);
+        let mixed = graph.channels.saturating_add(graph.inner).saturating_mul(2);
         let states = self.facts.state_values.saturating_mul(2 * F32).saturating_mul(self.slots);
         self.values(mixed.saturating_add(4 * self.n_embd())).saturating_add(states)
     }

@@ -4,11 +4,13 @@
 use proptest::prelude::*;
 
 use super::super::facts::{GgufFacts, Layer};
-use super::memory::{bytes_per_value, memory_need};
+use super::embedding::embedding_need;
+use super::embedding_shape::EmbeddingShape;
+use super::memory::{bytes_per_value, largest_ctx_per_slot, memory_need};
 use super::shape::CacheShape;
 use super::tests::{coder_next, shape};
 use crate::config::CacheType;
-use crate::model::{FAMILIES, Family, WeightType};
+use crate::model::{FAMILIES, Family, GraphFacts, Pooling, WeightType};
 
 const TYPES: [CacheType; 9] = {
     use CacheType::*;
@@ -137,17 +139,39 @@ proptest! {
     #[test]
     fn no_sizes_make_the_plan_overflow(
         widths in any::<[u32; 4]>(),
+        graph in any::<[u64; 8]>(),
         cells in any::<u64>(),
         slots in any::<u32>(),
         flash_attn in any::<bool>(),
         on_gpu in any::<bool>(),
     ) {
         let [n_embd, n_vocab, n_head, ubatch] = widths;
-        let layers = vec![Layer { kv_heads: u32::MAX, key_length: u32::MAX, value_length: u32::MAX, recurrent: true }; 3];
-        let facts =
-            GgufFacts { n_embd, n_vocab, n_head, layers, state_values: u64::MAX, ..coder_next() };
-        let shape = CacheShape { ubatch, flash_attn, on_gpu, ..shape(CacheType::F16, slots) };
-        let need = memory_need(&facts, &shape, cells);
-        prop_assert!(need.total() >= need.compute);
+        let layers = [Layer { kv_heads: 0, key_length: u32::MAX, value_length: u32::MAX, recurrent: true }; 3];
+        let [queries, n_ff, experts_used, experts, n_ff_exp, channels, inner, tied_bytes] = graph;
+        let graph = GraphFacts {
+            queries, n_ff, experts_used, experts, n_ff_exp, channels, inner, tied_bytes,
+            gated: flash_attn,
+            tied_repacked: on_gpu,
+            unused_bytes: tied_bytes,
+        };
+        // Without a KV cache it is an encoder.
+        for kv_heads in [u32::MAX, 0] {
+            let layers = layers.iter().map(|layer| Layer { kv_heads, ..*layer }).collect();
+            let facts = GgufFacts {
+                n_embd, n_vocab, n_head, graph, layers,
+                state_values: u64::MAX,
+                n_ctx_train: u32::MAX,
+                has_window: flash_attn,
+                ..coder_next()
+            };
+            let sizes = shape(CacheType::F16, slots);
+            let shape = CacheShape { ubatch, flash_attn, on_gpu, checkpoints: inner, host_cache: channels, ..sizes };
+            let need = memory_need(&facts, &shape, cells);
+            prop_assert!(need.total() >= need.compute);
+            largest_ctx_per_slot(&facts, &shape, cells);
+            let texts = EmbeddingShape::new(&facts, Pooling::Mean, ubatch, on_gpu);
+            let need = embedding_need(&facts, &texts);
+            prop_assert!(need.total() >= need.compute);
+        }
     }
 }
