@@ -194,6 +194,11 @@ impl Machine {
                 notices.push(format!(
                     "serve would refuse to start: model.gpu is required, and {cause}"
                 ));
+            } else if !has_backend && !is_off && !model.device.is_empty() {
+                notices.push(format!(
+                    "serve would refuse to start: model.device is {}, and {cause}",
+                    model.device.join(", ")
+                ));
             }
         }
         if gpus.len() > 1 && !model.device.is_empty() {

@@ -68,7 +68,12 @@ fn what_serve_would_do_about_the_gpu_is_said() {
     assert_eq!(required.contains(refuses), is_cpu_build, "{required}");
     let none = note(&["auto", "--device", "none"]);
     assert!(none.contains("planned for the CPU: model.device is none"), "{none}");
-    assert!(!none.contains(refuses), "{none}");
+    assert!(!none.contains("serve would refuse"), "{none}");
+    let named = note(&["auto", "--device", "ROCm9"]);
+    let refuses = "serve would refuse to start: model.device is ROCm9";
+    assert_eq!(named.contains(refuses), is_cpu_build, "{named}");
+    let off = note(&["off", "--device", "ROCm9"]);
+    assert!(!off.contains("serve would refuse"), "{off}");
 }
 
 #[test]
