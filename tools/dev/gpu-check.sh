@@ -29,6 +29,8 @@ readonly gpu_engine_tests=(
 )
 gpu_chroot=
 gpu_device=
+# A Vulkan driver that computes wrongly; empty for other backends.
+gpu_wrong_driver=
 
 # gpu_check [--features FEATURE] [--soak MINUTES]: on the machine's own GPU where a feature is named.
 gpu_check() {
@@ -63,6 +65,10 @@ gpu_check() {
     cargo test --release --locked --features "$feature" --no-run --test api --test engine \
         --test service \
         2>"$scratch/build.log" || { cat "$scratch/build.log" >&2; die "the tests do not compile"; }
+    if [[ $feature == vulkan ]]; then
+        gpu_wrong_driver=$(realpath "$CARGO_TARGET_DIR")/wrong-driver.so
+        "$CC" -shared -fPIC -o "$gpu_wrong_driver" tests/service/wrong_driver.c
+    fi
     gpu_verify
     gpu_tests service/main --ignored selftest::
     gpu_tests api/main --ignored gpu::
@@ -110,7 +116,7 @@ gpu_tests() {
         grep -q "^$name" "$scratch/list" || die "tools/dev/gpu-check.sh names a test that is not there: $name"
     done
     say "== on $gpu_device: ${*:2}"
-    with_gpu timeout 1200 "$program" --test-threads 1 "$@" >"$log" 2>&1 || status=$?
+    with_gpu timeout 1800 "$program" --test-threads 1 "$@" >"$log" 2>&1 || status=$?
     cat "$log" >&2
     count_results "$status" "$log"
 }
@@ -119,7 +125,8 @@ gpu_tests() {
 with_gpu() {
     local -a folders
     if [[ -z $gpu_chroot ]]; then
-        STRIXHALO_TEST_GPU=$gpu_device "$@"
+        env STRIXHALO_TEST_GPU="$gpu_device" \
+            ${gpu_wrong_driver:+STRIXHALO_TEST_WRONG_DRIVER="$gpu_wrong_driver"} "$@"
         return
     fi
     # What was built here runs there as it is, with the folders of libraries that sid has not.
@@ -129,5 +136,5 @@ with_gpu() {
     in_chroot "$gpu_chroot" "$PWD" "$(realpath "$CARGO_TARGET_DIR")" "${folders[@]}" -- \
         PATH=/usr/bin:/bin HOME=/tmp LC_ALL=C.UTF-8 \
         VK_ICD_FILENAMES=/usr/share/vulkan/icd.d/lvp_icd.json GGML_VK_VISIBLE_DEVICES=0 \
-        "STRIXHALO_TEST_GPU=$gpu_device" sh -c 'cd "$0" && exec "$@"' "$PWD" "$@"
+        "STRIXHALO_TEST_GPU=$gpu_device" "STRIXHALO_TEST_WRONG_DRIVER=$gpu_wrong_driver" sh -c 'cd "$0" && exec "$@"' "$PWD" "$@"
 }
