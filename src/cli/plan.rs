@@ -321,5 +321,5 @@ fn counted(weights: u64) -> String {
 }
 
 fn row(part: &str, bytes: u64) -> String {
-    format!("{part:24}{:10.3} GiB{bytes:>18} bytes\n", bytes as f64 / GIB)
+    format!("{part:24}{:10.3} GiB {bytes:>17} bytes\n", bytes as f64 / GIB)
 }
