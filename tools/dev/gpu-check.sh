@@ -94,7 +94,7 @@ gpu_soak() {
     say "== on $gpu_device: tools/soak/caches.py for $1 minutes"
     # Kernels of a GPU multiply with 16 bits here and there.
     with_gpu timeout $((60 * $1 + 600)) python3 tools/soak/caches.py "$(realpath "$binary")" \
-        --model tests/models/tiny-qwen3next.gguf --minutes "$1" --clients 2 --tie 0.01 \
+        --model tests/models/tiny-qwen3next.gguf --all-experts --minutes "$1" --clients 2 --tie 0.01 \
         --flags "--cache-ram 16 --cache-checkpoints 8 --cache-disk-size 64" >&2 || status=$?
     count 0 $((status == 0)) $((status != 0)) 0
 }
