@@ -2,6 +2,7 @@
 
 mod chain;
 mod dry;
+mod forced;
 mod grammar;
 mod logits;
 mod matcher;

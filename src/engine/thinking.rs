@@ -48,6 +48,11 @@ impl Thinking {
         token
     }
 
+    /// Whether no block is open and none may follow.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.place, Place::After)
+    }
+
     /// The tokens that must come next and are known already.
     pub(super) fn closing(&self) -> &[Token] {
         match self.place {

@@ -275,3 +275,131 @@ fn many_grammars_at_once_wait_or_are_told_to_come_again() {
     });
     assert!(compiled.into_inner() >= 18);
 }
+
+/// Random models of all kinds of memory.
+fn forwarding() -> Vec<Engine> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/models");
+    let of = |name: &str| LoadParams {
+        path: root.join(name),
+        has_window: name.contains("gemma"),
+        ..params(4, 8192)
+    };
+    ["tiny-qwen3moe.gguf", "tiny-qwen3next.gguf", "tiny-gemma3.gguf"].map(|n| load(of(n))).into()
+}
+
+const FORCED: &str =
+    "<call>{\"name\": \"get_weather\", \"arguments\": {\"größe\": \"東京 🗼\"}}</call>";
+
+fn ids(answer: &Answer) -> Vec<i32> {
+    answer.tokens.iter().map(|token| token.id).collect()
+}
+
+#[test]
+fn what_a_grammar_forces_comes_in_the_tokenizers_tokens_as_far_as_the_model_minds_it() {
+    let mut expected = 0;
+    let mut all = 0;
+    for engine in forwarding() {
+        let own = engine.vocabulary().tokenize(&format!("\n{FORCED}"), false, false);
+        let lark = format!("start: {}", serde_json::to_string(FORCED).unwrap());
+        let requests = [(1, 0.0), (2, 1.0)].map(|(seed, temperature)| {
+            let mut request = constrained(&engine, &lark);
+            (request.sampling.temperature, request.sampling.seed) = (temperature, Some(seed));
+            request
+        });
+        let ask = |request: &GenerationRequest| collect(submit(&engine, request.clone()));
+        let in_turn = requests.each_ref().map(ask);
+        engine.always_draft();
+        for (request, in_turn) in requests.iter().zip(in_turn) {
+            let drafted = ask(request);
+            assert_eq!((drafted.text.as_str(), in_turn.text.as_str()), (FORCED, FORCED));
+            assert_eq!(ids(&drafted), ids(&in_turn), "drafts change no token");
+            let timings = drafted.end.timings;
+            assert!(timings.accepted_tokens as usize > own.len() / 3, "{timings:?}");
+            expected += ids(&drafted).iter().filter(|token| own.contains(token)).count();
+            all += drafted.tokens.len();
+            let plain = ask(&GenerationRequest { speculation: false, ..request.clone() });
+            assert_eq!((plain.text.as_str(), plain.end.timings.drafted_tokens), (FORCED, 0));
+        }
+    }
+    assert!(expected * 10 > all * 8, "{expected} of {all}");
+}
+
+#[test]
+fn a_model_that_was_taught_another_spelling_keeps_to_it() {
+    let engine = load(params(1, 1024));
+    let text = r#"{"name": "get_weather", "arguments": {}}"#;
+    let mut request =
+        constrained(&engine, &format!("start: {}", serde_json::to_string(text).unwrap()));
+    let answer = collect(submit(&engine, request.clone()));
+    engine.always_draft();
+    let drafted = collect(submit(&engine, request.clone()));
+    request.speculation = false;
+    let plain = collect(submit(&engine, request));
+    for answer in [&answer, &drafted, &plain] {
+        assert_eq!(answer.text, text);
+    }
+    assert_eq!(ids(&drafted), ids(&answer));
+}
+
+#[test]
+fn free_text_between_what_is_forced_stays_free_and_ends_with_the_request() {
+    let lark = r#"start: "{\"name\": \"" /[a-z]{2,8}/ "\", \"size of it\": " /[0-9]{1,4}/ "}""#;
+    for engine in forwarding() {
+        engine.always_draft();
+        let base = constrained(&engine, lark);
+        let ask = |change: &dyn Fn(&mut GenerationRequest)| {
+            let mut request = base.clone();
+            request.sampling.temperature = 1.0;
+            request.sampling.seed = Some(7);
+            change(&mut request);
+            collect(submit(&engine, request))
+        };
+        let whole = ask(&|_| ());
+        let value: Value = serde_json::from_str(&whole.text).expect(&whole.text);
+        assert!(value["name"].as_str().is_some_and(|name| (2..=8).contains(&name.len())));
+        assert!(value["size of it"].is_u64(), "{value}");
+        assert!(whole.end.timings.accepted_tokens >= 4, "{:?}", whole.end.timings);
+        // Inside of what is forced.
+        for tokens in 1..whole.tokens.len() as u32 {
+            let part = ask(&|request| request.max_tokens = Some(tokens));
+            assert_eq!((part.tokens.len() as u32, part.end.finish), (tokens, FinishReason::Length));
+            assert!(whole.text.starts_with(&part.text), "{} of {}", part.text, whole.text);
+        }
+        let stopped = ask(&|request| request.stop = vec!["size".to_owned()]);
+        assert_eq!(stopped.end.finish, FinishReason::StopString("size".to_owned()));
+        assert_eq!(Some(stopped.text.as_str()), whole.text.split("size").next());
+        // What was computed behind the end does not stay.
+        assert_eq!(ask(&|_| ()).text, whole.text);
+    }
+}
+
+#[test]
+fn nothing_is_forced_where_a_request_would_see_that_no_choice_was_made() {
+    let forced = r#"{"name": "get_weather", "arguments": {}}"#;
+    let engine = load(params(1, 1024));
+    let base = constrained(&engine, &format!("start: {}", serde_json::to_string(forced).unwrap()));
+    let own = collect(submit(&engine, base.clone())).tokens;
+    let ask = |change: &dyn Fn(&mut GenerationRequest)| {
+        let mut request = base.clone();
+        change(&mut request);
+        let answer = collect(submit(&engine, request));
+        assert_eq!(answer.text, forced);
+        answer
+    };
+    let biased = ask(&|request| {
+        request.sampling.logit_bias = own.iter().map(|token| (token.id, -100.0)).collect();
+    });
+    assert_ne!(biased.tokens.len(), own.len(), "the text has other tokens");
+    let seen = ask(&|request| request.top_logprobs = Some(0));
+    assert!(seen.tokens.iter().all(|token| token.logprobs.is_some()));
+    for answer in [
+        biased,
+        seen,
+        ask(&|request| request.sampling.mirostat = 2),
+        ask(&|request| request.sampling.repeat_penalty = 1.5),
+    ] {
+        // Some of the text repeats itself, which is drafted and not forced.
+        let timings = answer.end.timings;
+        assert!(timings.accepted_tokens < own.len() as u32 / 2, "{timings:?}");
+    }
+}

@@ -5,7 +5,8 @@ ended at random moments, mostly by kill -9, and started again with the same file
 answer must be the one of a second server that keeps nothing; where the two part and the best two
 tokens were closer than --tie that is printed. So it is where a third server, which keeps nothing
 either and reads in other batches, agrees with the answer: then kernels make the difference, as where
-two experts of a router are all but equal. Then no slot may be stuck and no file torn, and
+two experts of a router are all but equal; --all-experts lets the router of a mixture choose all, so
+that nothing jumps there. Then no slot may be stuck and no file torn, and
 memory must have been flat (--most-slope) and small enough (--most-mib, where it is given)."""
 
 import collections
@@ -13,6 +14,7 @@ import copy
 import http.client
 import os
 import random
+import re
 import shlex
 import tempfile
 import threading
@@ -31,6 +33,7 @@ options = arguments(
     tie=1e-3,
     most_slope=1024,
     most_mib=0,
+    all_experts=False,
     flags="--cache-ram 64 --cache-checkpoints 16 --cache-disk-size 256",
 )
 # The two servers and the clients share the cores.
@@ -305,7 +308,22 @@ def report(samples, seconds, folder, rejected):
     assert not options.most_mib or peak <= options.most_mib, "memory is above its bound"
 
 
-with tempfile.TemporaryDirectory(prefix="strixhalo-soak-") as directory:
+def with_all_experts(model, folder):
+    """A copy of a GGUF file whose router chooses all experts: two that are all but equal change
+    places where kernels round differently, and a logit jumps."""
+    with open(model, "rb") as file:
+        header = bytearray(file.read())
+    many, chosen = (re.search(name + rb"\x04\0\0\0", header).end() for name in (rb"\.expert_count", rb"\.expert_used_count"))
+    header[chosen : chosen + 4] = header[many : many + 4]
+    path = os.path.join(folder, "all-experts.gguf")
+    with open(path, "wb") as file:
+        file.write(header)
+    return path
+
+
+with tempfile.TemporaryDirectory(prefix="strixhalo-soak-") as directory, tempfile.TemporaryDirectory() as models:
+    if options.all_experts:
+        options.model = with_all_experts(options.model, models)
     context = str(options.slot_tokens)
     alone = [*COMMON, "--ctx-size", context, "--parallel", "1", "--no-cache-prompt"]
     with Server(options, *alone) as without:

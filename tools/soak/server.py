@@ -18,7 +18,8 @@ def arguments(description, **numbers):
     parser.add_argument("binary", help="the server's binary (./dev build prints its path)")
     parser.add_argument("--model", help="a GGUF file; the built-in model unless given")
     for name, default in numbers.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+        how = {"action": "store_true"} if default is False else {"type": type(default), "default": default}
+        parser.add_argument(f"--{name.replace('_', '-')}", **how)
     return parser.parse_args()
 
 

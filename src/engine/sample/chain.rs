@@ -139,6 +139,11 @@ impl Chain {
         self.mirostat
     }
 
+    /// Whether what came before changes what is drawn.
+    pub(super) fn follows_tokens(&self) -> bool {
+        self.follows_tokens
+    }
+
     /// Tells the prompt to the samplers that penalize repetition.
     pub(super) fn read_prompt(&mut self, prompt: &[Token]) {
         if self.follows_tokens

@@ -1,8 +1,9 @@
 //! One sequence's place in its grammar.
 
 use llguidance::Matcher;
-use llguidance::toktrie::{SimpleVob, TokenId};
+use llguidance::toktrie::{SimpleVob, TokTrie, TokenId};
 
+use super::forced::{self, Forced};
 use crate::engine::Token;
 
 /// Longest error, characters: some name all special tokens or the whole expression.
@@ -12,11 +13,17 @@ const MAX_MESSAGE: usize = 300;
 /// left of it is filled up by a mask only: a sequence that is never refused would use it up.
 const MOST_UNMASKED: u32 = 8;
 
+/// Most bytes that are forced at once. What goes on longer takes llguidance to its bounds, which is a
+/// tenth of a second of the engine thread each time.
+const MAX_FORCED_BYTES: usize = 4096;
+
 /// Which tokens may come next in one sequence.
 pub(crate) struct Constraint {
     matcher: Matcher,
     /// Tokens since the last mask.
     unmasked: u32,
+    /// More is forced than is looked at.
+    is_endless: bool,
 }
 
 /// The tokens that may come next.
@@ -29,12 +36,13 @@ pub(crate) struct MatchError(String);
 
 impl Constraint {
     pub(super) fn new(matcher: Matcher) -> Self {
-        Self { matcher, unmasked: 0 }
+        Self { matcher, unmasked: 0, is_endless: false }
     }
 
     /// The same place in the same grammar, sharing nothing: what fails in one stays in one.
     pub(crate) fn copy(&self) -> Self {
-        Self { matcher: self.matcher.deep_clone(), unmasked: self.unmasked }
+        let Self { matcher, unmasked, is_endless } = self;
+        Self { matcher: matcher.deep_clone(), unmasked: *unmasked, is_endless: *is_endless }
     }
 
     /// Whether all of `tokens` may come next. That an end token may is said where the text may end.
@@ -68,6 +76,37 @@ impl Constraint {
     pub(super) fn take(&mut self, token: Token) -> Result<(), MatchError> {
         self.unmasked += 1;
         self.matcher.consume_token(id(token)).map_err(|error| MatchError::new(&error))
+    }
+
+    /// Tokens that must come next behind the token `last`, at most `max`: the tokenizer's own for
+    /// the bytes that the grammar forces.
+    pub(super) fn forced(&mut self, last: Option<Token>, max: usize) -> Vec<Forced> {
+        let Ok(env) = self.matcher.tok_env() else { return Vec::new() };
+        if self.is_endless || !self.leaves_one_byte(env.tok_trie()) {
+            return Vec::new();
+        }
+        // llguidance forces all that it can at once: what that takes of its bounds is a copy's.
+        let mut ahead = self.matcher.deep_clone();
+        let bytes = ahead.compute_ff_bytes();
+        if bytes.len() > MAX_FORCED_BYTES {
+            self.is_endless = true;
+            return Vec::new();
+        }
+        let may_follow = |tokens: &[TokenId]| {
+            ahead.validate_tokens(tokens).is_ok_and(|allowed| allowed == tokens.len())
+        };
+        forced::spell(&*env, last.map(id), &bytes, max, may_follow)
+    }
+
+    /// Whether there is one byte that may come next. Where there are more, two are found soon.
+    fn leaves_one_byte(&mut self, trie: &TokTrie) -> bool {
+        let likely = b"a \"01-\n{[<";
+        let others = (0..=u8::MAX).filter(|byte| !likely.contains(byte));
+        let tokens = likely.iter().copied().chain(others);
+        let allowed = tokens
+            .filter_map(|byte| trie.token_id_at_bytes(&[byte]))
+            .filter(|&token| self.matcher.validate_tokens(&[token]).is_ok_and(|n| n == 1));
+        allowed.take(2).count() == 1
     }
 
     /// Whether nothing can follow.

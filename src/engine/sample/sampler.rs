@@ -1,11 +1,13 @@
 //! How one sequence's next token is chosen where a grammar may refuse it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::sampling::LlamaSampler;
 
 use super::chain::{Candidates, Chain};
+use super::forced::Forced;
 use super::matcher::{Constraint, MatchError};
 use crate::engine::{GenerationRequest, Token};
 
@@ -20,6 +22,13 @@ pub(crate) enum SampleError {
     Forbidden,
 }
 
+/// Most forced tokens that are looked for at once.
+const MAX_FORCED: usize = 64;
+
+/// A forced text is spelled as the tokenizer does, unless the model finds the first token of another
+/// spelling so many times as likely: then that is how it was taught, and what it goes on from.
+const LIKELIER: f32 = 1000.0;
+
 /// Chooses the tokens of one sequence.
 pub(crate) struct Sampler {
     chain: Chain,
@@ -28,6 +37,14 @@ pub(crate) struct Sampler {
     /// that one allows.
     direct: Option<Constraint>,
     end_tokens: Arc<[Token]>,
+    /// The token that came last.
+    last: Option<Token>,
+    /// The request may be given forced tokens.
+    forwards: bool,
+    /// Tokens of a text that must come next; `None`: they were not looked for behind the last token.
+    /// Each counts in however many steps they come: what is computed together must not change them.
+    forced: Option<VecDeque<Forced>>,
+    kept_to_forced: Option<bool>,
 }
 
 impl Sampler {
@@ -44,7 +61,18 @@ impl Sampler {
         chain.read_prompt(&request.prompt);
         let constraint = request.grammar.as_ref().map(|grammar| grammar.start.copy());
         let direct = request.direct_grammar.as_ref().map(|grammar| grammar.start.copy());
-        Self { chain, constraint, direct, end_tokens }
+        let last = request.prompt.last().copied();
+        let forwards = forwards(request, &chain);
+        Self {
+            chain,
+            constraint,
+            direct,
+            end_tokens,
+            last,
+            forwards,
+            forced: None,
+            kept_to_forced: None,
+        }
     }
 
     /// The seed in use: the request's, or the one drawn for it.
@@ -58,7 +86,10 @@ impl Sampler {
         row: &[f32],
         candidates: &mut Candidates,
     ) -> Result<Token, SampleError> {
-        let token = self.choose(row, candidates)?;
+        let token = match self.forced().front() {
+            Some(forced) if forced.is_likely(row) => forced.token,
+            _ => self.choose(row, candidates)?,
+        };
         self.take(token)?;
         Ok(token)
     }
@@ -66,10 +97,40 @@ impl Sampler {
     /// Goes on past a token that was not sampled.
     pub(crate) fn take(&mut self, token: Token) -> Result<(), MatchError> {
         self.chain.accept(token);
+        self.last = Some(token);
+        let expected = self.forced.as_mut().and_then(VecDeque::pop_front);
+        self.kept_to_forced = expected.map(|expected| expected.token == token);
+        if self.kept_to_forced != Some(true) || self.forced.as_ref().is_some_and(VecDeque::is_empty)
+        {
+            self.forced = None;
+        }
         match &mut self.constraint {
             Some(constraint) if !self.end_tokens.contains(&token) => constraint.take(token),
             _ => Ok(()),
         }
+    }
+
+    /// The tokens that come next unless the model would much rather spell their text, which must
+    /// come, in others; at most `max`. None where a choice that the request can see would be left
+    /// out.
+    pub(crate) fn forced_tokens(&mut self, max: usize) -> Vec<Token> {
+        self.forced().iter().take(max).map(|forced| forced.token).collect()
+    }
+
+    /// Whether the last token was the forced one; `None`: none was.
+    pub(crate) fn kept_to_forced(&self) -> Option<bool> {
+        self.kept_to_forced
+    }
+
+    fn forced(&mut self) -> &VecDeque<Forced> {
+        let Self { constraint, direct, last, forwards, forced, .. } = self;
+        forced.get_or_insert_with(|| match constraint {
+            // The first token decides which constraint holds.
+            Some(constraint) if *forwards && direct.is_none() => {
+                constraint.forced(*last, MAX_FORCED).into()
+            }
+            _ => VecDeque::new(),
+        })
     }
 
     /// Whether the grammar lets all of `tokens` come next.
@@ -124,5 +185,38 @@ impl Sampler {
             Some(&end) if constraint.may_end()? => Ok(end),
             _ => Err(SampleError::Forbidden),
         }
+    }
+}
+
+impl Forced {
+    /// Whether no other spelling is far likelier by a row of logits.
+    fn is_likely(&self, row: &[f32]) -> bool {
+        let of = |token: Token| row.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
+        let most = of(self.token) + LIKELIER.ln();
+        self.others.iter().all(|&other| of(other) <= most)
+    }
+}
+
+/// Whether a request gets forced tokens without a choice. Not where it would see that none was made:
+/// a bias may forbid a token that spells the text, a log probability belongs to a choice, and
+/// penalties, DRY and mirostat go by which tokens the text was chosen in.
+fn forwards(request: &GenerationRequest, chain: &Chain) -> bool {
+    request.speculation
+        && request.sampling.logit_bias.is_empty()
+        && request.top_logprobs.is_none()
+        && !chain.follows_tokens()
+        && !chain.learns()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spelling_stands_unless_another_is_far_likelier() {
+        let forced = Forced { token: 1, others: vec![0, 3] };
+        assert!(forced.is_likely(&[6.0, 0.0, 50.0, -1.0]), "the third spells another text");
+        assert!(!forced.is_likely(&[0.0, 0.0, 0.0, 8.0]));
+        assert!(Forced { token: 1, others: Vec::new() }.is_likely(&[9.0, 0.0]));
     }
 }

@@ -4,9 +4,12 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Class(usize);
 
-const CLASSES: usize = 8;
+const CLASSES: usize = 9;
 
 impl Class {
+    /// No match: a text that a grammar forces, in the tokenizer's own tokens.
+    pub(crate) const FORCED: Self = Self(8);
+
     /// Of a match of so many tokens.
     pub(crate) fn of(matched: usize) -> Self {
         Self(match matched {
@@ -20,7 +23,7 @@ impl Class {
 }
 
 /// What is taken for granted before anything is seen.
-const PRIOR: [f64; CLASSES] = [0.3, 0.3, 0.3, 0.45, 0.6, 0.75, 0.85, 0.93];
+const PRIOR: [f64; CLASSES] = [0.3, 0.3, 0.3, 0.45, 0.6, 0.75, 0.85, 0.93, 0.97];
 
 /// What is seen now counts for so much at least.
 const MIN_WEIGHT: f64 = 0.05;

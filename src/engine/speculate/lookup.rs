@@ -110,6 +110,16 @@ impl Lookup {
         Some(self.acceptance.chance(Class::of(place.matched + ahead)))
     }
 
+    /// The chance that a token of a text that must come is the one that spells it.
+    pub(crate) fn chance_of_forced(&self) -> f64 {
+        self.acceptance.chance(Class::FORCED)
+    }
+
+    /// A token of a text that must come was, or was not, the one that was expected.
+    pub(crate) fn observe_forced(&mut self, is_right: bool) {
+        self.acceptance.observe(Class::FORCED, is_right);
+    }
+
     /// What is taken to come next, at most `n` tokens; none if nothing is repeated.
     pub(crate) fn draft(&self, n: usize) -> Vec<Token> {
         let Some(place) = self.at else { return Vec::new() };

@@ -146,6 +146,9 @@ impl Worker<'_> {
         state.history.next = Some(token);
         if let Some(lookup) = &mut work.lookup {
             lookup.push(token);
+            if let Some(is_right) = work.sampler.kept_to_forced() {
+                lookup.observe_forced(is_right);
+            }
         }
         if drafted.is_some_and(|(drafted, _)| drafted == token) {
             work.accepted += 1;

@@ -45,7 +45,8 @@ impl Worker<'_> {
             self.cost.by_width_mut().doubt(parts.len());
         }
         let is_alone = parts.len() == 1;
-        for (part, (mut draft, length)) in parts.iter_mut().zip(drafts.into_iter().zip(lengths)) {
+        let drafts = drafts.into_iter().zip(lengths).zip(&streams);
+        for (part, ((mut draft, length), stream)) in parts.iter_mut().zip(drafts) {
             draft.tokens.truncate(length);
             // What comes in any case is not taken back.
             if draft.tokens.len() > draft.certain && !self.keep_before_draft(part.slot) {
@@ -58,7 +59,7 @@ impl Worker<'_> {
                 _ if !draft.tokens.is_empty() => None,
                 None if work.request.speculation => Some(NoDraft::Memory),
                 None => Some(NoDraft::Disabled),
-                Some(lookup) if lookup.chance(0).is_none() => Some(NoDraft::NoMatch),
+                Some(_) if stream.chances.is_empty() => Some(NoDraft::NoMatch),
                 Some(_) if is_alone => Some(NoDraft::Cost),
                 Some(_) => Some(NoDraft::Streams),
             };
@@ -71,12 +72,12 @@ impl Worker<'_> {
     }
 
     /// All that may be drafted for a slot, in a step of so many streams.
-    fn longest_draft(&self, slot: usize, streams: usize) -> (Draft, Stream) {
+    fn longest_draft(&mut self, slot: usize, streams: usize) -> (Draft, Stream) {
         let held = self.slots[slot].history.tokens.len();
         let mut stream = Stream { seat: slot, tokens: 1, ..Stream::default() };
         // Tokens that are computed again must find room beside those of all other slots.
         let all = self.limits.n_batch / self.slots.len();
-        let Some(work) = &self.slots[slot].work else { return (Draft::default(), stream) };
+        let Some(work) = &mut self.slots[slot].work else { return (Draft::default(), stream) };
         stream.tokens += work.again.len();
         let in_context = self.limits.n_ctx_slot.saturating_sub(held + stream.tokens + 1);
         let in_batch = (self.limits.n_ubatch / streams).min(all).saturating_sub(stream.tokens);
@@ -84,14 +85,17 @@ impl Worker<'_> {
         let room = MAX_DRAFT.min(in_context).min(in_batch).min(wanted);
         let mut tokens = certain(work, room);
         stream.certain = tokens.len();
-        if let Some(lookup) = &work.lookup
-            && tokens.is_empty()
-            && work.again.len() < MAX_AGAIN
-        {
+        let may_guess = tokens.is_empty() && work.again.len() < MAX_AGAIN;
+        let forced = if may_guess { forced(work, room) } else { Vec::new() };
+        if let Some(lookup) = work.lookup.as_ref().filter(|_| may_guess) {
             // Nothing is computed behind a token that ends the text.
             let goes_on = |token: &Token| !self.end_tokens.contains(token);
             tokens = lookup.draft(room).into_iter().take_while(goes_on).collect();
             stream.chances = (0..tokens.len()).map_while(|ahead| lookup.chance(ahead)).collect();
+            if !tokens.starts_with(&forced) {
+                stream.chances = vec![lookup.chance_of_forced(); forced.len()];
+                tokens = forced;
+            }
             stream.rollback = match self.limits.rollback {
                 Some(Rollback::Copy) => RollbackCost { again: true, ..self.rollback_cost },
                 _ => RollbackCost::default(),
@@ -135,4 +139,13 @@ fn certain(work: &Work, room: usize) -> Vec<Token> {
         return Vec::new();
     };
     thinking.closing().iter().copied().take(room).collect()
+}
+
+/// The tokens of a text that must follow a stream's next one, at most `room`.
+fn forced(work: &mut Work, room: usize) -> Vec<Token> {
+    // A budget may end the thought before the grammar goes on.
+    match &work.thinking {
+        Some(thinking) if !thinking.is_over() => Vec::new(),
+        _ => work.sampler.forced_tokens(room),
+    }
 }
