@@ -529,8 +529,41 @@ def ollama():
         write("ollama", f"2-{name}", bytes([2, 4 * FORMATS.index(name), 0, 3]) + text.encode())
 
 
+# -- embeddings: bodies of each dialect, and a vector ----------------------------------------------
+
+EMBEDDINGS = [
+    {
+        "text": {"model": "text-embedding-3-small", "input": "a", "encoding_format": "base64", "user": "u"},
+        "list": {"input": ["a", "b"], "dimensions": 64, "encoding_format": "float"},
+        "tokens": {"input": [[1, 2], [3]]},
+        "one": {"input": [1, 2, 3], "dimensions": 0},
+    },
+    {
+        "content": {"content": ["a", [1, 2]], "embd_normalize": -1},
+        "input": {"input": "a", "embd_normalize": 3},
+    },
+    {
+        "text": {"model": "m:latest", "input": "a", "truncate": False, "keep_alive": "5m", "options": {}},
+        "list": {"input": ["a", "b"], "dimensions": 8},
+        "nothing": {"model": "m", "input": []},
+    },
+    {"text": {"model": "m", "prompt": "a"}, "nothing": {"prompt": ""}},
+    {
+        "jina": {"model": "r", "query": "q", "documents": ["a", {"text": "b"}, "c"], "top_n": 2, "return_documents": True},
+        "tei": {"query": "q", "texts": ["a", "b"], "return_text": True, "raw_scores": False},
+    },
+]
+
+
+def embeddings():
+    for which, bodies in enumerate(EMBEDDINGS):
+        for name, body in bodies.items():
+            write("embeddings", f"{which}-{name}", bytes([which]) + json.dumps(body).encode())
+    write("embeddings", "5-vector", bytes([5, 3, 3]) + struct.pack("<5f", 1, -0.5, 0, 3e-20, 7e9))
+
+
 if __name__ == "__main__":
     for write_seeds in (
-        requests, messages, responses, native, ollama, headers, streams, settings, templates, outputs,
+        requests, messages, responses, native, ollama, embeddings, headers, streams, settings, templates, outputs,
     ):
         write_seeds()

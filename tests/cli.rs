@@ -1,6 +1,8 @@
 //! The command line, by running the real binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "cli/beside.rs"]
+mod beside;
 #[path = "cli/binary.rs"]
 mod binary;
 #[path = "cli/cache.rs"]

@@ -9,7 +9,12 @@
 let
   cfg = config.services.strixhalo;
   inherit (effective.server) host port;
-  modelPath = effective.model.path;
+  # Every file of a model, by the setting that names it.
+  modelPaths = lib.filterAttrs (_: path: path != null) {
+    "model.path" = effective.model.path;
+    "embedding_model.path" = effective.embedding_model.path;
+    "rerank_model.path" = effective.rerank_model.path;
+  };
   promptsDir = effective.cache.disk_dir;
   withoutSlash = path: lib.removeSuffix "/" (toString path);
   modelsDir =
@@ -76,15 +81,6 @@ in
         remove one of them.'';
     }
     {
-      assertion = !inStore modelPath;
-      message = ''
-        services.strixhalo.settings.model.path (${toString modelPath}) is in the Nix store: a model
-        there is copied by every deployment. Put it into ${
-          if cfg.models == null then "a directory outside the store" else toString cfg.models
-        }
-        (services.strixhalo.models) and name it relative to that.'';
-    }
-    {
       assertion = !inStore modelsDir || inStore cfg.models;
       message = ''
         services.strixhalo.settings.model.models_dir (${toString modelsDir}) is in the Nix store: models
@@ -102,13 +98,6 @@ in
         services.strixhalo.settings.model.models_dir (${toString modelsDir}) is not
         services.strixhalo.models (${toString cfg.models}), which the module makes at boot: remove the
         setting, which follows services.strixhalo.models, and name the directory there.'';
-    }
-    {
-      assertion = modelPath == null || isAbsolute modelPath || modelsDir != null;
-      message = ''
-        services.strixhalo.settings.model.path (${toString modelPath}) is relative, and
-        services.strixhalo.models = null leaves no directory to look in: write an absolute path, or
-        name the directory in services.strixhalo.models.'';
     }
     {
       assertion = !inStore cfg.models;
@@ -191,15 +180,18 @@ in
     }
     {
       assertion =
-        !lib.any isHidden [
-          cfg.models
-          modelsDir
-          modelPath
-        ];
+        !lib.any isHidden (
+          [
+            cfg.models
+            modelsDir
+          ]
+          ++ lib.attrValues modelPaths
+        );
       message = ''
-        services.strixhalo.models, services.strixhalo.settings.model.models_dir and
-        services.strixhalo.settings.model.path must not be in a home directory, which the service
-        cannot see: move the models, to /srv/models for example.'';
+        services.strixhalo.models, services.strixhalo.settings.model.models_dir and the paths of models
+        (${lib.concatMapStringsSep ", " (name: "services.strixhalo.settings.${name}") (lib.attrNames modelPaths)})
+        must not be in a home directory, which the service cannot see: move the models, to /srv/models
+        for example.'';
     }
     {
       assertion =
@@ -209,7 +201,27 @@ in
         outside of home directories and the Nix store, which the service cannot write to: remove it,
         and saved prompts lie in /var/cache/strixhalo/prompts.'';
     }
-  ];
+  ]
+  ++ lib.concatLists (
+    lib.mapAttrsToList (name: path: [
+      {
+        assertion = !inStore path;
+        message = ''
+          services.strixhalo.settings.${name} (${toString path}) is in the Nix store: a model
+          there is copied by every deployment. Put it into ${
+            if cfg.models == null then "a directory outside the store" else toString cfg.models
+          }
+          (services.strixhalo.models) and name it relative to that.'';
+      }
+      {
+        assertion = isAbsolute path || modelsDir != null;
+        message = ''
+          services.strixhalo.settings.${name} (${toString path}) is relative, and
+          services.strixhalo.models = null leaves no directory to look in: write an absolute path, or
+          name the directory in services.strixhalo.models.'';
+      }
+    ]) modelPaths
+  );
 
   warnings =
     lib.optional (asksNobody && everywhere != null) (

@@ -83,12 +83,10 @@ fn planned(matches: &ArgMatches, mut loaded: Loaded) -> Result<(String, Exit), F
         loaded.settings.model.path = Some(path.clone());
     }
     let (name, facts) = subject(matches, &loaded)?;
-    let machine = Machine::read(&loaded, matches.get_one::<f64>("memory").copied())?;
     let names = [loaded.settings.model.alias.as_slice(), std::slice::from_ref(&name)].concat();
     let others = EmbeddingSources::open(&loaded.settings, &names, &facts)?;
-    let taken = others.need(machine.on_gpu);
-    let free = machine.free.map(|free| free.saturating_sub(taken));
-    let mut report = PlanReport::new(&loaded, &facts, machine.on_gpu, free)?;
+    let machine = Machine::read(&loaded, matches.get_one::<f64>("memory").copied(), &others)?;
+    let mut report = PlanReport::new(&loaded, &facts, machine.on_gpu, machine.free)?;
     report.notices.splice(0..0, machine.notices);
     let exit = if report.fits { Exit::Success } else { Exit::Internal };
     let beside = [("embedding_model", &others.embedding), ("rerank_model", &others.rerank)];
@@ -108,7 +106,7 @@ fn planned(matches: &ArgMatches, mut loaded: Loaded) -> Result<(String, Exit), F
                 text += &beside_text(section, model, machine.on_gpu);
             }
         }
-        if taken > 0 {
+        if others.iter().next().is_some() {
             text += "free is without them\n";
         }
         text
@@ -165,13 +163,18 @@ fn subject(matches: &ArgMatches, loaded: &Loaded) -> Result<(String, GgufFacts),
 /// What the plan is for.
 struct Machine {
     on_gpu: bool,
+    /// What the models beside the one that is planned leave.
     free: Option<u64>,
     notices: Vec<String>,
 }
 
 impl Machine {
     /// From /proc and /sys; no GPU is opened. `memory`: GiB in place of what is free.
-    fn read(loaded: &Loaded, memory: Option<f64>) -> Result<Self, Failure> {
+    fn read(
+        loaded: &Loaded,
+        memory: Option<f64>,
+        others: &EmbeddingSources,
+    ) -> Result<Self, Failure> {
         let root = Path::new("/");
         let has_backend = cfg!(any(feature = "hip", feature = "vulkan", feature = "cuda"));
         let model = &loaded.settings.model;
@@ -209,6 +212,7 @@ impl Machine {
             ));
         }
         let on_gpu = !gpus.is_empty();
+        let taken = others.need(on_gpu);
         let free = match memory {
             None => {
                 let read = MemoryReadings {
@@ -217,11 +221,13 @@ impl Machine {
                     is_unified: cfg!(feature = "hip") && std::env::var_os(UNIFIED_MEMORY).is_some(),
                     service: service_memory(root),
                 };
-                let budget = budget(&read);
+                let budget = budget(&read).map(|whole| whole.without(taken));
                 notices.extend(budget.map(|budget| budget.to_string()));
                 budget.map(|budget| budget.bytes)
             }
-            Some(gib) if gib.is_finite() && gib > 0.0 => Some((gib * GIB) as u64),
+            Some(gib) if gib.is_finite() && gib > 0.0 => {
+                Some(((gib * GIB) as u64).saturating_sub(taken))
+            }
             Some(_) => {
                 let message = "--memory: expected a number of GiB above 0";
                 return Err(Failure::new(Exit::Usage, message));

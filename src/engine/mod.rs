@@ -59,7 +59,7 @@ pub use self::{
     backend::{Device, backends, devices, system_info},
     cache::{CacheParams, DiskParams},
     devices::{NO_DEVICE, NoSuchDevice, choose_gpus, is_unified, seen_twice},
-    embed::{EmbeddingEngine, EmbeddingError, EmbeddingParams},
+    embed::{EmbeddingCounters, EmbeddingEngine, EmbeddingError, EmbeddingParams},
     handle::{
         CacheCounters, Engine, EngineCounters, EngineLimits, ModelFacts, SlotSnapshot,
         SpeculationCounters, SubmitError,

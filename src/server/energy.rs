@@ -24,6 +24,7 @@ pub(super) async fn measure_energy(state: AppState) {
 struct Work {
     prompt: Duration,
     generation: Duration,
+    embedding: Duration,
     is_busy: bool,
 }
 
@@ -34,6 +35,11 @@ fn work_of(state: &AppState) -> Work {
         work.prompt += Duration::from_micros(counters.prompt_us.load(Ordering::Relaxed));
         work.generation += Duration::from_micros(counters.predicted_us.load(Ordering::Relaxed));
         work.is_busy |= model.engine.busy_for().is_some() || model.engine.waiting() > 0;
+    }
+    for engine in state.models().beside_iter().filter_map(|served| served.now().ok()) {
+        let took = engine.counters().compute_us.load(Ordering::Relaxed);
+        work.embedding += Duration::from_micros(took);
+        work.is_busy |= engine.pending() > 0;
     }
     work
 }
@@ -95,6 +101,7 @@ impl Gpu {
         let watts = watts.unwrap_or(0.0).max(0.0);
         self.energy.prompt.inc_by(watts * spent.prompt);
         self.energy.generation.inc_by(watts * spent.generation);
+        self.energy.embedding.inc_by(watts * spent.embedding);
     }
 }
 
@@ -103,6 +110,7 @@ impl Gpu {
 struct Spent {
     prompt: f64,
     generation: f64,
+    embedding: f64,
 }
 
 /// Tells how long was computed between two samples.
@@ -118,17 +126,24 @@ impl Meter {
     /// What was computed up to `now`; never more than time has passed, though several engines may
     /// have computed at once.
     fn spent(&mut self, now: Work, elapsed: Duration) -> Spent {
-        let prompt = now.prompt.saturating_sub(self.last.prompt).as_secs_f64();
-        let generation = now.generation.saturating_sub(self.last.generation).as_secs_f64();
+        let since =
+            |of: fn(&Work) -> Duration| of(&now).saturating_sub(of(&self.last)).as_secs_f64();
+        let prompt = since(|work| work.prompt);
+        let generation = since(|work| work.generation);
+        let embedding = since(|work| work.embedding);
         self.last = now;
         self.unspent += elapsed.as_secs_f64();
-        let total = prompt + generation;
+        let total = prompt + generation + embedding;
         if total == 0.0 {
             return Spent::default();
         }
         let share = (self.unspent / total).min(1.0);
         self.unspent = (self.unspent - total).max(0.0);
-        Spent { prompt: prompt * share, generation: generation * share }
+        Spent {
+            prompt: prompt * share,
+            generation: generation * share,
+            embedding: embedding * share,
+        }
     }
 }
 
@@ -149,6 +164,7 @@ mod tests {
         Work {
             prompt: Duration::from_millis(prompt_ms),
             generation: Duration::from_millis(generation_ms),
+            embedding: Duration::ZERO,
             is_busy,
         }
     }
@@ -178,6 +194,11 @@ mod tests {
         let mut meter = Meter::default();
         let spent = meter.spent(work(1500, 500, true), Duration::from_secs(1));
         assert_eq!(rounded(spent), (750, 250));
+        // A model that embeds beside it has its share.
+        let embedding = Duration::from_millis(500);
+        let beside = Work { embedding, ..work(1500, 1000, true) };
+        let shared = meter.spent(beside, Duration::from_millis(500));
+        assert_eq!((rounded(shared), shared.embedding), ((0, 250), 0.25));
         // A model that was unloaded takes its counters along.
         assert_eq!(meter.spent(work(0, 0, true), Duration::from_secs(1)), Spent::default());
         assert_eq!(rounded(meter.spent(work(0, 600, true), Duration::from_secs(1))), (0, 600));
@@ -225,7 +246,7 @@ mod tests {
     fn a_sample_of_a_gpu_that_rests_does_not_stand_for_its_work() {
         let energy = Energy::new(&Registry::new()).of("card0");
         let mut gpu = Gpu { energy, watts: None };
-        let spent = Spent { prompt: 0.0, generation: 0.5 };
+        let spent = Spent { generation: 0.5, ..Spent::default() };
         gpu.add(spent, Some(100.0), true);
         gpu.add(spent, Some(10.0), false);
         assert_eq!(gpu.energy.generation.get(), 100.0);

@@ -47,21 +47,13 @@ pub(super) fn pass(
         is_unified: is_unified(gpus, unified),
         service: None,
     };
-    let budget =
-        budget(&read).map(|whole| Budget { bytes: whole.bytes.saturating_sub(others), ..whole });
+    let budget = budget(&read).map(|whole| whole.without(others));
     let on_gpu = !gpus.is_empty();
     let mut warnings = Vec::new();
     let plan = |bytes| layout(loaded, facts, on_gpu, bytes);
     let layout = match (plan(budget.map(|budget| budget.bytes)), budget) {
         (Err(PlanError::Memory(shortage)), Some(budget)) => {
             let refusal = refusal(shortage, budget, on_gpu, root).to_string();
-            let refusal = match others {
-                0 => refusal,
-                _ => format!(
-                    "{refusal}; of what was free, the models of embedding_model and rerank_model take {:.1} GiB",
-                    others as f64 / (1_u64 << 30) as f64
-                ),
-            };
             match loaded.settings.model.memory_gate {
                 MemoryGate::Refuse => {
                     return Err(Failure::new(Exit::Internal, refusal));
@@ -226,6 +218,19 @@ mod tests {
         ] {
             assert!(refused.contains(part), "{part}: {refused}");
         }
+    }
+
+    #[test]
+    fn models_that_fit_alone_and_not_together_are_refused_with_all_numbers() {
+        let gate = |gib, others| {
+            let (device, root) = (rocm(96 * GIB, 96 * GIB), machine(6, 1000));
+            pass(&settings(&[]), &weights(gib), &[&device], false, others * GIB, root.path())
+                .map_err(|failure| failure.message)
+        };
+        assert!(gate(80, 0).is_ok() && gate(40, 45).is_ok());
+        let refused = gate(80, 45).unwrap_err();
+        let free = "45.0 GiB are free (96.0 GiB of GTT, less 6.0 GiB in use, less 45.0 GiB for the models of embedding_model and rerank_model)";
+        assert!(refused.contains(free), "{refused}");
     }
 
     #[test]

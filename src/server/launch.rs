@@ -139,6 +139,7 @@ pub(super) fn plan(
 /// A model beside the one of these parameters, loaded where that one is.
 fn embedding_params(model: &EmbeddingSource, chat: &LoadParams) -> EmbeddingParams {
     let EmbeddingSource { source, .. } = model;
+    let on_gpu = chat.n_gpu_layers.is_some();
     EmbeddingParams {
         path: source.path.clone(),
         shown_path: source.shown.clone(),
@@ -148,10 +149,11 @@ fn embedding_params(model: &EmbeddingSource, chat: &LoadParams) -> EmbeddingPara
         gpu_required: chat.gpu_required,
         mmap: chat.mmap,
         mlock: chat.mlock,
-        shape: model.shape(chat.n_gpu_layers.is_some()),
+        shape: model.shape(on_gpu),
         threads: chat.threads_batch,
         warmup: chat.warmup,
         queue: chat.queue,
+        planned: model.need(on_gpu),
     }
 }
 

@@ -121,6 +121,35 @@ fn each_form_gives_the_vectors_in_its_own_words() {
 }
 
 #[test]
+fn scores_are_llama_servers() {
+    let server = all_three();
+    let entries = REFERENCE["tiny-reranker"].as_array().unwrap();
+    let query = &entries[0]["query"];
+    let documents: Vec<&Value> = entries.iter().map(|entry| &entry["document"]).collect();
+    let body = json!({"model": "tiny-reranker", "query": query, "documents": documents});
+    let answer = server.post("/v1/rerank", body.clone());
+    assert_eq!(answer.status, 200, "{}", answer.json);
+    let results = answer.json["results"].as_array().unwrap();
+    assert_eq!(results.len(), entries.len());
+    for result in results {
+        let entry = &entries[result["index"].as_u64().unwrap() as usize];
+        assert_eq!(&entry["query"], query);
+        let score = |value: &Value| vec![value.as_f64().unwrap()];
+        assert_close(&score(&result["relevance_score"]), &score(&entry["score"]));
+    }
+    let scores: Vec<f64> =
+        results.iter().map(|result| result["relevance_score"].as_f64().unwrap()).collect();
+    assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+    let tei = server.post("/rerank", json!({"query": query, "texts": documents}));
+    for (ours, result) in tei.json.as_array().unwrap().iter().zip(results) {
+        assert_eq!(
+            (&ours["index"], &ours["score"]),
+            (&result["index"], &result["relevance_score"])
+        );
+    }
+}
+
+#[test]
 fn a_decoder_that_embeds_gives_llama_servers_values() {
     let server = Server::start(&["--embedding-model", QWEN]);
     assert_is_reference(&server, "tiny-qwen3-embedding");

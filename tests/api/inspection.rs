@@ -102,6 +102,7 @@ fn props_show_planned_memory_with_parts_that_add_up_beside_what_was_allocated() 
     let of = |key: &str| budget["host"][key].as_u64().unwrap();
     let free = of("available") + of("service") - of("cma_free") - of("reserve");
     assert_eq!((of("free"), budget["bytes"].as_u64()), (free, Some(free)), "{memory}");
+    assert_eq!(budget["beside"], 0, "{memory}");
 
     let buffers = memory["allocated"]["buffers"].as_array().unwrap();
     let allocated = |part: &str| -> f64 {

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use crate::harness::{Server, chat_body};
 
 const DOCS: &str = include_str!("../../docs/metrics.md");
+const EMBEDDING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/tiny-bert.gguf");
+const RERANK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/tiny-reranker.gguf");
 const DASHBOARD: &str = include_str!("../../assets/grafana-dashboard.json");
 
 /// Type, labels and help of a family.
@@ -17,7 +19,8 @@ type Family = (String, BTreeSet<String>, String);
 
 /// A server that has done something of everything.
 fn used() -> Arc<Server> {
-    let server = Server::start(&[]);
+    let server = Server::start(&["--embedding-model", EMBEDDING]);
+    assert_eq!(server.post("/v1/embeddings", json!({"input": "Hello!"})).status, 200);
     for stream in [false, true] {
         let fields = json!({"max_tokens": 6, "ignore_eos": true, "stream": stream});
         if stream {
@@ -101,6 +104,59 @@ fn a_request_is_counted_once_under_its_route_and_status() {
     assert_eq!(metric("strixhalo_ready"), 1.0);
     // Only the scrape itself.
     assert_eq!(metric("strixhalo_http_requests_in_flight"), 1.0);
+}
+
+#[test]
+fn three_models_are_counted_each_for_itself() {
+    let server = Server::start(&["--embedding-model", EMBEDDING, "--rerank-model", RERANK]);
+    let of = |path: &str, body: Value| {
+        let answer = server.post(path, body);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.json);
+        answer.json
+    };
+    let embedded = of("/v1/embeddings", json!({"input": ["a b", "c"]}));
+    of("/embedding", json!({"content": "a b"}));
+    of("/api/embed", json!({"input": "a b"}));
+    let ranked = of("/v1/rerank", json!({"query": "q", "documents": ["a", "b", "c"]}));
+    let tokens = |answer: &Value| answer["usage"]["prompt_tokens"].as_f64().unwrap();
+    let metric = |series: &str| server.metric(series);
+    for (dialect, route) in [
+        ("openai", "/v1/embeddings"),
+        ("llama_server", "/embedding"),
+        ("ollama", "/api/embed"),
+        ("llama_server", "/v1/rerank"),
+    ] {
+        let labels =
+            format!("dialect=\"{dialect}\",method=\"POST\",route=\"{route}\",status=\"200\"");
+        assert_eq!(metric(&format!("strixhalo_http_requests_total{{{labels}}}")), 1.0);
+    }
+    let read = |dialect: &str, route: &str| {
+        let labels = format!("dialect=\"{dialect}\",route=\"{route}\",status=\"200\"");
+        metric(&format!("strixhalo_prompt_tokens_sum{{{labels}}}"))
+    };
+    assert_eq!(read("openai", "/v1/embeddings"), tokens(&embedded));
+    assert_eq!(read("llama_server", "/v1/rerank"), tokens(&ranked));
+    let by_model = |name: &str, model: &str| {
+        metric(&format!("strixhalo_embedding_{name}{{model=\"{model}\"}}"))
+    };
+    assert_eq!(by_model("texts_total", "tiny-bert"), 4.0);
+    assert_eq!(by_model("texts_total", "tiny-reranker"), 3.0);
+    assert_eq!(by_model("tokens_total", "tiny-reranker"), tokens(&ranked));
+    assert!(by_model("tokens_total", "tiny-bert") > tokens(&embedded));
+    for model in ["tiny-bert", "tiny-reranker"] {
+        assert!(by_model("seconds_total", model) > 0.0);
+        assert_eq!(by_model("requests", model), 0.0);
+        let part = format!("{{model=\"{model}\",part=\"weights\"}}");
+        assert!(metric(&format!("strixhalo_model_memory_planned_bytes{part}")) > 0.0);
+    }
+    // What the chat model did is its own, and so are joules for its tokens.
+    for series in ["llamacpp:prompt_tokens_total", "llamacpp:prompt_seconds_total"] {
+        assert_eq!(metric(series), 0.0, "{series}");
+    }
+    assert_eq!(metric("strixhalo_ready"), 1.0);
+    let text = server.metrics();
+    let models = text.lines().filter(|line| line.starts_with("strixhalo_model_info{")).count();
+    assert_eq!(models, 3);
 }
 
 #[test]

@@ -116,6 +116,42 @@ fn a_call_and_its_output_make_an_answer() {
 }
 
 #[test]
+fn without_input_the_model_goes_on_from_the_earlier_response() {
+    let server = shared();
+    let of = |body: Value| {
+        let reply = server.post("/v1/responses", body);
+        assert_eq!(reply.status, 200, "{}", reply.json);
+        reply.json
+    };
+    let whole = of(request(json!(QUESTION), json!({})));
+    let cut = of(request(json!(QUESTION), json!({"max_output_tokens": 3})));
+    assert_eq!((&whole["status"], &cut["status"]), (&json!("completed"), &json!("incomplete")));
+    let after = |response: &Value, input: Option<Value>| {
+        let more = json!({"previous_response_id": response["id"], "max_output_tokens": 40});
+        let mut body = request(input.clone().unwrap_or_default(), more);
+        if input.is_none() {
+            body.as_object_mut().unwrap().remove("input");
+        }
+        of(body)
+    };
+    // A cut text is gone on with to the text that it would have been.
+    for input in [None, Some(Value::Null), Some(json!([]))] {
+        let rest = after(&cut, input);
+        assert_eq!(text(&cut) + &text(&rest), text(&whole));
+    }
+    // A whole one is followed by another turn, the same each time and as if all had been sent.
+    let next = after(&whole, None);
+    assert_eq!(text(&after(&whole, Some(json!([])))), text(&next));
+    let count =
+        |body: Value| server.post("/v1/responses/input_tokens", body).json["input_tokens"].clone();
+    let tokens = count(json!({"previous_response_id": whole["id"]}));
+    assert_eq!(tokens, next["usage"]["input_tokens"]);
+    let asked = count(json!({"input": QUESTION})).as_u64().unwrap();
+    let said = whole["usage"]["output_tokens"].as_u64().unwrap();
+    assert!(tokens.as_u64().unwrap() > asked + said, "no turn is opened: {tokens}");
+}
+
+#[test]
 fn an_output_without_its_call_is_passed_on() {
     let server = shared();
     let items = |output: &str| {

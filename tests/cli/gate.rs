@@ -141,6 +141,46 @@ fn a_model_of_90_gb_is_refused_from_its_header_with_numbers_that_add_up() {
 }
 
 #[test]
+fn three_models_that_fit_alone_and_not_together_are_refused_with_numbers_that_add_up() {
+    let plan = run(&["plan", "--json", "--gpu", "off"], &[]).stdout;
+    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    let free = plan["free"].as_u64().unwrap();
+    // Of a machine with less than 4 GiB free, one layer is more than two thirds.
+    let layers = (free * 65 / 100).saturating_sub(660_000_000) / 1_730_000_000;
+    let directory = tempfile::tempdir().unwrap();
+    let [chat, embedding] = ["chat.gguf", "embedding.gguf"].map(|name| directory.path().join(name));
+    for path in [&chat, &embedding] {
+        sparse_model(path, u32::try_from(layers.max(1)).unwrap());
+    }
+    let rerank = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/tiny-reranker.gguf");
+    let chat = ["--model", chat.to_str().unwrap(), "--gpu", "off", "--rerank-model", rerank];
+    let beside = ["--embedding-ctx-size", "64", "--pooling", "mean"];
+    let beside = [&["--embedding-model", embedding.to_str().unwrap()], &beside[..]].concat();
+
+    let memory = format!("{}", free as f64 / f64::from(1 << 30));
+    let planned =
+        |more: &[&str]| run(&[&["plan", "--memory", &memory], &chat[..], more].concat(), &[]);
+    if layers > 0 {
+        assert_eq!(planned(&[]).code, 0);
+    }
+    let both = planned(&beside);
+    assert_eq!(both.code, 70, "{both:?}");
+
+    let serve = [&["serve", "--port", "0", "--log-level", "off"], &chat[..], &beside].concat();
+    let line = refused(70, &serve, &[]);
+    let (need, rest) = line.split_once(" (").unwrap();
+    let (parts, rest) = rest.split_once("), but ").unwrap();
+    assert_eq!(numbers(parts).iter().sum::<u64>(), numbers(need)[0], "{line}");
+    let (free, _) = rest.split_once("): ").unwrap();
+    let free = numbers(free);
+    assert_eq!(free[0], free[1] - free[2..].iter().sum::<u64>(), "{line}");
+    assert!(free[0] < numbers(need)[0], "{line}");
+    let taken = format!("{}.{} GiB", free[free.len() - 1] / 10, free[free.len() - 1] % 10);
+    let taken = format!("less {taken} for the models of embedding_model and rerank_model)");
+    assert!(line.contains(&taken), "{line}");
+}
+
+#[test]
 fn a_device_that_is_not_there_is_69_and_what_is_there_is_listed() {
     let serve = ["serve", "--port", "0", "--device", "Vulkan7", "--log-level", "off"];
     let line = refused(69, &serve, &[]);

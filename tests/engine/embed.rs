@@ -5,7 +5,7 @@ use std::path::Path;
 use futures_util::future::{join_all, poll_immediate};
 use serde_json::Value;
 use strixhalo::engine::{EmbeddingEngine, EmbeddingError, EmbeddingParams, Pooling};
-use strixhalo::model::{EmbeddingShape, ModelFile, ModelFileError, Purpose};
+use strixhalo::model::{EmbeddingShape, ModelFile, ModelFileError, Purpose, embedding_need};
 
 use super::*;
 
@@ -28,6 +28,7 @@ pub(super) fn params_of(path: &Path, context: u32) -> EmbeddingParams {
     let facts = ModelFile::open_for(&path, Purpose::Embed).unwrap().facts;
     let n_gpu_layers = super::params(1, 1).n_gpu_layers;
     let pooling = facts.pooling.expect("a model that embeds");
+    let shape = EmbeddingShape::new(&facts, pooling, context, n_gpu_layers.is_some());
     EmbeddingParams {
         shown_path: Some(path.clone()),
         path,
@@ -37,10 +38,11 @@ pub(super) fn params_of(path: &Path, context: u32) -> EmbeddingParams {
         gpu_required: false,
         mmap: false,
         mlock: false,
-        shape: EmbeddingShape::new(&facts, pooling, context, n_gpu_layers.is_some()),
+        shape,
         threads: 1,
         warmup: true,
         queue: 16,
+        planned: embedding_need(&facts, &shape),
     }
 }
 

@@ -137,6 +137,81 @@ in
       };
     });
   };
+  "so it is with the models beside it" = {
+    expected = [ ];
+    actual = failures (with_ {
+      services.strixhalo = {
+        models = null;
+        settings.model.path = lib.mkForce "/data/model.gguf";
+        settings.embedding_model.path = "/data/embedding.gguf";
+        settings.rerank_model.path = "/data/reranker.gguf";
+      };
+    });
+  };
+  "relative ones are looked up where the model is" = {
+    expected = [ ];
+    actual = failures (with_ {
+      services.strixhalo.settings = {
+        embedding_model.path = "embedding.gguf";
+        rerank_model.path = "reranker.gguf";
+      };
+    });
+  };
+  "an embedding model in the store is refused" =
+    refused { services.strixhalo.settings.embedding_model.path = inStore "bge.gguf"; }
+      [
+        "services.strixhalo.settings.embedding_model.path"
+        "store"
+        "/srv/models"
+      ];
+  "a reranker in the store is refused" =
+    refused { services.strixhalo.settings.rerank_model.path = inStore "bge.gguf"; }
+      [
+        "services.strixhalo.settings.rerank_model.path"
+        "store"
+      ];
+  "a relative embedding model without a directory to look in is refused" =
+    refused
+      {
+        services.strixhalo = {
+          models = null;
+          settings.model.path = lib.mkForce "/data/model.gguf";
+          settings.embedding_model.path = "bge.gguf";
+        };
+      }
+      [
+        "services.strixhalo.settings.embedding_model.path (bge.gguf)"
+        "services.strixhalo.models"
+        "absolute"
+      ];
+  "a relative reranker without one is refused" =
+    refused
+      {
+        services.strixhalo = {
+          models = null;
+          settings.model.path = lib.mkForce "/data/model.gguf";
+          settings.rerank_model.path = "bge.gguf";
+        };
+      }
+      [
+        "services.strixhalo.settings.rerank_model.path (bge.gguf)"
+        "absolute"
+      ];
+  "models beside it in a home are refused" =
+    refused
+      {
+        services.strixhalo.settings.embedding_model.path = "/home/alice/bge.gguf";
+      }
+      [
+        "services.strixhalo.settings.embedding_model.path"
+        "home"
+      ];
+  "a reranker in a home is refused" =
+    refused { services.strixhalo.settings.rerank_model.path = "/root/bge.gguf"; }
+      [
+        "services.strixhalo.settings.rerank_model.path"
+        "home"
+      ];
   "keys in the environment are refused" =
     refused
       {

@@ -204,3 +204,60 @@ fn more_connections_get_more_file_descriptors() {
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     assert_eq!(line.split_whitespace().nth(3), Some("356"), "{line}");
 }
+
+#[test]
+fn with_three_models_the_queue_changes_for_each_and_their_files_wait_for_the_next_start() {
+    let models = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models");
+    let settings = |queue: u32, pooling: &str, alias: &str| {
+        format!(
+            "[limits]\nqueue = {queue}\n[embedding_model]\npath = '{models}/tiny-bert.gguf'\n\
+             pooling = '{pooling}'\n[rerank_model]\npath = '{models}/tiny-reranker.gguf'\n\
+             alias = ['{alias}']\n"
+        )
+    };
+    let files = Files::new(&settings(100, "model", "before"), "");
+    let mut manager = Manager::new();
+    let (config, variable) = (files.path("s.toml"), manager.variable());
+    let service = Start::with(&["--port", "0", "--config", &config, &variable]).spawn();
+    manager.wait_for_name("READY");
+    let base = service.base();
+    let post = |path: &str, body: &str| {
+        let request = crate::harness::agent().post(format!("{base}{path}"));
+        request.send(body).unwrap().status().as_u16()
+    };
+    let texts = vec!["\"The quick brown fox jumps over the lazy dogs and is not seen.\""; 200];
+    let texts = texts.join(", ");
+    // Eight requests at once: how many were answered, and how many were turned away.
+    let at_once = |path: &str, body: &str| {
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..8).map(|_| scope.spawn(|| post(path, body))).collect();
+            asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let count = |wanted| statuses.iter().filter(|&&status| status == wanted).count();
+        assert_eq!(count(200) + count(429), 8, "{statuses:?}");
+        (count(200), count(429))
+    };
+    let work = [
+        ("/v1/embeddings", format!("{{\"input\": [{texts}]}}")),
+        ("/v1/rerank", format!("{{\"query\": \"fox\", \"documents\": [{texts}]}}")),
+    ];
+    for (path, body) in &work {
+        assert_eq!(at_once(path, body), (8, 0), "{path}");
+    }
+    files.write("s.toml", &settings(0, "cls", "after"));
+    let status = reload(&service, &mut manager);
+    assert!(status.starts_with("serving ") && !status.contains(';'), "{status}");
+    for (path, body) in &work {
+        let (answered, refused) = at_once(path, body);
+        assert!(answered > 0 && refused > 0, "{path}: {answered} answered, {refused} refused");
+    }
+    for waits in [
+        "setting embedding_model.pooling was changed from \"model\" to \"cls\": takes effect at the next start",
+        "setting rerank_model.alias was changed from [\"before\"] to [\"after\"]: takes effect at the next start",
+    ] {
+        assert!(service.wait_for_log(waits).contains("WARN"));
+    }
+    let (_, listed) = get(&format!("{base}/v1/models"));
+    assert_eq!(listed["data"][2]["id"], "before", "{listed}");
+    assert_eq!(post("/v1/embeddings", "{\"input\": \"a\"}"), 200);
+}

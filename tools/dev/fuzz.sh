@@ -2,7 +2,7 @@
 # Part of ./dev: the fuzz targets of fuzz/.
 
 readonly fuzz_targets=(
-    requests messages responses native ollama gguf streams settings templates outputs
+    requests messages responses native ollama embeddings gguf streams settings templates outputs
 )
 fuzz_bin=
 fuzz_dir=

@@ -44,6 +44,7 @@ where
         let texts = off_the_reactor(log.body_bytes(), move || tokenize(&tokenizer)).await?;
         let tokens = texts.iter().map(Vec::len).sum();
         log.prompt_tokens(tokens);
+        state.energy().work_begins();
         let vectors = engine.embed(texts).await;
         let vectors = vectors.map_err(|error| refused(error, &engine, &path))?;
         Ok(Embedded { vectors, tokens, load_time })

@@ -5,7 +5,7 @@ use tokio::sync::Notify;
 
 use crate::http::registered;
 
-/// What GPUs consumed while the engine computed, and the news that it will.
+/// What GPUs consumed while the engines computed, and the news that it will.
 #[derive(Debug)]
 pub struct Energy {
     joules: CounterVec,
@@ -19,6 +19,8 @@ pub struct GpuEnergy {
     pub prompt: Counter,
     /// While tokens were generated.
     pub generation: Counter,
+    /// While texts were embedded or ranked.
+    pub embedding: Counter,
 }
 
 impl Energy {
@@ -27,7 +29,7 @@ impl Energy {
     pub fn new(r: &Registry) -> Self {
         let opts = Opts::new(
             "strixhalo_gpu_energy_joules_total",
-            "Energy of the GPU while the model computed, by phase: prompt or generation.",
+            "Energy of the GPU while a model computed, by phase: prompt, generation or embedding.",
         );
         let joules = CounterVec::new(opts, &["gpu", "phase"]).expect("a valid counter");
         Self { joules: registered(r, joules), work: Notify::new() }
@@ -38,15 +40,16 @@ impl Energy {
         GpuEnergy {
             prompt: self.joules.with_label_values(&[gpu, "prompt"]),
             generation: self.joules.with_label_values(&[gpu, "generation"]),
+            embedding: self.joules.with_label_values(&[gpu, "embedding"]),
         }
     }
 
-    /// The engine was given work.
+    /// An engine was given work.
     pub fn work_begins(&self) {
         self.work.notify_one();
     }
 
-    /// Waits until the engine is given work, or has been since this was called last.
+    /// Waits until an engine is given work, or has been since this was called last.
     pub async fn work_begun(&self) {
         self.work.notified().await;
     }

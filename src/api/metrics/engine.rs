@@ -1,15 +1,17 @@
 //! What the engine has done and holds, and how far loading is.
 
+use std::ops::Add;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::cache::add_cache;
+use super::embedding::add_embedding;
 use super::families::Families;
-use super::memory::add_memory;
+use super::memory::{Loaded, add_memory};
 use super::speculation::add_speculation;
 use crate::api::model::{LoadState, LoadedModel, ServedModel};
 use crate::api::state::AppState;
-use crate::engine::{Engine, SlotSnapshot};
+use crate::engine::{EmbeddingEngine, Engine, SlotSnapshot};
 
 /// What the engine has done, under llama-server's names. All zero until the model is loaded.
 #[derive(Debug, Default)]
@@ -127,30 +129,49 @@ pub(super) fn add_state(families: &mut Families, state: &AppState) {
     });
     // Of several models, the one that is the farthest from answering.
     let progress = progress.fold(1.0, f64::min);
-    let ready = state.models().iter().count() == loaded.len();
+    let beside: Vec<(&str, EmbeddingEngine)> = state
+        .models()
+        .beside_iter()
+        .filter_map(|served| Some((served.name(), served.now().ok()?)))
+        .collect();
+    let ready = state.models().iter().count() == loaded.len()
+        && state.models().beside_iter().count() == beside.len();
     let ready = if ready { 1.0 } else { 0.0 };
-    families.gauge("strixhalo_ready", "1 once the model is loaded and answers.", ready);
-    families.gauge("strixhalo_model_load_progress", "Share of the model that is read.", progress);
+    families.gauge("strixhalo_ready", "1 once all models are loaded and answer.", ready);
+    families.gauge(
+        "strixhalo_model_load_progress",
+        "Share that is read of the model that generates; those beside it follow.",
+        progress,
+    );
+    let generate = loaded.iter().map(|(name, model)| Loaded {
+        name,
+        facts: model.engine.facts(),
+        planned: model.memory.planned,
+    });
+    let others = beside.iter().map(|(name, engine)| Loaded {
+        name,
+        facts: engine.facts(),
+        planned: engine.planned(),
+    });
+    let models: Vec<Loaded<'_>> = generate.chain(others).collect();
     families.gauge(
         "strixhalo_model_load_seconds",
-        "Time that loading took, with the warm-up; 0 until then.",
-        loaded.iter().map(|(_, model)| model.engine.facts().load_seconds).fold(0.0, f64::max),
+        "Time that loading took, of all models together, with the warm-up; 0 until then.",
+        // They are loaded one after the other.
+        models.iter().map(|model| model.facts.load_seconds).fold(0.0, f64::add),
     );
-    let models: Vec<(&str, &LoadedModel)> =
-        loaded.iter().map(|(name, model)| (*name, &**model)).collect();
     add_memory(families, &models);
-    let labels = loaded.iter().map(|(name, model)| {
-        let facts = model.engine.facts();
+    let labels = models.iter().map(|model| {
         [
-            ("model", *name),
-            ("architecture", facts.architecture.as_str()),
-            ("quantization", facts.ftype.as_str()),
+            ("model", model.name),
+            ("architecture", model.facts.architecture.as_str()),
+            ("quantization", model.facts.ftype.as_str()),
         ]
     });
     let labels: Vec<_> = labels.collect();
     let values: Vec<_> = labels.iter().map(|labels| (labels.as_slice(), 1.0)).collect();
     if !values.is_empty() {
-        families.gauges("strixhalo_model_info", "The loaded model; always 1.", &values);
+        families.gauges("strixhalo_model_info", "A loaded model; always 1.", &values);
     }
     families.gauge(
         "strixhalo_queue_requests",
@@ -163,6 +184,7 @@ pub(super) fn add_state(families: &mut Families, state: &AppState) {
         f64::from(state.settings().limits.queue),
     );
     add_slots(families, &slots, n_ctx);
+    add_embedding(families, state.models());
     let counters: Vec<_> = loaded.iter().map(|(_, model)| &model.engine.counters().cache).collect();
     add_cache(families, &counters);
     let counters: Vec<_> =

@@ -1,17 +1,24 @@
 //! Memory of the loaded models: planned, allocated, and where the layers are.
 
 use super::families::{Families, Sample};
-use crate::api::model::LoadedModel;
+use crate::engine::ModelFacts;
+use crate::model::MemoryNeed;
 
-/// Plan and actual of the models with these names.
-pub(super) fn add_memory(families: &mut Families, loaded: &[(&str, &LoadedModel)]) {
+/// A model that is loaded, and what its memory was planned to be.
+pub(super) struct Loaded<'a> {
+    pub(super) name: &'a str,
+    pub(super) facts: &'a ModelFacts,
+    pub(super) planned: MemoryNeed,
+}
+
+/// Plan and actual of these models.
+pub(super) fn add_memory(families: &mut Families, loaded: &[Loaded<'_>]) {
     let mut planned = Vec::new();
     let mut allocated = Vec::new();
     let mut layers = Vec::new();
-    for (name, model) in loaded {
+    for Loaded { name, facts, planned: need } in loaded {
         let name = ("model", *name);
-        let facts = model.engine.facts();
-        for part in model.memory.planned.parts() {
+        for part in need.parts() {
             planned.push(([name, ("part", part.key)], part.bytes as f64));
         }
         for buffer in &facts.allocations.buffers {

@@ -5,6 +5,7 @@
 
 mod cache;
 mod counts;
+mod embedding;
 mod energy;
 mod engine;
 mod families;

@@ -93,9 +93,10 @@ fn a_gpu_is_shown_where_there_is_one_under_the_documented_names() {
     let state = loading();
     state.energy().of("card0").prompt.inc_by(30.0);
     state.energy().of("card0").generation.inc_by(84.5);
+    state.energy().of("card0").embedding.inc_by(7.0);
     let text = text(&collect(&state, root.path())).unwrap();
     let energy = "strixhalo_gpu_energy_joules_total";
-    for (phase, value) in [("prompt", "30"), ("generation", "84.5")] {
+    for (phase, value) in [("prompt", "30"), ("generation", "84.5"), ("embedding", "7")] {
         let line = format!("{energy}{{gpu=\"card0\",phase=\"{phase}\"}} {value}");
         assert!(text.lines().any(|l| l == line), "{line}\n{text}");
     }

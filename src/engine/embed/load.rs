@@ -36,14 +36,14 @@ pub(super) fn load(
     let shared = Arc::new(Shared::default());
     shared.queue.store(params.queue, Ordering::Relaxed);
     let thread_shared = shared.clone();
-    let pooling = params.shape.pooling;
+    let (pooling, planned) = (params.shape.pooling, params.planned);
     let thread = thread::Builder::new().name("embedding".to_owned());
     let body = move || serve(&params, started, progress, &ready, inbox, thread_shared);
     let thread = spawn(thread, body, on_panic)?;
     let Loaded { vocabulary, facts, dimensions } =
         loaded.recv().map_err(|_| LoadError::Start("it ended while loading".to_owned()))??;
     let thread = Mutex::new(Some(thread));
-    let inner = Inner { commands, shared, vocabulary, facts, pooling, dimensions, thread };
+    let inner = Inner { commands, shared, vocabulary, facts, pooling, dimensions, planned, thread };
     Ok(EmbeddingEngine { inner: Arc::new(inner) })
 }
 

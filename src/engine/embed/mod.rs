@@ -6,7 +6,7 @@ pub(super) mod load;
 mod worker;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::backend::Device;
 use super::heartbeat::Heartbeat;
 use super::{LoadError, ModelFacts, Token, Vocabulary};
-use crate::model::{EmbeddingShape, Pooling};
+use crate::model::{EmbeddingShape, MemoryNeed, Pooling};
 
 /// What is loaded and how; all decisions are made.
 #[derive(Debug, Clone)]
@@ -45,6 +45,19 @@ pub struct EmbeddingParams {
     pub warmup: bool,
     /// Requests that may wait, beside the one that is computed.
     pub queue: usize,
+    /// What it was planned to need of memory.
+    pub planned: MemoryNeed,
+}
+
+/// What a model has computed since it was loaded.
+#[derive(Debug, Default)]
+pub struct EmbeddingCounters {
+    /// Texts; of a reranker, pairs of a query and a document.
+    pub texts: AtomicU64,
+    /// Their tokens.
+    pub tokens: AtomicU64,
+    /// Time that it took, in microseconds.
+    pub compute_us: AtomicU64,
 }
 
 /// Why texts became no vectors.
@@ -100,6 +113,7 @@ struct Inner {
     facts: ModelFacts,
     pooling: Pooling,
     dimensions: usize,
+    planned: MemoryNeed,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -137,6 +151,7 @@ struct Shared {
     pending: AtomicUsize,
     queue: AtomicUsize,
     heartbeat: Heartbeat,
+    counters: EmbeddingCounters,
 }
 
 impl EmbeddingEngine {
@@ -219,6 +234,16 @@ impl EmbeddingEngine {
     /// What becomes of the tokens' vectors.
     pub fn pooling(&self) -> Pooling {
         self.inner.pooling
+    }
+
+    /// What it was planned to need of memory.
+    pub fn planned(&self) -> MemoryNeed {
+        self.inner.planned
+    }
+
+    /// What it has computed.
+    pub fn counters(&self) -> &EmbeddingCounters {
+        &self.inner.shared.counters
     }
 
     /// Requests that were taken and not answered.

@@ -2,16 +2,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::token::LlamaToken;
 
 use super::batch::{self, Limits};
-use super::{Command, EmbeddingError, Job, Shared};
+use super::{Command, EmbeddingCounters, EmbeddingError, Job, Shared};
 use crate::engine::Token;
 use crate::engine::worker::memory;
 
@@ -89,6 +89,7 @@ impl Worker<'_> {
                 self.jobs[job].texts[next[job] - 1].as_slice()
             })
             .collect();
+        let started = Instant::now();
         let together = compute(&mut self.context, &mut self.batch, &texts);
         let results: Vec<Option<Vec<f32>>> = match together {
             Some(vectors) => vectors.into_iter().map(Some).collect(),
@@ -101,6 +102,7 @@ impl Worker<'_> {
                 texts.iter().map(alone).collect()
             }
         };
+        self.shared.counters.add(&texts, started.elapsed());
         let mut failed = vec![false; self.jobs.len()];
         for (&job, vector) in picked.iter().zip(results) {
             match vector {
@@ -122,6 +124,16 @@ impl Worker<'_> {
             }
         }
         self.jobs.extend(had_a_turn);
+    }
+}
+
+impl EmbeddingCounters {
+    fn add(&self, texts: &[&[Token]], took: Duration) {
+        let add = |counter: &AtomicU64, n: usize| counter.fetch_add(n as u64, Ordering::Relaxed);
+        add(&self.texts, texts.len());
+        add(&self.tokens, texts.iter().map(|text| text.len()).sum());
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.compute_us.fetch_add(took, Ordering::Relaxed);
     }
 }
 

@@ -67,6 +67,27 @@ pub struct Budget {
     pub host: Option<HostBudget>,
     /// The GPU's part; `None`: of no concern.
     pub gpu: Option<GpuBudget>,
+    /// What the models beside this one need of it, which is not in `bytes`.
+    pub beside: u64,
+}
+
+impl Budget {
+    /// What is left when models beside this one have taken so many bytes.
+    #[must_use]
+    pub fn without(self, beside: u64) -> Self {
+        let beside = self.beside.saturating_add(beside);
+        Self { bytes: self.whole().saturating_sub(beside), beside, ..self }
+    }
+
+    /// What is free for all models together.
+    fn whole(&self) -> u64 {
+        match (self.gpu, self.host) {
+            (Some(gpu), Some(host)) => gpu.free.min(host.free),
+            (Some(gpu), None) => gpu.free,
+            (None, Some(host)) => host.free,
+            (None, None) => self.bytes,
+        }
+    }
 }
 
 /// `available + service - cma_free - reserve = free`, in bytes.
@@ -111,12 +132,18 @@ pub fn budget(read: &MemoryReadings) -> Option<Budget> {
     let host = read.host.map(|memory| host_budget(memory, in_process, service(|s| s.resident)));
     if in_process {
         let account = if read.gpus.is_empty() { Account::Cpu } else { Account::Unified };
-        return host.map(|host| Budget { bytes: host.free, account, host: Some(host), gpu: None });
+        return host.map(|host| Budget {
+            bytes: host.free,
+            account,
+            host: Some(host),
+            gpu: None,
+            beside: 0,
+        });
     }
     let gpu = gpu_budget(&read.gpus, service(|s| s.gtt));
     if !read.gpus.iter().all(|gpu| gpu.is_shared) {
         let account = Account::Gpu;
-        return Some(Budget { bytes: gpu.free, account, host: None, gpu: Some(gpu) });
+        return Some(Budget { bytes: gpu.free, account, host: None, gpu: Some(gpu), beside: 0 });
     }
     // What the service holds of the GPU is memory of the machine as well.
     let host = host.map(|host| HostBudget {
@@ -125,7 +152,7 @@ pub fn budget(read: &MemoryReadings) -> Option<Budget> {
         ..host
     });
     let bytes = host.map_or(gpu.free, |host| gpu.free.min(host.free));
-    Some(Budget { bytes, account: Account::Shared, host, gpu: Some(gpu) })
+    Some(Budget { bytes, account: Account::Shared, host, gpu: Some(gpu), beside: 0 })
 }
 
 fn host_budget(memory: Memory, in_process: bool, service: u64) -> HostBudget {
@@ -160,6 +187,15 @@ impl fmt::Display for Budget {
             (Some(gpu), host) if host.is_none_or(|host| gpu.free <= host.free) => gpu.fmt(f)?,
             (_, Some(host)) => host.fmt(f)?,
             (_, None) => f.write_str("unknown")?,
+        }
+        if self.beside > 0 {
+            // Rounded so that the sum is right; models that leave nothing are told as they are.
+            let beside = match self.bytes {
+                0 => tenths(self.beside),
+                bytes => tenths(self.whole()).saturating_sub(tenths(bytes)),
+            };
+            let beside = gib_of_tenths(beside);
+            write!(f, ", less {beside} for the models of embedding_model and rerank_model")?;
         }
         if self.account == Account::Unified {
             f.write_str(
@@ -307,7 +343,24 @@ mod tests {
             let found = numbers(&text);
             let [free, total, used] = found[..] else { panic!("{text}") };
             assert_eq!(total - used, free, "{text}");
+
+            let beside = odd * 13 + GIB;
+            let left = budget(&read).map(|budget| budget.without(beside));
+            let text = left.map(|budget| budget.to_string()).unwrap_or_default();
+            let found = numbers(&text);
+            let [free, total, used, beside] = found[..] else { panic!("{text}") };
+            assert_eq!(total - used - beside, free, "{text}");
         }
+    }
+
+    #[test]
+    fn models_that_leave_nothing_are_told_with_what_they_need() {
+        let read = MemoryReadings { host: host(65), ..MemoryReadings::default() };
+        let left = budget(&read).map(|budget| budget.without(70 * GIB));
+        assert_eq!(
+            left.map(|budget| budget.to_string()).unwrap_or_default(),
+            "0.0 GiB are free (65.0 GiB available, less 1.0 GiB left to others, less 70.0 GiB for the models of embedding_model and rerank_model)"
+        );
     }
 
     #[test]

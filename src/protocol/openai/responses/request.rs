@@ -180,7 +180,12 @@ impl ResponsesBody {
         if messages.is_empty() {
             return Err(BodyError::value("input", "`input` must have at least one message"));
         }
-        let continued = messages.last().is_some_and(Message::can_be_continued);
+        // What an earlier response said is a turn of its own, unless it was cut.
+        let is_open = match (input.last(), history.items.last()) {
+            (None, Some(stored)) => stored["status"] == "incomplete",
+            _ => true,
+        };
+        let continued = is_open && messages.last().is_some_and(Message::can_be_continued);
         let mut kwargs = settings.model.chat_template_kwargs.clone();
         let reasoning = thinking.apply(&mut kwargs)?;
         let store = fields.store.unwrap_or(true);
@@ -263,6 +268,10 @@ impl ResponsesFields {
     /// The request's own items, with those that references stand for.
     fn items(&self, found: &mut HashMap<String, Value>) -> Result<Vec<Value>, BodyError> {
         let mut items = match &self.input {
+            // The model goes on from the earlier response.
+            None | Some(Value::Null) if self.previous_response_id.is_some() => {
+                return Ok(Vec::new());
+            }
             None | Some(Value::Null) => return Err(BodyError::missing("input")),
             Some(Value::String(text)) => {
                 return Ok(vec![json!({"type": "message", "role": "user", "content": text})]);

@@ -37,6 +37,35 @@ fn a_last_item_of_the_assistant_is_continued() {
 }
 
 #[test]
+fn without_input_an_earlier_response_is_followed_by_another_turn_or_gone_on_with_where_it_was_cut()
+{
+    let go_on = |status: &str, mut body: Value| {
+        let items = vec![
+            json!({"type": "message", "role": "user", "content": "hi"}),
+            json!({"type": "message", "role": "assistant", "status": status, "content": "Hel"}),
+        ];
+        body["previous_response_id"] = "resp_1".into();
+        let body = ResponsesBody::from_json(body.to_string().as_bytes()).unwrap();
+        let history = History { items, ..History::default() };
+        body.check(&Settings::default(), history).unwrap()
+    };
+    for body in [json!({}), json!({"input": null}), json!({"input": []})] {
+        let whole = go_on("completed", body.clone());
+        assert_eq!((whole.conversation.messages.len(), whole.input.len()), (2, 0));
+        assert!(whole.conversation.add_generation_prompt, "{body}");
+        assert!(!whole.conversation.continue_final_message, "{body}");
+        let cut = go_on("incomplete", body.clone()).conversation;
+        assert!(cut.continue_final_message && !cut.add_generation_prompt, "{body}");
+    }
+    // An item of the request itself is continued as ever.
+    let own = json!({"input": [{"role": "assistant", "content": "Hello"}]});
+    assert!(go_on("completed", own).conversation.continue_final_message);
+    for body in [json!({}), json!({"input": null}), json!({"instructions": "Be kind."})] {
+        assert_eq!(read(&body).unwrap_err().param.as_deref(), Some("input"), "{body}");
+    }
+}
+
+#[test]
 fn a_conversation_is_the_same_as_in_the_chat_api() {
     let parameters = json!({"type": "object", "properties": {"a": {"type": "string"}}});
     let responses = read(&json!({
