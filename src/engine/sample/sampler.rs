@@ -27,7 +27,7 @@ const MAX_FORCED: usize = 64;
 
 /// A forced text is spelled as the tokenizer does, unless the model finds the first token of another
 /// spelling so many times as likely: then that is how it was taught, and what it goes on from.
-const LIKELIER: f32 = 1000.0;
+const LIKELIER: f32 = 1e6;
 
 /// Chooses the tokens of one sequence.
 pub(crate) struct Sampler {
@@ -216,7 +216,8 @@ mod tests {
     fn a_spelling_stands_unless_another_is_far_likelier() {
         let forced = Forced { token: 1, others: vec![0, 3] };
         assert!(forced.is_likely(&[6.0, 0.0, 50.0, -1.0]), "the third spells another text");
-        assert!(!forced.is_likely(&[0.0, 0.0, 0.0, 8.0]));
+        assert!(forced.is_likely(&[0.0, 0.0, 0.0, 13.0]));
+        assert!(!forced.is_likely(&[0.0, 0.0, 0.0, 15.0]));
         assert!(Forced { token: 1, others: Vec::new() }.is_likely(&[9.0, 0.0]));
     }
 }

@@ -88,11 +88,13 @@ impl Worker<'_> {
         let may_guess = tokens.is_empty() && work.again.len() < MAX_AGAIN;
         let forced = if may_guess { forced(work, room) } else { Vec::new() };
         if let Some(lookup) = work.lookup.as_ref().filter(|_| may_guess) {
-            // Nothing is computed behind a token that ends the text.
-            let goes_on = |token: &Token| !self.end_tokens.contains(token);
-            tokens = lookup.draft(room).into_iter().take_while(goes_on).collect();
-            stream.chances = (0..tokens.len()).map_while(|ahead| lookup.chance(ahead)).collect();
-            if !tokens.starts_with(&forced) {
+            if forced.is_empty() {
+                // Nothing is computed behind a token that ends the text.
+                let goes_on = |token: &Token| !self.end_tokens.contains(token);
+                tokens = lookup.draft(room).into_iter().take_while(goes_on).collect();
+                stream.chances =
+                    (0..tokens.len()).map_while(|ahead| lookup.chance(ahead)).collect();
+            } else {
                 stream.chances = vec![lookup.chance_of_forced(); forced.len()];
                 tokens = forced;
             }
