@@ -75,18 +75,8 @@ impl Budget {
     /// What is left when models beside this one have taken so many bytes.
     #[must_use]
     pub fn without(self, beside: u64) -> Self {
-        let beside = self.beside.saturating_add(beside);
-        Self { bytes: self.whole().saturating_sub(beside), beside, ..self }
-    }
-
-    /// What is free for all models together.
-    fn whole(&self) -> u64 {
-        match (self.gpu, self.host) {
-            (Some(gpu), Some(host)) => gpu.free.min(host.free),
-            (Some(gpu), None) => gpu.free,
-            (None, Some(host)) => host.free,
-            (None, None) => self.bytes,
-        }
+        let bytes = self.bytes.saturating_sub(beside);
+        Self { bytes, beside: self.beside.saturating_add(beside), ..self }
     }
 }
 
@@ -192,7 +182,7 @@ impl fmt::Display for Budget {
             // Rounded so that the sum is right; models that leave nothing are told as they are.
             let beside = match self.bytes {
                 0 => tenths(self.beside),
-                bytes => tenths(self.whole()).saturating_sub(tenths(bytes)),
+                bytes => tenths(bytes + self.beside) - tenths(bytes),
             };
             let beside = gib_of_tenths(beside);
             write!(f, ", less {beside} for the models of embedding_model and rerank_model")?;
