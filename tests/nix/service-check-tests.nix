@@ -9,6 +9,14 @@ let
     with_
     ;
   inherit (nixos) failures;
+  # A model beside the one that chats, whose path has no directory to be relative to.
+  relativeWithoutDirectory = section: {
+    services.strixhalo = {
+      models = null;
+      settings.model.path = lib.mkForce "/data/model.gguf";
+      settings.${section}.path = "bge.gguf";
+    };
+  };
 in
 {
   "a service without a model is refused" =
@@ -171,28 +179,14 @@ in
         "store"
       ];
   "a relative embedding model without a directory to look in is refused" =
-    refused
-      {
-        services.strixhalo = {
-          models = null;
-          settings.model.path = lib.mkForce "/data/model.gguf";
-          settings.embedding_model.path = "bge.gguf";
-        };
-      }
+    refused (relativeWithoutDirectory "embedding_model")
       [
         "services.strixhalo.settings.embedding_model.path (bge.gguf)"
         "services.strixhalo.models"
         "absolute"
       ];
   "a relative reranker without one is refused" =
-    refused
-      {
-        services.strixhalo = {
-          models = null;
-          settings.model.path = lib.mkForce "/data/model.gguf";
-          settings.rerank_model.path = "bge.gguf";
-        };
-      }
+    refused (relativeWithoutDirectory "rerank_model")
       [
         "services.strixhalo.settings.rerank_model.path (bge.gguf)"
         "absolute"
