@@ -295,7 +295,7 @@ fn ids(answer: &Answer) -> Vec<i32> {
 }
 
 #[test]
-fn what_a_grammar_forces_comes_in_the_tokenizers_tokens_as_far_as_the_model_minds_it() {
+fn what_a_grammar_forces_comes_in_the_tokenizers_tokens_unless_the_model_minds() {
     let mut expected = 0;
     let mut all = 0;
     for engine in forwarding() {
@@ -325,7 +325,7 @@ fn what_a_grammar_forces_comes_in_the_tokenizers_tokens_as_far_as_the_model_mind
 }
 
 #[test]
-fn a_model_that_was_taught_another_spelling_keeps_to_it() {
+fn drafting_what_is_forced_changes_no_token_of_a_trained_model() {
     let engine = load(params(1, 1024));
     let text = r#"{"name": "get_weather", "arguments": {}}"#;
     let mut request =
