@@ -9,7 +9,6 @@ Random models choose other values in each call, so time is also given by bytes a
 Python's standard library only.
 """
 import argparse
-import json
 import statistics
 import sys
 from pathlib import Path
