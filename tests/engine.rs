@@ -248,7 +248,13 @@ fn complete(engine: &Engine, prompt: &[i32], cache_prompt: bool) -> Answer {
 
 #[test]
 fn moe_and_hybrid_models_generate_the_same_from_a_cached_history_as_from_a_cold_start() {
-    for (name, can_cut) in [("tiny-qwen3moe.gguf", true), ("tiny-qwen3next.gguf", false)] {
+    for (name, can_cut) in [
+        ("tiny-qwen3moe.gguf", true),
+        ("tiny-qwen3next.gguf", false),
+        ("tiny-qwen35.gguf", false),
+        ("tiny-lfm2.gguf", false),
+        ("tiny-mamba.gguf", false),
+    ] {
         for engine in load_random(name) {
             assert_eq!(engine.facts().recurrent, !can_cut);
             let prompt = engine.vocabulary().tokenize(&"alpha beta gamma ".repeat(20), true, true);

@@ -69,8 +69,9 @@ fn computed(engine: &Engine) -> u64 {
 }
 
 #[test]
-fn a_hybrid_goes_on_from_the_border_before_the_change() {
-    for engine in load_random("tiny-qwen3next.gguf") {
+fn a_recurrent_state_goes_on_from_the_border_before_the_change() {
+    let models = ["tiny-qwen3next.gguf", "tiny-qwen35.gguf", "tiny-lfm2.gguf", "tiny-mamba.gguf"];
+    for engine in models.into_iter().flat_map(load_random) {
         let (system, user) = (words(1, 100), words(2, 300));
         let first = conversation(&engine, &[system.clone(), user.clone()]);
         answered(&engine, &first);
@@ -248,7 +249,11 @@ fn stop(engine: Engine) {
 
 #[test]
 fn a_conversation_goes_on_after_a_restart() {
-    for name in ["tests/models/tiny-qwen3moe.gguf", "tests/models/tiny-qwen3next.gguf"] {
+    for (name, is_recurrent) in [
+        ("tests/models/tiny-qwen3moe.gguf", false),
+        ("tests/models/tiny-qwen3next.gguf", true),
+        ("tests/models/tiny-mamba.gguf", true),
+    ] {
         let directory = tempfile::tempdir().expect("a directory");
         let engine = with_disk(name, directory.path());
         // So long that reading a file is quicker than computing on a busy machine, too.
@@ -263,7 +268,7 @@ fn a_conversation_goes_on_after_a_restart() {
             let more = after(&messages[0], &words(9, 20));
             let request = conversation(&engine, &[more]);
             let answer = answered(&engine, &request);
-            let borders_at = if name.contains("next") { length as u32 - 1 } else { length as u32 };
+            let borders_at = length as u32 - u32::from(is_recurrent);
             assert_eq!(answer.source, Some(CacheSource::Disk), "{name}");
             assert!(answer.cached >= borders_at, "{name}: {}", answer.cached);
             assert_cold(&engine, &answer, &request);

@@ -13,6 +13,8 @@ FTYPES = {
     "Q8_0": (gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
     "Q4_0": (gguf.GGMLQuantizationType.Q4_0, gguf.LlamaFileType.MOSTLY_Q4_0),
 }
+# Matrices that stay in F32.
+SMALL = (".ssm_conv1d.", ".ssm_a", ".shortconv.conv.", ".ffn_gate_inp")
 
 
 def create(path, arch):
@@ -72,7 +74,7 @@ def add_tensor(w, name, data, ftype):
     """Matrices in the file's type; vectors, convolutions and routers in F32, as llama.cpp's own
     converter does."""
     qtype = FTYPES[ftype][0]
-    small = data.ndim == 1 or ".ssm_conv1d." in name or ".ffn_gate_inp" in name
+    small = data.ndim == 1 or any(part in name for part in SMALL)
     if small or qtype == gguf.GGMLQuantizationType.F32:
         w.add_tensor(name, np.ascontiguousarray(data, dtype=np.float32))
     elif qtype == gguf.GGMLQuantizationType.F16:
