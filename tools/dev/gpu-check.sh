@@ -31,6 +31,8 @@ gpu_chroot=
 gpu_device=
 # A Vulkan driver that computes wrongly; empty for other backends.
 gpu_wrong_driver=
+# Variables of the environment for what runs next.
+gpu_environment=()
 
 # gpu_check [--features FEATURE] [--soak MINUTES]: on the machine's own GPU where a feature is named.
 gpu_check() {
@@ -74,6 +76,7 @@ gpu_check() {
     gpu_tests api/main --ignored gpu::
     gpu_tests api/main --exact "${gpu_api_tests[@]}"
     gpu_tests engine --exact "${gpu_engine_tests[@]}"
+    gpu_plans
     ((minutes == 0)) || gpu_soak "$minutes"
     summary 0
     ((failed == 0))
@@ -92,6 +95,16 @@ gpu_verify() {
     with_gpu timeout 3600 "$(realpath "$binary")" verify-gpu --device "$gpu_device" "${arguments[@]}" >&2 \
         || status=$?
     count 0 $((status == 0)) $((status != 0)) 0
+}
+
+# The memory plan of models of real sizes against what llama.cpp lays out, in buffers as large as it
+# asks for: lavapipe's own bound is 128 MiB.
+gpu_plans() {
+    local size=$((1 << 45))
+    [[ -z $gpu_chroot ]] || gpu_environment=("GGML_VK_FORCE_MAX_ALLOCATION_SIZE=$size"
+        "GGML_VK_FORCE_MAX_BUFFER_SIZE=$size" "GGML_VK_SUBALLOCATION_BLOCK_SIZE=$size")
+    gpu_tests engine --ignored memory::all_models_of_real_sizes_take_what_the_plan_says
+    gpu_environment=()
 }
 
 # Conversations of a hybrid model, whose states a GPU keeps itself. gpu_soak MINUTES
@@ -128,7 +141,7 @@ gpu_tests() {
 with_gpu() {
     local -a folders
     if [[ -z $gpu_chroot ]]; then
-        env STRIXHALO_TEST_GPU="$gpu_device" \
+        env STRIXHALO_TEST_GPU="$gpu_device" "${gpu_environment[@]}" \
             ${gpu_wrong_driver:+STRIXHALO_TEST_WRONG_DRIVER="$gpu_wrong_driver"} "$@"
         return
     fi
@@ -139,5 +152,6 @@ with_gpu() {
     in_chroot "$gpu_chroot" "$PWD" "$(realpath "$CARGO_TARGET_DIR")" "${folders[@]}" -- \
         PATH=/usr/bin:/bin HOME=/tmp LC_ALL=C.UTF-8 \
         VK_ICD_FILENAMES=/usr/share/vulkan/icd.d/lvp_icd.json GGML_VK_VISIBLE_DEVICES=0 \
-        "STRIXHALO_TEST_GPU=$gpu_device" "STRIXHALO_TEST_WRONG_DRIVER=$gpu_wrong_driver" sh -c 'cd "$0" && exec "$@"' "$PWD" "$@"
+        "STRIXHALO_TEST_GPU=$gpu_device" "STRIXHALO_TEST_WRONG_DRIVER=$gpu_wrong_driver" \
+        "${gpu_environment[@]}" sh -c 'cd "$0" && exec "$@"' "$PWD" "$@"
 }
