@@ -25,7 +25,7 @@ use super::handle::{Command, Engine, EngineLimits, ModelFacts, Shared};
 use super::sample::{Candidates, Constraints};
 use super::schedule::{StepCost, StepKind};
 use super::speculate::{Acceptance, RollbackCost};
-use super::worker::{DiskState, Limits, Rollback, Slot, Worker, memory};
+use super::worker::{DiskState, Limits, Rollback, Slot, Worker, memory, no_drafts};
 use super::{SlotSnapshot, Vocabulary};
 use crate::config::{CacheType, Rope, RopeScaling};
 
@@ -230,6 +230,9 @@ fn serve(
         idle_since: None,
     };
     worker.count_files();
+    for slot in worker.shared.slots().iter_mut() {
+        slot.no_draft = no_drafts(params.speculation, rollback);
+    }
     if params.warmup
         && let Err(error) = warm_up(&mut worker.context, &model, &mut worker.batch)
     {

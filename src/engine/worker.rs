@@ -24,6 +24,7 @@ use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 
 pub(super) use self::disk::DiskState;
+pub(super) use self::draft::no_drafts;
 pub(super) use self::memory::Rollback;
 pub(super) use self::slot::Slot;
 use self::slot::{Phase, Work};

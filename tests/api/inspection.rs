@@ -156,3 +156,13 @@ fn counters_and_slots_show_what_was_computed() {
     assert_eq!(slot["request_id"].as_str().unwrap().len(), 32);
     assert!(slot["next_token"][0]["has_new_line"].is_boolean());
 }
+
+#[test]
+fn slots_say_before_the_first_request_whether_drafts_are_made() {
+    for (flags, drafts) in [(&[][..], true), (&["--speculation", "off"], false)] {
+        let slot = Server::start(flags).get("/slots").json[0].clone();
+        assert_eq!(slot["speculative"], drafts);
+        let reason = if drafts { json!(null) } else { json!("disabled") };
+        assert_eq!(slot["speculation"]["off_reason"], reason);
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Worker;
+use super::draft::no_drafts;
 use super::park::Restored;
 use super::slot::{Phase, Work};
 use crate::engine::cache::{Candidate, Match, Snapshot, best, common_prefix, marks, matching};
@@ -212,6 +213,7 @@ impl Worker<'_> {
             source,
             miss,
         });
+        let no_draft = no_drafts(request.speculation, self.limits.rollback);
         self.shared.slots()[seat] = SlotSnapshot {
             id: seat as u32,
             processing: true,
@@ -225,7 +227,7 @@ impl Worker<'_> {
             has_new_line: false,
             drafted: 0,
             accepted: 0,
-            no_draft: None,
+            no_draft,
             remaining: request.max_tokens,
             cached_tokens: read as u32,
             cache_source: source,
@@ -254,7 +256,7 @@ impl Worker<'_> {
             again: Vec::new(),
             drafted: 0,
             accepted: 0,
-            no_draft: None,
+            no_draft,
             prompt_logprobs: Vec::new(),
             cached,
             opening: marks.last().copied(),

@@ -13,12 +13,23 @@ use crate::engine::{NoDraft, Token};
 /// Once so many tokens are to be computed again, they are before anything is drafted.
 const MAX_AGAIN: usize = 16;
 
+/// Why nothing is drafted for a request whatever its text, where that is so.
+pub(in crate::engine) fn no_drafts(
+    speculation: bool,
+    rollback: Option<Rollback>,
+) -> Option<NoDraft> {
+    match rollback {
+        _ if !speculation => Some(NoDraft::Disabled),
+        Some(_) => None,
+        None => Some(NoDraft::Memory),
+    }
+}
+
 impl Worker<'_> {
     /// A prompt was read: its text may be repeated.
     pub(super) fn begin_drafts(&mut self, slot: usize) {
         if let Some(work) = &mut self.slots[slot].work
-            && work.request.speculation
-            && self.limits.rollback.is_some()
+            && no_drafts(work.request.speculation, self.limits.rollback).is_none()
         {
             work.lookup = Some(Lookup::new(&work.request.prompt, self.acceptance.clone()));
         }
@@ -57,8 +68,7 @@ impl Worker<'_> {
             let Some(work) = &mut self.slots[part.slot].work else { continue };
             work.no_draft = match &work.lookup {
                 _ if !draft.tokens.is_empty() => None,
-                None if work.request.speculation => Some(NoDraft::Memory),
-                None => Some(NoDraft::Disabled),
+                None => no_drafts(work.request.speculation, self.limits.rollback),
                 Some(_) if stream.chances.is_empty() => Some(NoDraft::NoMatch),
                 Some(_) if is_alone => Some(NoDraft::Cost),
                 Some(_) => Some(NoDraft::Streams),
