@@ -58,9 +58,9 @@ impl Graph<'_> {
     fn bytes(&self, on_gpu: bool) -> u64 {
         let inputs = self.inputs();
         // Logits come last, when the mask is no longer needed: they fit into its place, or lie
-        // behind five or six tensors of the residual stream.
+        // behind four to six tensors of the residual stream.
         let logits = self.values(self.facts.n_vocab.into());
-        let before = self.n_embd() * 11 / 2;
+        let before = 5 * self.n_embd();
         let last = if logits > inputs { logits.saturating_add(self.values(before)) } else { 0 };
         let widest =
             [self.attention(), self.feed_forward(), self.experts(), self.recurrent(), last]
