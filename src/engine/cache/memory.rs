@@ -18,8 +18,17 @@ pub(crate) struct MemoryStore {
 pub(crate) struct Saved {
     pub(crate) id: u64,
     pub(crate) snapshot: Arc<Snapshot>,
+    /// Of the snapshot when it was saved.
+    checksum: u128,
     /// Grows with every use, over all histories.
     pub(crate) last_used: u64,
+}
+
+impl Saved {
+    /// Whether the state is still the one that was saved.
+    pub(crate) fn is_intact(&self) -> bool {
+        self.snapshot.checksum() == self.checksum
+    }
 }
 
 impl MemoryStore {
@@ -112,7 +121,8 @@ impl MemoryStore {
         let dropped = self.make_room(bytes);
         self.ids += 1;
         self.bytes += bytes;
-        self.saved.push(Saved { id: self.ids, snapshot, last_used: now });
+        let checksum = snapshot.checksum();
+        self.saved.push(Saved { id: self.ids, snapshot, checksum, last_used: now });
         Some((self.ids, dropped))
     }
 }
@@ -134,7 +144,7 @@ fn continues(later: &Snapshot, earlier: &Snapshot) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::Proof;
+    use super::super::{Checkpoint, Proof};
     use super::*;
     use crate::engine::{ConversationId, Token};
 
@@ -171,6 +181,32 @@ mod tests {
         let held: Vec<&[Token]> = store.iter().map(|s| s.snapshot.tokens.as_slice()).collect();
         assert_eq!(held, [&[1, 3][..], &[1, 2, 3]]);
         assert_eq!(store.bytes(), 200);
+    }
+
+    #[test]
+    fn a_state_whose_bytes_have_changed_is_not_intact() {
+        let mut store = MemoryStore::new(1000);
+        let whole = Snapshot {
+            checkpoints: vec![Checkpoint { position: 1, state: Arc::new(vec![5; 9]) }],
+            proof: Proof { token: 7, top: vec![(1, 0.5)] },
+            ..(*snapshot(&[1, 2], 100)).clone()
+        };
+        store.insert(Arc::new(whole.clone()), 1).unwrap();
+        assert!(store.saved[0].is_intact());
+        let changes: [fn(&mut Snapshot); 6] = [
+            |s| s.state[50] ^= 1,
+            |s| s.tokens[1] ^= 1,
+            |s| Arc::make_mut(&mut s.checkpoints[0].state)[8] ^= 1,
+            |s| s.checkpoints[0].position ^= 1,
+            |s| s.proof.token ^= 1,
+            |s| s.proof.top[0].1 = 0.51,
+        ];
+        for change in changes {
+            let mut changed = whole.clone();
+            change(&mut changed);
+            store.saved[0].snapshot = Arc::new(changed);
+            assert!(!store.saved[0].is_intact());
+        }
     }
 
     proptest! {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use twox_hash::XxHash3_128;
+
 use crate::engine::{ConversationId, Token};
 
 /// A sequence's state, outside the context.
@@ -45,5 +47,23 @@ impl Snapshot {
     pub(crate) fn bytes(&self) -> u64 {
         let checkpoints: usize = self.checkpoints.iter().map(|c| c.state.len()).sum();
         (self.tokens.len() * size_of::<Token>() + self.state.len() + checkpoints) as u64
+    }
+
+    /// XXH3 of 128 bits of all that is gone on from: tokens, states and proof.
+    pub(crate) fn checksum(&self) -> u128 {
+        let mut hash = XxHash3_128::new();
+        for token in self.tokens.iter().chain([&self.proof.token]) {
+            hash.write(&token.to_le_bytes());
+        }
+        for (token, logit) in &self.proof.top {
+            hash.write(&token.to_le_bytes());
+            hash.write(&logit.to_bits().to_le_bytes());
+        }
+        hash.write(&self.state);
+        for checkpoint in &self.checkpoints {
+            hash.write(&checkpoint.position.to_le_bytes());
+            hash.write(&checkpoint.state);
+        }
+        hash.finish_128()
     }
 }

@@ -320,10 +320,11 @@ impl Worker<'_> {
             }
             Place::Memory(id) => {
                 // Freeing a seat may push it out of the store.
-                let snapshot = self.memory.get(id)?.snapshot.clone();
+                let saved = self.memory.get(id)?.clone();
                 let seat = self.free_seat(wished, None)?;
                 self.memory.touch(id, self.arrivals);
-                let restored = self.restored(request, seat, &snapshot, held, CacheSource::Memory);
+                let snapshot = saved.is_intact().then_some(&*saved.snapshot);
+                let restored = self.restored(request, seat, snapshot, held, CacheSource::Memory);
                 restored.or_else(|| {
                     self.memory.remove(id);
                     self.take_another(request)
@@ -333,7 +334,9 @@ impl Worker<'_> {
                 let snapshot = self.disk.take_read(id)?;
                 let seat = self.free_seat(wished, None)?;
                 self.disk.touch(id);
-                let restored = self.restored(request, seat, &snapshot, held, CacheSource::Disk);
+                // Its checksum was compared when it was read.
+                let from = Some(&*snapshot);
+                let restored = self.restored(request, seat, from, held, CacheSource::Disk);
                 if restored.is_none() {
                     self.disk.remove(id);
                     return self.take_another(request);
@@ -347,21 +350,26 @@ impl Worker<'_> {
     }
 
     /// Puts a saved state into an empty seat; `None`: it did not prove to be what it was taken for.
+    /// `snapshot` is `None` where its bytes have changed.
     fn restored(
         &mut self,
         request: &GenerationRequest,
         seat: usize,
-        snapshot: &Snapshot,
+        snapshot: Option<&Snapshot>,
         held: Match,
         source: CacheSource,
     ) -> Option<Start> {
-        let length = snapshot.tokens.len();
-        let Some(restored) = self.restore(seat, snapshot, &request.prompt, held) else {
+        let cause = match snapshot {
+            Some(_) => "it did not give the logits that it was saved with",
+            None => "its bytes have changed in memory",
+        };
+        let restored = snapshot.and_then(|snapshot| {
+            let restored = self.restore(seat, snapshot, &request.prompt, held)?;
+            Some((restored, snapshot.tokens.len()))
+        });
+        let Some((restored, length)) = restored else {
             add(&self.shared.counters.cache.rejected, 1);
-            tracing::warn!(
-                tokens = length,
-                "a saved state did not give the logits that it was saved with: it is dropped"
-            );
+            tracing::warn!("a saved state is dropped: {cause}");
             return None;
         };
         Some(self.started(request, seat, restored, source, (held, length)))

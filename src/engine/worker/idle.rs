@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Worker;
 use super::memory::Part;
-use crate::engine::cache::Snapshot;
+use crate::engine::cache::{Saved, Snapshot};
 use crate::engine::schedule;
 
 /// A client that goes on at once is not to wait for this.
@@ -100,7 +100,7 @@ impl Worker<'_> {
         // Whatever becomes of it, it is not tried again until the history has changed.
         self.slots[seat].history.tried_disk = true;
         let in_memory = self.slots[seat].history.saved.and_then(|id| self.memory.get(id).cloned());
-        let snapshot = match in_memory {
+        let snapshot = match in_memory.filter(Saved::is_intact) {
             Some(saved) => saved.snapshot,
             None => {
                 let Some(snapshot) = self.snapshot(seat, true) else { return };
