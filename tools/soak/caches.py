@@ -313,7 +313,10 @@ def with_all_experts(model, folder):
     places where kernels round differently, and a logit jumps."""
     with open(model, "rb") as file:
         header = bytearray(file.read())
-    many, chosen = (re.search(name + rb"\x04\0\0\0", header).end() for name in (rb"\.expert_count", rb"\.expert_used_count"))
+    keys = [re.search(name + rb"\x04\0\0\0", header) for name in (rb"\.expert_count", rb"\.expert_used_count")]
+    if not all(keys):
+        raise SystemExit(f"--all-experts: {model} has no experts")
+    many, chosen = (key.end() for key in keys)
     header[chosen : chosen + 4] = header[many : many + 4]
     path = os.path.join(folder, "all-experts.gguf")
     with open(path, "wb") as file:
