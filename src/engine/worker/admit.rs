@@ -323,8 +323,13 @@ impl Worker<'_> {
                 let saved = self.memory.get(id)?.clone();
                 let seat = self.free_seat(wished, None)?;
                 self.memory.touch(id, self.arrivals);
-                let snapshot = saved.is_intact().then_some(&*saved.snapshot);
-                let restored = self.restored(request, seat, snapshot, held, CacheSource::Memory);
+                let snapshot = &saved.snapshot;
+                let restored = if saved.is_intact() {
+                    self.restored(request, seat, snapshot, held, CacheSource::Memory)
+                } else {
+                    self.reject(snapshot, "its bytes have changed in memory");
+                    None
+                };
                 restored.or_else(|| {
                     self.memory.remove(id);
                     self.take_another(request)
@@ -335,8 +340,7 @@ impl Worker<'_> {
                 let seat = self.free_seat(wished, None)?;
                 self.disk.touch(id);
                 // Its checksum was compared when it was read.
-                let from = Some(&*snapshot);
-                let restored = self.restored(request, seat, from, held, CacheSource::Disk);
+                let restored = self.restored(request, seat, &snapshot, held, CacheSource::Disk);
                 if restored.is_none() {
                     self.disk.remove(id);
                     return self.take_another(request);
@@ -350,29 +354,25 @@ impl Worker<'_> {
     }
 
     /// Puts a saved state into an empty seat; `None`: it did not prove to be what it was taken for.
-    /// `snapshot` is `None` where its bytes have changed.
     fn restored(
         &mut self,
         request: &GenerationRequest,
         seat: usize,
-        snapshot: Option<&Snapshot>,
+        snapshot: &Snapshot,
         held: Match,
         source: CacheSource,
     ) -> Option<Start> {
-        let cause = match snapshot {
-            Some(_) => "it did not give the logits that it was saved with",
-            None => "its bytes have changed in memory",
-        };
-        let restored = snapshot.and_then(|snapshot| {
-            let restored = self.restore(seat, snapshot, &request.prompt, held)?;
-            Some((restored, snapshot.tokens.len()))
-        });
-        let Some((restored, length)) = restored else {
-            add(&self.shared.counters.cache.rejected, 1);
-            tracing::warn!("a saved state is dropped: {cause}");
+        let Some(restored) = self.restore(seat, snapshot, &request.prompt, held) else {
+            self.reject(snapshot, "it did not give the logits that it was saved with");
             return None;
         };
-        Some(self.started(request, seat, restored, source, (held, length)))
+        Some(self.started(request, seat, restored, source, (held, snapshot.tokens.len())))
+    }
+
+    /// Counts a saved state that is not what it was taken for, and says so.
+    fn reject(&self, snapshot: &Snapshot, cause: &str) {
+        add(&self.shared.counters.cache.rejected, 1);
+        tracing::warn!(tokens = snapshot.tokens.len(), "a saved state is dropped: {cause}");
     }
 
     /// Starts from what else is held of a prompt, after a state that was rejected and is gone.
