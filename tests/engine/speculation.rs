@@ -166,7 +166,7 @@ fn compare_one_by_one<'a>(models: impl IntoIterator<Item = &'a str>, seeds: Rang
 
 #[test]
 fn answers_are_the_same_with_drafts_and_without() {
-    compare_one_by_one(MODELS, 0..50);
+    compare_one_by_one(MODELS, 0..80);
 }
 
 /// Further models can be named in `STRIXHALO_TEST_MODELS`, separated by blanks.
@@ -249,7 +249,9 @@ fn a_checkpoint_outlives_the_drafts_behind_it() {
         }
         // A GPU's kernels for few tokens round so differently that a router now and then chooses
         // another expert. The state of another position is off by whole units.
-        compared.gaps.retain(|&gap| gap >= 0.2);
+        let on_gpu = params(1, 1).n_gpu_layers.is_some();
+        let tie = if on_gpu { 0.2 } else { tie(name).max(0.01) };
+        compared.gaps.retain(|&gap| gap >= tie);
         assert!(compared.gaps.is_empty(), "{name}: {:?}", compared.gaps);
         assert!(compared.drafted > compared.accepted);
     }
