@@ -31,7 +31,7 @@ gpu_chroot=
 gpu_device=
 # A Vulkan driver that computes wrongly; empty for other backends.
 gpu_wrong_driver=
-# Variables of the environment for what runs next.
+# More variables of the environment for what runs there.
 gpu_environment=()
 
 # gpu_check [--features FEATURE] [--soak MINUTES]: on the machine's own GPU where a feature is named.
@@ -101,10 +101,10 @@ gpu_verify() {
 # asks for: lavapipe's own bound is 128 MiB.
 gpu_plans() {
     local size=$((1 << 45))
+    local -a gpu_environment=()
     [[ -z $gpu_chroot ]] || gpu_environment=("GGML_VK_FORCE_MAX_ALLOCATION_SIZE=$size"
         "GGML_VK_FORCE_MAX_BUFFER_SIZE=$size" "GGML_VK_SUBALLOCATION_BLOCK_SIZE=$size")
     gpu_tests engine --ignored memory::all_models_of_real_sizes_take_what_the_plan_says
-    gpu_environment=()
 }
 
 # Conversations of a hybrid model, whose states a GPU keeps itself. gpu_soak MINUTES

@@ -33,6 +33,9 @@ MAMBA = dict(arch="mamba", vocab=2048, n_ctx=4096, n_embd=128, n_layer=4, conv=4
 # 5 of 6 layers see a window only.
 WINDOW = dict(DENSE, arch="gemma3", n_layer=6, window=64)
 
+# Gated delta nets, and attention with gates.
+DELTA_NETS = ("qwen3next", "qwen35")
+
 PRESETS = {
     "tiny-qwen3": DENSE,
     "tiny-qwen3moe": MOE,
@@ -102,7 +105,7 @@ def mamba(p):
 def attention(p):
     d, hd = p["n_embd"], p["head_dim"]
     # Queries with their gates.
-    gated = p["arch"] in ("qwen3next", "qwen35")
+    gated = p["arch"] in DELTA_NETS
     yield "attn_q.weight", (p["n_head"] * hd * (2 if gated else 1), d)
     yield "attn_k.weight", (p["n_head_kv"] * hd, d)
     yield "attn_v.weight", (p["n_head_kv"] * hd, d)
@@ -123,7 +126,7 @@ def layer(p, i):
         yield from short_convolution(p)
     else:
         yield from delta_net(p)
-    yield "post_attention_norm.weight" if arch in ("qwen3next", "qwen35") else "ffn_norm.weight", (d,)
+    yield "post_attention_norm.weight" if arch in DELTA_NETS else "ffn_norm.weight", (d,)
     if arch == "gemma3":
         yield "post_attention_norm.weight", (d,)
         yield "post_ffw_norm.weight", (d,)
@@ -216,7 +219,7 @@ def write(p, path, ftype, seed):
         w.add_rope_dimension_sections([p["rope_dim"] // 2, 0, 0, 0])
     if arch == "qwen3next":
         w.add_expert_shared_feed_forward_length(p["n_ff_shexp"])
-    if arch in ("qwen3next", "qwen35"):
+    if arch in DELTA_NETS:
         w.add_rope_dimension_count(p["rope_dim"])
         w.add_full_attention_interval(p["interval"])
         w.add_ssm_conv_kernel(p["conv"])

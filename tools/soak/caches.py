@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 
-from server import QUESTIONS, Server, arguments, gap_at_difference, tokens
+from server import QUESTIONS, Server, arguments, gap_at_difference, slope, tokens
 
 options = arguments(
     __doc__,
@@ -231,15 +231,6 @@ def client(warm, cold, number, end):
         except Exception as error:  # a client that dies would make the soak pass
             faults.append(repr(error))
             raise
-
-
-def slope(samples):
-    """Least squares, KiB a minute."""
-    n = len(samples) or 1
-    mean_t = sum(t for t, _ in samples) / n
-    mean_m = sum(m for _, m in samples) / n
-    above = sum((t - mean_t) * (m - mean_m) for t, m in samples)
-    return above / (sum((t - mean_t) ** 2 for t, _ in samples) or 1) * 60
 
 
 def files(folder):

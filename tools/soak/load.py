@@ -8,7 +8,7 @@ import random
 import threading
 import time
 
-from server import QUESTIONS, Server, arguments, chat, same_answer, tokens
+from server import QUESTIONS, Server, arguments, chat, same_answer, slope, tokens
 
 options = arguments(__doc__, minutes=30.0, clients=6, seed=1, most_slope=512)
 # Bounds that are reached soon: a cache that fills is no leak.
@@ -80,15 +80,6 @@ def client(server, number, cold, end):
             kind(server, dice, cold)
         except (OSError, ValueError, KeyError, TypeError) as error:
             faults.append((kind.__name__, repr(error)))
-
-
-def slope(samples):
-    """Least squares, KiB a minute."""
-    n = len(samples)
-    mean_t = sum(t for t, _ in samples) / n
-    mean_m = sum(m for _, m in samples) / n
-    above = sum((t - mean_t) * (m - mean_m) for t, m in samples)
-    return above / (sum((t - mean_t) ** 2 for t, _ in samples) or 1) * 60
 
 
 with Server(options, "--ctx-size", "16384", "--parallel", "4", *CACHES) as server:

@@ -167,3 +167,12 @@ def gap_at_difference(cold, warm):
         if one != other:
             return tops[0] - tops[1] if len(tops) > 1 else float("inf")
     return None if len(cold) == len(warm) else float("inf")
+
+
+def slope(samples):
+    """Least squares, KiB a minute."""
+    n = len(samples) or 1
+    mean_t = sum(t for t, _ in samples) / n
+    mean_m = sum(m for _, m in samples) / n
+    above = sum((t - mean_t) * (m - mean_m) for t, m in samples)
+    return above / (sum((t - mean_t) ** 2 for t, _ in samples) or 1) * 60
