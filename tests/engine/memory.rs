@@ -161,7 +161,6 @@ fn the_test_models_take_what_the_plan_says() {
         "tests/models/tiny-qwen3next.gguf",
         "tests/models/tiny-qwen35.gguf",
         "tests/models/tiny-lfm2.gguf",
-        "tests/models/tiny-mamba.gguf",
         "tests/models/tiny-gemma3.gguf",
         "tests/models/split/tiny-qwen3moe-00001-of-00003.gguf",
     ] {
