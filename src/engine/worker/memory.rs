@@ -182,7 +182,7 @@ impl Worker<'_> {
         if size == 0 {
             return None;
         }
-        let mut bytes: Vec<u8> = Vec::with_capacity(size);
+        let mut bytes = room_for(size);
         // SAFETY: the buffer has room for `size` bytes, which is what llama.cpp says that it writes
         // of this sequence with these flags; nothing was computed in between. It tells how many it
         // has written, and only those count as initialized.
@@ -293,8 +293,47 @@ impl Worker<'_> {
     }
 }
 
+/// Empty memory for a state of so many bytes. The kernel clears each page when it is first written,
+/// which takes several times as long as the copy: all cores have a part in it.
+fn room_for(bytes: usize) -> Vec<u8> {
+    /// Fewer are cleared before a thread has started.
+    const MIN_PART: usize = 8 << 20;
+    const PAGE: usize = 4096;
+    let mut room = Vec::with_capacity(bytes);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let part = bytes.div_ceil(cores).max(MIN_PART);
+    if part < bytes {
+        std::thread::scope(|scope| {
+            for part in room.spare_capacity_mut().chunks_mut(part) {
+                let touch = move || {
+                    part.chunks_mut(PAGE).for_each(|page| {
+                        page[0].write(0);
+                    });
+                };
+                // A part that no thread takes is cleared by the copy.
+                let _ =
+                    std::thread::Builder::new().name("clear".to_owned()).spawn_scoped(scope, touch);
+            }
+        });
+    }
+    room
+}
+
 /// Learns a time in seconds; 0 before the first one.
 fn average(seconds: &mut f64, took: Duration) {
     let took = took.as_secs_f64();
     *seconds += (took - *seconds) * if *seconds == 0.0 { 1.0 } else { 0.2 };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_empty_and_large_enough_whether_threads_clear_it_or_not() {
+        for bytes in [1, 5000, (8 << 20) + 1, 40 << 20] {
+            let room = room_for(bytes);
+            assert!(room.is_empty() && room.capacity() >= bytes);
+        }
+    }
 }
