@@ -223,6 +223,7 @@ fn serve(
         copies: CopyCost::default(),
         checkpoint_seconds: 0.0,
         copied: None,
+        steps_apart: 0,
         dropped: Default::default(),
         disk: DiskState::new(disk, write_bytes_per_hour),
         acceptance: Acceptance::default(),

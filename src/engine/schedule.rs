@@ -8,5 +8,5 @@ mod steps;
 
 pub(super) use self::cost::{StepCost, TILE};
 pub(super) use self::decode::DecodeCost;
-pub(super) use self::seats::{SeatView, anchor, cheapest, gap, open};
+pub(super) use self::seats::{SeatView, anchor, cheapest, gap, open, pays_to_move};
 pub(super) use self::steps::{StepKind, Want, kind, plan_prompts, plan_streams};

@@ -65,6 +65,8 @@ pub(super) struct Worker<'m> {
     pub(super) checkpoint_seconds: f64,
     /// The state of a seat with so many tokens, while requests that arrived together copy it.
     pub(super) copied: Option<(usize, usize, Arc<Vec<u8>>)>,
+    /// Steps since streams last sat side by side.
+    pub(super) steps_apart: usize,
     /// Conversations whose state was dropped last.
     pub(super) dropped: VecDeque<u64>,
     pub(super) disk: DiskState,

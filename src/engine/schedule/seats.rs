@@ -2,6 +2,10 @@
 //! their numbers follow one another, and reads all weights anew at each gap: running requests sit
 //! side by side.
 
+/// A stream is moved at once if that takes no longer than so many steps, which it will run in most
+/// cases.
+const MOVE_STEPS: usize = 16;
+
 /// What the choice of a seat depends on.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SeatView {
@@ -64,6 +68,12 @@ pub(crate) fn gap(streams: &[usize], held: impl Fn(usize) -> usize) -> Option<(u
     let (&first, &last) = (streams.first()?, streams.last()?);
     let hole = streams.windows(2).find(|pair| pair[0] + 1 < pair[1]).map(|pair| pair[0] + 1)?;
     Some((hole, if held(first) < held(last) { first } else { last }))
+}
+
+/// Whether to move a stream to the others now. Streams apart read all weights once more in each step:
+/// after as many steps as the move takes, it would have cost no more to move it at first.
+pub(crate) fn pays_to_move(move_seconds: f64, step_seconds: f64, steps_apart: usize) -> bool {
+    move_seconds <= steps_apart.max(MOVE_STEPS) as f64 * step_seconds
 }
 
 #[cfg(test)]
@@ -131,6 +141,13 @@ mod tests {
         assert_eq!(gap(&[0, 2, 3], held), Some((1, 3)));
         assert_eq!(gap(&[3, 4], held), None);
         assert_eq!(gap(&[1, 4], held), Some((2, 1)));
+    }
+
+    #[test]
+    fn a_large_stream_is_moved_once_the_steps_apart_have_cost_as_much() {
+        assert!(pays_to_move(0.3, 0.025, 0));
+        assert!(!pays_to_move(1.0, 0.025, 0) && !pays_to_move(1.0, 0.025, 39));
+        assert!(pays_to_move(1.0, 0.025, 40));
     }
 
     proptest! {

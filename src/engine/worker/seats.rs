@@ -10,10 +10,6 @@ use crate::engine::GenerationError;
 use crate::engine::cache::{Checkpoint, thin};
 use crate::engine::schedule::{self, SeatView, Want};
 
-/// A stream is moved if that takes no longer than so many steps: that many it will run in most
-/// cases, and each would read all weights once more.
-const MOVE_STEPS: f64 = 16.0;
-
 impl Worker<'_> {
     pub(super) fn views(&self) -> Vec<SeatView> {
         let view = |(seat, slot): (usize, &Slot)| slot.view(self.is_saved(seat));
@@ -94,17 +90,23 @@ impl Worker<'_> {
         kept
     }
 
-    /// Moves streams until they sit side by side, where that pays.
+    /// Moves streams until they sit side by side; one whose move takes long, as soon as the steps
+    /// apart have cost as much.
     pub(super) fn close_gaps(&mut self) {
         loop {
             let streams: Vec<usize> =
                 (0..self.slots.len()).filter(|&i| self.slots[i].want() == Want::Decode).collect();
             let held = |seat: usize| self.slots[seat].history.tokens.len();
-            let Some((hole, stream)) = schedule::gap(&streams, held) else { return };
+            let Some((hole, stream)) = schedule::gap(&streams, held) else {
+                self.steps_apart = 0;
+                return;
+            };
             let drops = self.slots[hole].work.is_none() && self.is_saved(hole);
             let tokens = held(stream) + if drops { 0 } else { held(hole) };
             // Each state is read and written.
-            if 2.0 * self.copies.seconds(tokens) > MOVE_STEPS * self.cost.decode_seconds() {
+            let seconds = 2.0 * self.copies.seconds(tokens);
+            if !schedule::pays_to_move(seconds, self.cost.decode_seconds(), self.steps_apart) {
+                self.steps_apart += 1;
                 return;
             }
             if drops {
