@@ -18,6 +18,8 @@ mod memory;
 mod placement;
 #[path = "engine/rope.rs"]
 mod rope;
+#[path = "engine/source.rs"]
+mod source;
 #[path = "engine/speculation.rs"]
 mod speculation;
 #[path = "engine/tokens.rs"]
@@ -60,6 +62,7 @@ fn params(slots: u32, n_ctx: u32) -> LoadParams {
         threads_batch: 1,
         warmup: true,
         chat_template: None,
+        rollback_tokens: 3,
         step_target: Duration::from_millis(100),
         queue: 16,
         stream_buffer_bytes: 1 << 20,

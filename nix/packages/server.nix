@@ -72,12 +72,21 @@ rustPlatform.buildRustPackage (finalAttrs: {
   ++ backendTools;
   buildInputs = backendLibraries;
 
+  # Drafts for Qwen3-Coder-Next are taken back without a copy: docs/speculation.md. That it fits is
+  # tested in tests/engine/source.rs.
+  rollbackPatch = ./qwen3next-rollback.patch;
+  postPatch = ''
+    patch -p1 -d "$cargoDepsCopy"/llama-cpp-sys-2-* <"$rollbackPatch"
+  '';
+
   # CMake is called by llama-cpp-sys-2, which hands it every variable that begins with CMAKE_ or
   # GGML_ as a definition.
   dontUseCmakeConfigure = true;
   env = {
     RUSTFLAGS = "-C target-cpu=${targetCpu}";
     GGML_CCACHE = "OFF";
+    # What the patch below makes true, for the memory plan.
+    STRIXHALO_QWEN3NEXT_ROLLBACK = "1";
   }
   // lib.listToAttrs (map (name: lib.nameValuePair "GGML_${name}" "ON") wanted.ggml)
   // backendEnvironment;

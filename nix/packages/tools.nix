@@ -17,6 +17,8 @@ rustPlatform.buildRustPackage {
   cargoLock.lockFile = ../../Cargo.lock;
   buildNoDefaultFeatures = true;
   nativeBuildInputs = [ installShellFiles ];
+  # `plan` knows what the servers of this flake keep.
+  env.STRIXHALO_QWEN3NEXT_ROLLBACK = "1";
 
   # The tests start servers and watch time limits, which a loaded builder breaks: `./dev test`.
   doCheck = false;

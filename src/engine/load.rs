@@ -1,6 +1,7 @@
 //! Loading a model: on the engine thread, which then goes on to serve it.
 
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -70,6 +71,9 @@ pub struct LoadParams {
     pub chat_template: Option<String>,
     /// Tokens may be guessed ahead, of requests that allow it.
     pub speculation: bool,
+    /// Recurrent states of each sequence that llama.cpp is asked to keep beside the last one, to take
+    /// drafts back.
+    pub rollback_tokens: u32,
     pub step_target: Duration,
     pub queue: usize,
     pub stream_buffer_bytes: usize,
@@ -181,15 +185,19 @@ fn serve(
         Ok(loaded) => loaded,
         Err(error) => return fail(error),
     };
-    let context = match new_context(&model, backend, context_params(params)) {
-        Ok(context) => context,
-        Err(_) => return fail(LoadError::Context { n_ctx: params.n_ctx }),
+    let Ok(mut context) = new_context(&model, backend, context_params(params)) else {
+        return fail(LoadError::Context { n_ctx: params.n_ctx });
     };
     let write_bytes_per_hour = params.cache.disk.as_ref().map_or(0, |d| d.write_bytes_per_hour);
     let disk = params.cache.disk.as_ref().and_then(|disk| open_disk(disk, to_engine));
     let can_truncate = !model.is_recurrent() && !model.is_hybrid() && !params.has_window;
-    let rollback = rollback(params, &model);
-    tell_rollback(params, rollback);
+    let mut batch = LlamaBatch::new(context.n_batch() as usize, 1);
+    let rollback_tokens = match rollback_tokens(params, &mut context, &model, &mut batch) {
+        Ok(tokens) => tokens,
+        Err(error) => return fail(LoadError::WarmUp(error)),
+    };
+    let rollback = rollback(params, &model, rollback_tokens);
+    tell_rollback(params, rollback, rollback_tokens);
     let mut worker = Worker {
         limits: Limits {
             n_batch: context.n_batch() as usize,
@@ -197,6 +205,7 @@ fn serve(
             n_ctx_slot: n_ctx_slot(params, &model, &context) as usize,
             can_truncate,
             rollback,
+            rollback_tokens: rollback_tokens as usize,
             // Rows of a quantized KV cache would not be copied whole there.
             device_checkpoints: params.n_gpu_layers.is_some()
                 && !params.has_window
@@ -204,7 +213,7 @@ fn serve(
             checkpoint_bytes: params.cache.checkpoint_bytes,
             checkpoint_every: params.cache.checkpoint_every as usize,
         },
-        batch: LlamaBatch::new(context.n_batch() as usize, 1),
+        batch,
         model: &model,
         context,
         commands,
@@ -362,6 +371,7 @@ pub(super) fn context_params(params: &LoadParams) -> LlamaContextParams {
         .with_yarn_attn_factor(params.rope.yarn_attn_factor)
         .with_yarn_beta_slow(params.rope.yarn_beta_slow)
         .with_yarn_beta_fast(params.rope.yarn_beta_fast)
+        .with_n_rs_seq(params.rollback_tokens)
         .with_n_threads(threads(params.threads))
         .with_n_threads_batch(threads(params.threads_batch))
         .with_offload_kqv(params.n_gpu_layers.is_some())
@@ -403,8 +413,26 @@ fn n_ctx_slot(params: &LoadParams, model: &LlamaModel, context: &LlamaContext<'_
     if params.learned_positions { slot.min(model.n_ctx_train()) } else { slot }
 }
 
+/// Tokens of the last step that can be cut off a recurrent state. llama.cpp keeps none, and does not
+/// say so, where it does not know how to: it is tried.
+fn rollback_tokens(
+    params: &LoadParams,
+    context: &mut LlamaContext<'_>,
+    model: &LlamaModel,
+    batch: &mut LlamaBatch<'_>,
+) -> Result<u32, String> {
+    let is_recurrent = model.is_recurrent() || model.is_hybrid();
+    if !is_recurrent || params.rollback_tokens == 0 || params.batch < 2 {
+        return Ok(0);
+    }
+    decode(context, model, batch, 0..2)?;
+    let is_cut = memory::remove(context, 0, 1);
+    memory::clear(context);
+    Ok(if is_cut { params.rollback_tokens } else { 0 })
+}
+
 /// How drafts are taken back.
-fn rollback(params: &LoadParams, model: &LlamaModel) -> Option<Rollback> {
+fn rollback(params: &LoadParams, model: &LlamaModel, kept: u32) -> Option<Rollback> {
     if !params.speculation {
         return None;
     }
@@ -414,18 +442,29 @@ fn rollback(params: &LoadParams, model: &LlamaModel) -> Option<Rollback> {
         // A window would be copied with it.
         (true, true, _) => None,
         // There is room for it where checkpoints are kept.
-        (true, false, true) => (params.cache.checkpoint_bytes > 0).then_some(Rollback::Copy),
+        (true, false, true) if params.cache.checkpoint_bytes == 0 => {
+            (kept > 0).then_some(Rollback::Kept)
+        }
+        (true, false, true) => Some(Rollback::Copy),
         (true, false, false) => Some(Rollback::Copy),
     }
 }
 
 /// Says which way is taken, since what drafts cost depends on it.
-fn tell_rollback(params: &LoadParams, rollback: Option<Rollback>) {
+fn tell_rollback(params: &LoadParams, rollback: Option<Rollback>, kept: u32) {
+    let copied = "the recurrent state is copied where it is";
     let way = match rollback {
-        _ if !params.speculation => "off",
-        Some(Rollback::Cut) => "what is drafted in vain is cut off",
-        Some(Rollback::Copy) => "before a draft the recurrent state is copied where it is",
-        None => "off: recurrent states cannot be copied (they see a window, or none may be kept)",
+        _ if !params.speculation => "off".to_owned(),
+        Some(Rollback::Cut) => "what is drafted in vain is cut off".to_owned(),
+        Some(Rollback::Kept) => {
+            format!("drafts are as long as llama.cpp keeps states: {kept} tokens")
+        }
+        Some(Rollback::Copy) if kept == 0 => format!("before a draft {copied}"),
+        Some(Rollback::Copy) => {
+            format!("of {kept} tokens llama.cpp keeps states; before a longer draft {copied}")
+        }
+        None => "off: recurrent states cannot be copied (they see a window, or none may be kept)"
+            .to_owned(),
     };
     tracing::info!("speculation: {way}");
 }
@@ -437,19 +476,29 @@ fn warm_up(
     model: &LlamaModel,
     batch: &mut LlamaBatch<'_>,
 ) -> Result<(), String> {
+    let several = 2.min(context.n_batch() as i32);
+    decode(context, model, batch, 0..several)?;
+    decode(context, model, batch, several..several + 1)?;
+    memory::clear(context);
+    Ok(())
+}
+
+/// Computes a token at these positions of the first sequence.
+fn decode(
+    context: &mut LlamaContext<'_>,
+    model: &LlamaModel,
+    batch: &mut LlamaBatch<'_>,
+    positions: Range<i32>,
+) -> Result<(), String> {
     let vocab = model.vocab();
     let token = [vocab.bos(), vocab.eos()].into_iter().find(|t| t.0 >= 0).unwrap_or(LlamaToken(0));
-    let mut position = 0;
-    for n in [2.min(context.n_batch() as i32), 1] {
-        batch.clear();
-        for i in 0..n {
-            batch.add(token, position, &[0], i + 1 == n).map_err(|error| error.to_string())?;
-            position += 1;
-        }
-        context.decode(batch).map_err(|error| error.to_string())?;
-        context.synchronize();
+    batch.clear();
+    let last = positions.end - 1;
+    for position in positions {
+        batch.add(token, position, &[0], position == last).map_err(|error| error.to_string())?;
     }
-    memory::clear(context);
+    context.decode(batch).map_err(|error| error.to_string())?;
+    context.synchronize();
     Ok(())
 }
 

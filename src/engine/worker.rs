@@ -88,6 +88,8 @@ pub(super) struct Limits {
     pub(super) can_truncate: bool,
     /// How what a draft left behind is taken back; `None`: it cannot be.
     pub(super) rollback: Option<Rollback>,
+    /// Tokens of the last step that can be cut off a recurrent state.
+    pub(super) rollback_tokens: usize,
     /// The device keeps the newest checkpoint of each sequence.
     pub(super) device_checkpoints: bool,
     /// Most bytes of checkpoints of histories in seats.

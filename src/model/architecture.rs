@@ -208,6 +208,24 @@ const RECURRENT: &[&str] = &["arwkv7", "mamba", "mamba2", "rwkv6", "rwkv6qwen2",
 /// Hybrids whose layers attend fully every so many layers, four unless the file says otherwise.
 const INTERVAL: &[&str] = &["minimax-01", "qwen35", "qwen35moe", "qwen3next", "qwen4exp"];
 
+/// Keeps the recurrent states of the last tokens of a step where that is asked for
+/// (`llm_arch_supports_rs_rollback`; those of them that have such states).
+const ROLLS_BACK: &[&str] = &[
+    "bailingmoe3",
+    "glm5-next",
+    "kimi-k3",
+    "lfm2",
+    "lfm2moe",
+    "nemotron_h",
+    "nemotron_h_moe",
+    "qwen35",
+    "qwen35moe",
+    "qwen4exp",
+];
+
+/// Whether llama.cpp was built with nix/packages/qwen3next-rollback.patch.
+const QWEN3NEXT_ROLLS_BACK: bool = option_env!("STRIXHALO_QWEN3NEXT_ROLLBACK").is_some();
+
 /// Whether llama.cpp can load `name`.
 pub(super) fn is_known(name: &str) -> bool {
     KNOWN.binary_search(&name).is_ok()
@@ -232,6 +250,11 @@ pub(super) fn embeds(name: &str) -> bool {
 /// Whether no layer of `name` has a KV cache.
 pub(super) fn is_recurrent(name: &str) -> bool {
     RECURRENT.contains(&name)
+}
+
+/// Whether llama.cpp can take the last tokens of a step out of a recurrent state of `name`.
+pub(super) fn rolls_back(name: &str) -> bool {
+    ROLLS_BACK.contains(&name) || (QWEN3NEXT_ROLLS_BACK && name == "qwen3next")
 }
 
 /// Whether `full_attention_interval` says which layers of `name` attend.

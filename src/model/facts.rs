@@ -99,6 +99,17 @@ impl GgufFacts {
         self.recurrent_layers() > 0 || self.has_window
     }
 
+    /// Tokens of a step that can be taken back out of the recurrent states, where `speculation` needs
+    /// that: llama.cpp keeps as many states more of each sequence. Most drafts that fail are no
+    /// longer; three more take 0.9 GiB for four slots of a Qwen3-Coder-Next.
+    pub fn rollback_tokens(&self, speculation: bool) -> u32 {
+        const KEPT: u32 = 3;
+        let rolls_back = self.recurrent_layers() > 0
+            && !self.has_window
+            && architecture::rolls_back(&self.architecture);
+        if speculation && rolls_back { KEPT } else { 0 }
+    }
+
     /// Whether any layer has a KV cache.
     pub fn has_kv(&self) -> bool {
         self.layers.iter().any(|layer| layer.kv_heads > 0)

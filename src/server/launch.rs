@@ -91,6 +91,7 @@ pub(super) fn plan(
         warmup: model.warmup,
         chat_template,
         speculation: context.speculation == Speculation::Auto,
+        rollback_tokens: shape.rollback_tokens,
         step_target: Duration::from_millis(context.step_target_ms.into()),
         queue: limits.queue,
         stream_buffer_bytes: limits.stream_buffer_bytes,

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use headers::{Header, SHAPES};
 use strixhalo::engine::{LoadError, rehearse, rehearse_embedding};
 use strixhalo::model::{
-    CacheShape, EmbeddingShape, FAMILIES, Family, ModelFile, Purpose, WeightType, embedding_need,
-    memory_need,
+    CacheShape, EmbeddingShape, FAMILIES, Family, GgufFacts, ModelFile, Purpose, WeightType,
+    embedding_need, memory_need,
 };
 
 use super::*;
@@ -82,7 +82,23 @@ fn laid_out(rehearse: impl FnOnce() -> Result<u64, LoadError>, no_alloc: bool) -
 type Setting = (u32, u32, u32, bool);
 
 /// Compares plan and layout. The weights' copy of a GPU is in no file.
-fn compare(path: &Path, (slots, per_slot, ubatch, flash_attn): Setting, no_alloc: bool) {
+fn compare(path: &Path, setting: Setting, no_alloc: bool) {
+    let facts = ModelFile::open(path).unwrap().facts;
+    compare_with(path, &facts, setting, no_alloc, 0);
+    // With the states that speculation keeps, where llama.cpp can.
+    let rollback_tokens = facts.rollback_tokens(true);
+    if rollback_tokens > 0 {
+        compare_with(path, &facts, setting, no_alloc, rollback_tokens);
+    }
+}
+
+fn compare_with(
+    path: &Path,
+    facts: &GgufFacts,
+    (slots, per_slot, ubatch, flash_attn): Setting,
+    no_alloc: bool,
+    rollback_tokens: u32,
+) {
     let params = LoadParams {
         path: path.to_owned(),
         n_ctx: slots * per_slot,
@@ -90,6 +106,7 @@ fn compare(path: &Path, (slots, per_slot, ubatch, flash_attn): Setting, no_alloc
         batch: 2048,
         ubatch,
         flash_attn,
+        rollback_tokens,
         ..params(1, 1)
     };
     let laid = laid_out(|| rehearse(&params, no_alloc), no_alloc);
@@ -100,18 +117,18 @@ fn compare(path: &Path, (slots, per_slot, ubatch, flash_attn): Setting, no_alloc
         ubatch,
         flash_attn,
         on_gpu: params.n_gpu_layers.is_some(),
+        rollback_tokens,
         host_cache: 0,
         checkpoints: 0,
     };
-    let facts = ModelFile::open(path).unwrap().facts;
-    let need = memory_need(&facts, &shape, per_slot.into());
+    let need = memory_need(facts, &shape, per_slot.into());
     let mib = |bytes: u64| bytes as f64 / MIB;
     let name = path.file_stem().unwrap().display();
     // The file's size counts copies and what is left out as well.
     let weights = if no_alloc { mib(facts.tensor_bytes) } else { mib(need.weights) };
     let off = (mib(need.total() - need.weights) + weights) / laid.total() - 1.0;
     println!(
-        "{name:22} {slots} x {per_slot:7}, {ubatch:4} at once, flash attention {flash_attn:5}: {:10.2} MiB, compute {:8.2} (plan {:8.2}), off by {:+.2} %",
+        "{name:22} {slots} x {per_slot:7}, {ubatch:4} at once, flash attention {flash_attn:5}, {rollback_tokens} states kept: {:10.2} MiB, compute {:8.2} (plan {:8.2}), off by {:+.2} %",
         laid.total(),
         laid.compute,
         mib(need.compute),

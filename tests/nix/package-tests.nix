@@ -63,8 +63,31 @@ let
       vulkan-loader = "vulkan-loader";
     };
   };
+  server = import ../../nix/packages/server.nix {
+    inherit lib;
+    rustPlatform = {
+      bindgenHook = "bindgen-hook";
+      buildRustPackage = make: make { finalPackage = null; };
+    };
+    cmake = "cmake";
+    testers.testVersion = _: null;
+    source = "source";
+    strixhalo-tools = "tools";
+    pname = "strixhalo";
+    description = "";
+  };
 in
 {
+  "llama.cpp is patched, and the plan is told so" = {
+    expected = [
+      true
+      "1"
+    ];
+    actual = [
+      (lib.hasInfix ''<"$rollbackPatch"'' server.postPatch && lib.pathExists server.rollbackPatch)
+      server.env.STRIXHALO_QWEN3NEXT_ROLLBACK
+    ];
+  };
   "each of AMD's packages has a list of addresses and a hash" = {
     expected = [ ];
     actual = lib.filter (

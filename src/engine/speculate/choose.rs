@@ -19,6 +19,8 @@ const MIN_SHARE: f64 = 0.98;
 /// What it costs, beside its tokens, that a draft can be taken back. Seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct RollbackCost {
+    /// Drafts of so many tokens cost nothing to take back.
+    pub(crate) kept: usize,
     /// Before each draft.
     pub(crate) before: f64,
     /// After one that was not taken whole.
@@ -63,6 +65,9 @@ impl Stream {
         for chance in self.chances.iter().take(length.saturating_sub(self.certain)) {
             stays *= chance;
             tokens += stays;
+        }
+        if length <= self.rollback.kept {
+            return (tokens, 0.0);
         }
         let again = if self.rollback.again { cost.per_token() * tokens } else { 0.0 };
         (tokens, self.rollback.before + (1.0 - stays) * (self.rollback.after + again))
@@ -200,11 +205,14 @@ mod tests {
     fn taking_back_a_draft_counts() {
         let cost = known(24.0, 1.0, 1);
         let with = |before, after| {
-            let rollback = RollbackCost { before, after, again: true };
+            let rollback = RollbackCost { before, after, again: true, ..RollbackCost::default() };
             choose(&[Stream { rollback, ..stream(0, 0.8) }], &cost)[0]
         };
         assert!(with(1e-3, 1e-3) > 0);
         assert_eq!(with(0.3, 0.3), 0, "a copy through the host");
+        let rollback = RollbackCost { kept: 3, before: 0.3, after: 0.3, again: true };
+        let length = choose(&[Stream { rollback, ..stream(0, 0.8) }], &cost)[0];
+        assert_eq!(length, 3, "as many as need no copy");
     }
 
     #[test]

@@ -60,7 +60,9 @@ impl Worker<'_> {
         for (part, ((mut draft, length), stream)) in parts.iter_mut().zip(drafts) {
             draft.tokens.truncate(length);
             // What comes in any case is not taken back.
-            if draft.tokens.len() > draft.certain && !self.keep_before_draft(part.slot) {
+            if draft.tokens.len() > draft.certain
+                && !self.keep_before_draft(part.slot, draft.tokens.len())
+            {
                 draft.tokens.truncate(draft.certain);
             }
             let counters = &self.shared.counters.speculation;
@@ -92,9 +94,12 @@ impl Worker<'_> {
         let in_context = self.limits.n_ctx_slot.saturating_sub(held + stream.tokens + 1);
         let in_batch = (self.limits.n_ubatch / streams).min(all).saturating_sub(stream.tokens);
         let wanted = work.remaining().map_or(usize::MAX, |left| left.saturating_sub(1));
-        let room = MAX_DRAFT.min(in_context).min(in_batch).min(wanted);
+        let mut room = MAX_DRAFT.min(in_context).min(in_batch).min(wanted);
         let mut tokens = certain(work, room);
         stream.certain = tokens.len();
+        if self.limits.rollback == Some(Rollback::Kept) {
+            room = room.min(self.limits.rollback_tokens);
+        }
         let may_guess = tokens.is_empty() && work.again.len() < MAX_AGAIN;
         let forced = if may_guess { forced(work, room) } else { Vec::new() };
         if let Some(lookup) = work.lookup.as_ref().filter(|_| may_guess) {
@@ -109,7 +114,10 @@ impl Worker<'_> {
                 tokens = forced;
             }
             stream.rollback = match self.limits.rollback {
-                Some(Rollback::Copy) => RollbackCost { again: true, ..self.rollback_cost },
+                Some(Rollback::Copy) => {
+                    let kept = self.limits.rollback_tokens;
+                    RollbackCost { kept, again: true, ..self.rollback_cost }
+                }
                 _ => RollbackCost::default(),
             };
         }

@@ -45,7 +45,10 @@ impl Part {
 pub(in crate::engine) enum Rollback {
     /// Its end is cut off.
     Cut,
-    /// To a copy of the recurrent state from before the draft, where the model's memory is.
+    /// To one of the recurrent states that llama.cpp keeps of the last tokens, and no further.
+    Kept,
+    /// To one of those, or else to a copy of the recurrent state from before the draft, where the
+    /// model's memory is.
     Copy,
 }
 
@@ -100,12 +103,14 @@ impl Worker<'_> {
             && self.context.kv_cache_seq_pos_max(seat as i32) + 1 == position as i32
     }
 
-    /// Makes sure that a draft behind a seat's history can be taken back; false: it cannot.
-    pub(super) fn keep_before_draft(&mut self, seat: usize) -> bool {
+    /// Makes sure that a draft of so many tokens behind a seat's history can be taken back; false: it
+    /// cannot.
+    pub(super) fn keep_before_draft(&mut self, seat: usize, drafted: usize) -> bool {
         match self.limits.rollback {
             Some(Rollback::Cut) => return true,
+            Some(_) if drafted <= self.limits.rollback_tokens => return true,
             Some(Rollback::Copy) => {}
-            None => return false,
+            Some(Rollback::Kept) | None => return false,
         }
         let history = &self.slots[seat].history;
         let position = history.tokens.len();
@@ -137,6 +142,12 @@ impl Worker<'_> {
                 tracing::error!(seat, "a draft could not be taken back");
                 self.lose(seat);
             }
+            return Vec::new();
+        }
+        // Only what the last step computed is kept, which is where the draft was.
+        let computed = (self.context.kv_cache_seq_pos_max(seat as i32) + 1) as usize;
+        if computed <= held + self.limits.rollback_tokens && self.cut(seat, held) {
+            self.slots[seat].history.before_draft = None;
             return Vec::new();
         }
         let start = Instant::now();

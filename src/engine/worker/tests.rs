@@ -50,6 +50,7 @@ fn engine(model: &str, cache_type_k: CacheType, directory: &Path) -> Engine {
         threads_batch: 1,
         warmup: true,
         chat_template: None,
+        rollback_tokens: 3,
         step_target: Duration::from_millis(100),
         queue: 16,
         stream_buffer_bytes: 1 << 20,

@@ -19,7 +19,9 @@ pub(super) fn compute_buffers(facts: &GgufFacts, shape: &CacheShape, cells: u64)
     let tokens = u64::from(shape.ubatch).min(cells.saturating_mul(slots));
     let tokens = tokens.div_ceil(slots).saturating_mul(slots);
     let cells = if facts.has_kv() { cells } else { 0 };
-    let graph = Graph { facts, flash_attn: shape.flash_attn, cells, tokens, slots };
+    // The one before, and all that are kept.
+    let states = 2 + u64::from(shape.rollback_tokens);
+    let graph = Graph { facts, flash_attn: shape.flash_attn, cells, tokens, slots, states };
     let logits = F32.saturating_mul(facts.n_vocab.into()).saturating_mul(slots);
     graph.bytes(shape.on_gpu).saturating_add(logits)
 }
@@ -34,7 +36,7 @@ pub(super) fn embedding_buffers(facts: &GgufFacts, shape: &EmbeddingShape) -> u6
         // Each token sees those of its batch.
         false => tokens,
     };
-    let graph = Graph { facts, flash_attn: shape.flash_attn, cells, tokens, slots: 1 };
+    let graph = Graph { facts, flash_attn: shape.flash_attn, cells, tokens, slots: 1, states: 2 };
     let bytes = match facts.has_kv() {
         true => graph.bytes(shape.on_gpu),
         false => graph.encoder_bytes(shape.on_gpu),
@@ -51,6 +53,8 @@ struct Graph<'a> {
     cells: u64,
     tokens: u64,
     slots: u64,
+    /// Recurrent states of a sequence that are alive at once.
+    states: u64,
 }
 
 impl Graph<'_> {
@@ -133,7 +137,8 @@ impl Graph<'_> {
         }
         let graph = &self.facts.graph;
         let mixed = graph.channels.saturating_add(graph.inner).saturating_mul(2);
-        let states = self.facts.state_values.saturating_mul(2 * F32).saturating_mul(self.slots);
+        let states =
+            self.facts.state_values.saturating_mul(self.states * F32).saturating_mul(self.slots);
         self.values(mixed.saturating_add(4 * self.n_embd())).saturating_add(states)
     }
 }

@@ -16,6 +16,7 @@ pub fn embedding_need(facts: &GgufFacts, shape: &EmbeddingShape) -> MemoryNeed {
         ubatch: shape.ubatch,
         flash_attn: shape.flash_attn,
         on_gpu: shape.on_gpu,
+        rollback_tokens: 0,
         host_cache: 0,
         checkpoints: 0,
     };

@@ -6,7 +6,7 @@ use super::caches::decide_caches;
 use super::context::ContextDecision;
 use super::error::PlanError;
 use super::shape::CacheShape;
-use crate::config::{FlashAttn, Loaded};
+use crate::config::{FlashAttn, Loaded, Speculation};
 
 /// Tokens of a slot that are worth more than speed on a CPU, where reading them takes many minutes.
 const MIN_COMFORTABLE_CONTEXT: u32 = 32_768;
@@ -116,6 +116,7 @@ pub(super) fn layout_with(
         ubatch: context.ubatch,
         flash_attn,
         on_gpu,
+        rollback_tokens: facts.rollback_tokens(context.speculation == Speculation::Auto),
         host_cache: 0,
         checkpoints: 0,
     };

@@ -15,7 +15,7 @@ pub struct MemoryNeed {
     pub weights: u64,
     /// Keys and values of all slots.
     pub kv: u64,
-    /// Recurrent states of all slots.
+    /// Recurrent states of all slots, with those of their last tokens that are kept.
     pub recurrent: u64,
     /// Recurrent states of the slots at earlier positions, with the one of each slot that stays on a
     /// GPU.
@@ -85,6 +85,7 @@ pub fn memory_need(facts: &GgufFacts, shape: &CacheShape, per_slot: u64) -> Memo
     let slots = u64::from(shape.parallel.max(1));
     let cells = per_slot.checked_next_multiple_of(CELL_STEP).unwrap_or(u64::MAX);
     let recurrent = recurrent_states(facts, slots);
+    let kept = u64::from(shape.rollback_tokens) + 1;
     let on_device = if shape.keeps_states_on_device(facts) { recurrent } else { 0 };
     MemoryNeed {
         weights: facts
@@ -92,7 +93,7 @@ pub fn memory_need(facts: &GgufFacts, shape: &CacheShape, per_slot: u64) -> Memo
             .saturating_sub(facts.graph.unused_bytes)
             .saturating_add(copied(facts, shape.on_gpu)),
         kv: bytes_per_token(facts, shape).saturating_mul(cells).saturating_mul(slots),
-        recurrent,
+        recurrent: recurrent.saturating_mul(kept),
         checkpoints: shape.checkpoints.saturating_add(on_device),
         host_cache: shape.host_cache,
         compute: compute_buffers(facts, shape, cells),

@@ -21,6 +21,8 @@ pub struct CacheShape {
     pub flash_attn: bool,
     /// Whether a GPU computes.
     pub on_gpu: bool,
+    /// Recurrent states of each sequence that are kept beside the last one, to take drafts back.
+    pub rollback_tokens: u32,
     /// Bytes for states that are saved in memory.
     pub host_cache: u64,
     /// Bytes of main memory for recurrent states of the sequences in slots, for models that have them.

@@ -54,6 +54,7 @@ pub(super) fn shape(kind: CacheType, parallel: u32) -> CacheShape {
         ubatch: 512,
         flash_attn: true,
         on_gpu: true,
+        rollback_tokens: 0,
         host_cache: 0,
         checkpoints: 0,
     }
