@@ -26,6 +26,7 @@ readonly gpu_engine_tests=(
     moe_and_hybrid_models_generate_the_same_from_a_cached_history_as_from_a_cold_start
     prompt_log_probabilities_cover_the_whole_prompt
     speculation::a_checkpoint_outlives_the_drafts_behind_it
+    speculation::a_draft_is_taken_back_by_a_kept_state_or_else_by_a_copy
 )
 gpu_chroot=
 gpu_device=

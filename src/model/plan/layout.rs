@@ -116,7 +116,7 @@ pub(super) fn layout_with(
         ubatch: context.ubatch,
         flash_attn,
         on_gpu,
-        rollback_tokens: facts.rollback_tokens(context.speculation == Speculation::Auto),
+        rollback_tokens: facts.rollback_tokens(context.speculation == Speculation::Auto, on_gpu),
         host_cache: 0,
         checkpoints: 0,
     };
