@@ -126,7 +126,9 @@ fn compare_with(
     let name = path.file_stem().unwrap().display();
     // The file's size counts copies and what is left out as well.
     let weights = if no_alloc { mib(facts.tensor_bytes) } else { mib(need.weights) };
-    let off = (mib(need.total() - need.weights) + weights) / laid.total() - 1.0;
+    // All but the compute buffers is compared below, up to the rounding of llama.cpp's log.
+    let same = weights + mib(need.kv) + mib(need.recurrent);
+    let off = (same + mib(need.compute)) / (same + laid.compute) - 1.0;
     println!(
         "{name:22} {slots} x {per_slot:7}, {ubatch:4} at once, flash attention {flash_attn:5}, {rollback_tokens} states kept: {:10.2} MiB, compute {:8.2} (plan {:8.2}), off by {:+.2} %",
         laid.total(),
