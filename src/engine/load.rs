@@ -237,6 +237,7 @@ fn serve(
         disk: DiskState::new(disk, write_bytes_per_hour),
         acceptance: Acceptance::default(),
         rollback_cost: RollbackCost::default(),
+        one_pass: false,
         idle_since: None,
     };
     worker.count_files();

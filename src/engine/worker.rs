@@ -73,6 +73,8 @@ pub(super) struct Worker<'m> {
     /// How often repetitions went on in the sequences that have ended.
     pub(super) acceptance: Acceptance,
     pub(super) rollback_cost: RollbackCost,
+    /// llama.cpp computed the last step's streams together.
+    pub(super) one_pass: bool,
     /// Since when there has been nothing to compute.
     pub(super) idle_since: Option<Instant>,
 }

@@ -102,13 +102,14 @@ impl GgufFacts {
     /// Tokens of a step that can be taken back out of the recurrent states, where `speculation` needs
     /// that: llama.cpp keeps as many states more of each sequence. Most drafts that fail are no
     /// longer; three more take 0.9 GiB for four slots of a Qwen3-Coder-Next. A CPU would spend up to
-    /// 5 % of each step on them, and copies a state for less.
-    pub fn rollback_tokens(&self, speculation: bool, on_gpu: bool) -> u32 {
+    /// 5 % of each step on them, and copies a state for less. llama.cpp ends the process where they do
+    /// not fit into a ubatch with the token before them and another one.
+    pub fn rollback_tokens(&self, speculation: bool, on_gpu: bool, ubatch: u32) -> u32 {
         const KEPT: u32 = 3;
         let rolls_back = self.recurrent_layers() > 0
             && !self.has_window
             && architecture::rolls_back(&self.architecture);
-        if speculation && on_gpu && rolls_back { KEPT } else { 0 }
+        if speculation && on_gpu && rolls_back && ubatch > KEPT + 1 { KEPT } else { 0 }
     }
 
     /// Whether any layer has a KV cache.

@@ -86,7 +86,7 @@ fn compare(path: &Path, setting: Setting, no_alloc: bool) {
     let facts = ModelFile::open(path).unwrap().facts;
     compare_with(path, &facts, setting, no_alloc, 0);
     // With the states that speculation keeps, where llama.cpp can.
-    let rollback_tokens = facts.rollback_tokens(true, true);
+    let rollback_tokens = facts.rollback_tokens(true, true, 64);
     if rollback_tokens > 0 {
         compare_with(path, &facts, setting, no_alloc, rollback_tokens);
     }

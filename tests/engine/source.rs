@@ -66,8 +66,10 @@ fn the_plan_knows_which_models_take_tokens_back() {
     let facts = ModelFile::open(&path).unwrap().facts;
     let keeps = |architecture: &str| {
         let facts = GgufFacts { architecture: architecture.to_owned(), ..facts.clone() };
-        assert_eq!(facts.rollback_tokens(false, true), 0);
-        facts.rollback_tokens(true, true) > 0
+        assert_eq!(facts.rollback_tokens(false, true, 512), 0);
+        assert_eq!(facts.rollback_tokens(true, false, 512), 0);
+        assert_eq!(facts.rollback_tokens(true, true, 4), 0);
+        facts.rollback_tokens(true, true, 512) > 0
     };
     for name in &listed {
         // It has other states than recurrent ones.

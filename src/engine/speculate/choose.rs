@@ -74,14 +74,15 @@ impl Stream {
     }
 }
 
-/// Tokens to draft for each stream. `streams`: in the order of their seats.
-pub(crate) fn choose(streams: &[Stream], cost: &DecodeCost) -> Vec<usize> {
+/// Tokens to draft for each stream. `streams`: in the order of their seats; `kept`: as for
+/// [`passes`].
+pub(crate) fn choose(streams: &[Stream], cost: &DecodeCost, kept: usize) -> Vec<usize> {
     let certain: Vec<usize> = streams.iter().map(|s| s.certain.min(MAX_DRAFT)).collect();
     if streams.iter().all(|stream| stream.chances.is_empty()) {
         return certain;
     }
     // What is certain costs less in one step than in several whatever that costs.
-    let Some(without) = seconds(streams, &certain, cost) else { return certain };
+    let Some(without) = seconds(streams, &certain, cost, kept) else { return certain };
     let tokens: Vec<f64> = certain.iter().map(|&certain| 1.0 + certain as f64).collect();
     let rate = tokens.iter().sum::<f64>() / without;
     let most = cost.most(streams.len());
@@ -98,7 +99,7 @@ pub(crate) fn choose(streams: &[Stream], cost: &DecodeCost) -> Vec<usize> {
                 .zip(&lengths)
                 .map(|(stream, &length)| stream.expected(length, cost))
                 .collect();
-            let Some(computing) = seconds(streams, &lengths, cost) else { break };
+            let Some(computing) = seconds(streams, &lengths, cost, kept) else { break };
             let seconds = computing + expected.iter().map(|(_, rollback)| rollback).sum::<f64>();
             let slowest =
                 expected.iter().zip(&tokens).map(|((brings, _), without)| brings / without);
@@ -114,22 +115,32 @@ pub(crate) fn choose(streams: &[Stream], cost: &DecodeCost) -> Vec<usize> {
 }
 
 /// Seconds of a step with drafts of these lengths; `None`: unknown.
-fn seconds(streams: &[Stream], lengths: &[usize], cost: &DecodeCost) -> Option<f64> {
+fn seconds(streams: &[Stream], lengths: &[usize], cost: &DecodeCost, kept: usize) -> Option<f64> {
     let parts: Vec<(usize, usize)> =
         streams.iter().zip(lengths).map(|(s, &draft)| (s.seat, s.tokens + draft)).collect();
-    passes(&parts).into_iter().map(|(streams, tokens)| cost.seconds(streams, tokens)).sum()
+    passes(&parts, kept).into_iter().map(|(streams, tokens)| cost.seconds(streams, tokens)).sum()
 }
 
 /// The parts into which llama.cpp splits a step of so many tokens of each seat, in rising order: as
 /// many seats side by side as there are, with as many tokens as each of them still has. A part is so
-/// many seats and tokens of each.
-pub(crate) fn passes(parts: &[(usize, usize)]) -> Vec<(usize, usize)> {
+/// many seats and tokens of each. Where recurrent states of the last `kept` tokens are kept, these and
+/// the one before them stay together.
+pub(crate) fn passes(parts: &[(usize, usize)], kept: usize) -> Vec<(usize, usize)> {
     let mut left: Vec<(usize, usize)> =
         parts.iter().copied().filter(|&(_, tokens)| tokens > 0).collect();
     let mut passes = Vec::new();
     while let Some(&(first, _)) = left.first() {
         let together = left.iter().enumerate().take_while(|(i, part)| part.0 == first + i).count();
         let tokens = left[..together].iter().map(|part| part.1).min().unwrap_or(0);
+        let stays = |part: &&(usize, usize)| {
+            let rest = part.1 - tokens;
+            rest == 0 || kept == 0 || rest > kept
+        };
+        // If the first one's end would be torn apart, it is computed alone.
+        let (together, tokens) = match left[..together].iter().take_while(stays).count() {
+            0 => (1, left[0].1),
+            together => (together, tokens),
+        };
         left[..together].iter_mut().for_each(|part| part.1 -= tokens);
         left.retain(|part| part.1 > 0);
         passes.push((together, tokens));
@@ -165,24 +176,24 @@ mod tests {
     #[test]
     fn a_draft_is_as_long_as_its_chances_pay() {
         let cost = known(24.0, 1.0, 1);
-        let length = |chance| choose(&[stream(0, chance)], &cost)[0];
+        let length = |chance| choose(&[stream(0, chance)], &cost, 0)[0];
         assert_eq!(length(0.0), 0);
         assert!(length(0.5) < length(0.8) && length(0.8) < length(0.97));
         assert!(length(0.97) >= 15);
         // Where a token costs nearly a step, nothing is drafted that may not come.
         let cost = known(2.0, 20.0, 1);
-        assert_eq!(choose(&[stream(0, 0.8)], &cost), [0]);
+        assert_eq!(choose(&[stream(0, 0.8)], &cost, 0), [0]);
     }
 
     #[test]
     fn nothing_is_drafted_before_a_step_was_measured_and_longer_drafts_are_tried_in_turn() {
         let mut cost = DecodeCost::default();
-        assert_eq!(choose(&[stream(0, 0.9)], &cost), [0]);
+        assert_eq!(choose(&[stream(0, 0.9)], &cost, 0), [0]);
         let mut lengths = Vec::new();
         let mut n = 1;
         for _ in 0..6 {
             cost.observe(1, n, Duration::from_secs_f64(24e-3 + 1e-3 * n as f64));
-            lengths.push(choose(&[stream(0, 0.99)], &cost)[0]);
+            lengths.push(choose(&[stream(0, 0.99)], &cost, 0)[0]);
             n = 1 + lengths[lengths.len() - 1];
         }
         assert!(lengths.is_sorted() && lengths[0] <= 3 && lengths[5] >= 23, "{lengths:?}");
@@ -196,8 +207,8 @@ mod tests {
             cost.take_from(&also);
         }
         let two = [stream(0, 0.95), stream(1, 0.0)];
-        assert_eq!(choose(&two, &cost), [0, 0], "the weights would be read twice");
-        let both = choose(&[stream(0, 0.95), stream(1, 0.95)], &cost);
+        assert_eq!(choose(&two, &cost, 0), [0, 0], "the weights would be read twice");
+        let both = choose(&[stream(0, 0.95), stream(1, 0.95)], &cost, 0);
         assert!(both[0] >= 7 && both[0] == both[1], "{both:?}");
     }
 
@@ -206,31 +217,36 @@ mod tests {
         let cost = known(24.0, 1.0, 1);
         let with = |before, after| {
             let rollback = RollbackCost { before, after, again: true, ..RollbackCost::default() };
-            choose(&[Stream { rollback, ..stream(0, 0.8) }], &cost)[0]
+            choose(&[Stream { rollback, ..stream(0, 0.8) }], &cost, 0)[0]
         };
         assert!(with(1e-3, 1e-3) > 0);
         assert_eq!(with(0.3, 0.3), 0, "a copy through the host");
         let rollback = RollbackCost { kept: 3, before: 0.3, after: 0.3, again: true };
-        let length = choose(&[Stream { rollback, ..stream(0, 0.8) }], &cost)[0];
+        let length = choose(&[Stream { rollback, ..stream(0, 0.8) }], &cost, 0)[0];
         assert_eq!(length, 3, "as many as need no copy");
     }
 
     #[test]
     fn certain_tokens_are_computed_together_whatever_that_costs() {
         let some = Stream { certain: 9, ..stream(0, 0.0) };
-        assert_eq!(choose(&[some.clone(), stream(1, 0.0)], &DecodeCost::default()), [9, 0]);
+        assert_eq!(choose(&[some.clone(), stream(1, 0.0)], &DecodeCost::default(), 0), [9, 0]);
         let cost = known(24.0, 1.0, 1);
         let more = Stream { chances: vec![0.95; 20], ..some };
-        assert!(choose(&[more], &cost)[0] > 9);
+        assert!(choose(&[more], &cost, 0)[0] > 9);
     }
 
     #[test]
     fn a_step_is_split_where_seats_have_fewer_tokens() {
-        assert_eq!(passes(&[(0, 1), (1, 1), (2, 1)]), [(3, 1)]);
-        assert_eq!(passes(&[(0, 1), (1, 5), (2, 1), (3, 5)]), [(4, 1), (1, 4), (1, 4)]);
-        assert_eq!(passes(&[(0, 2), (2, 2)]), [(1, 2), (1, 2)]);
-        assert_eq!(passes(&[(1, 3), (2, 5), (3, 5)]), [(3, 3), (2, 2)]);
-        assert!(passes(&[]).is_empty());
+        assert_eq!(passes(&[(0, 1), (1, 1), (2, 1)], 0), [(3, 1)]);
+        assert_eq!(passes(&[(0, 1), (1, 5), (2, 1), (3, 5)], 0), [(4, 1), (1, 4), (1, 4)]);
+        assert_eq!(passes(&[(0, 2), (2, 2)], 0), [(1, 2), (1, 2)]);
+        assert_eq!(passes(&[(1, 3), (2, 5), (3, 5)], 0), [(3, 3), (2, 2)]);
+        assert!(passes(&[], 0).is_empty());
+        // The ends of four tokens stay whole.
+        assert_eq!(passes(&[(0, 1), (1, 1), (2, 1)], 3), [(3, 1)]);
+        assert_eq!(passes(&[(0, 4), (1, 4), (2, 1)], 3), [(1, 4), (1, 4), (1, 1)]);
+        assert_eq!(passes(&[(0, 1), (1, 4), (2, 4)], 3), [(1, 1), (2, 4)]);
+        assert_eq!(passes(&[(0, 9), (1, 2)], 3), [(2, 2), (1, 7)]);
     }
 
     proptest! {
@@ -239,6 +255,7 @@ mod tests {
             parts in proptest::collection::vec((0usize..3, 0usize..9, 0.0..1.0_f64), 1..8),
             base in 0.1..50.0_f64,
             each in 0.01..20.0_f64,
+            kept in 0usize..5,
         ) {
             let mut seat = 0;
             let streams: Vec<Stream> = parts.iter().map(|&(gap, more, chance)| {
@@ -250,13 +267,13 @@ mod tests {
                 let also = known(base, each, n);
                 cost.take_from(&also);
             }
-            let lengths = choose(&streams, &cost);
+            let lengths = choose(&streams, &cost, kept);
             for (stream, &length) in streams.iter().zip(&lengths) {
                 prop_assert!(length <= stream.chances.len());
             }
             let tokens: Vec<(usize, usize)> =
                 streams.iter().zip(&lengths).map(|(s, l)| (s.seat, s.tokens + l)).collect();
-            let computed: usize = passes(&tokens).iter().map(|(seats, n)| seats * n).sum();
+            let computed: usize = passes(&tokens, kept).iter().map(|(seats, n)| seats * n).sum();
             prop_assert_eq!(computed, tokens.iter().map(|part| part.1).sum::<usize>());
         }
     }

@@ -23,10 +23,13 @@ impl Worker<'_> {
             }
             Err(error) => {
                 tracing::warn!(%error, sequences = parts.len(), "a step failed; trying each alone");
+                // What it wrote cannot be told from the states that llama.cpp keeps.
+                let is_lost =
+                    self.limits.rollback_tokens > 0 && !matches!(error, DecodeError::NoKvCacheSlot);
                 for part in parts.iter_mut() {
                     // Part of the failed step may sit in memory.
                     let held = self.slots[part.slot].history.tokens.len();
-                    if self.rewind(part.slot, held) < held {
+                    if is_lost || self.rewind(part.slot, held) < held {
                         self.give_up(part.slot, &error);
                         continue;
                     }
@@ -80,6 +83,8 @@ impl Worker<'_> {
                 }
             }
         }
+        let passes = passes(&widths, self.limits.rollback_tokens);
+        self.one_pass = passes.len() == 1 && prompt == 0;
         let start = Instant::now();
         self.context.decode(&mut self.batch)?;
         // Without this a GPU's time would be counted to whoever reads the logits first.
@@ -88,7 +93,7 @@ impl Worker<'_> {
         tracing::trace!(decoding, prompt, ?slots, ms = took.as_secs_f64() * 1e3, "step");
         if decoding > 0 {
             self.cost.observe_decode(took);
-            if let [(streams, tokens)] = passes(&widths)[..] {
+            if let [(streams, tokens)] = passes[..] {
                 self.cost.by_width_mut().observe(streams, tokens, took);
             }
         } else {

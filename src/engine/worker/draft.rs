@@ -7,7 +7,7 @@ use super::memory::Rollback;
 use super::part::Part;
 use super::slot::{Phase, Work};
 use crate::engine::handle::add;
-use crate::engine::speculate::{Draft, Lookup, MAX_DRAFT, RollbackCost, Stream, choose};
+use crate::engine::speculate::{Draft, Lookup, MAX_DRAFT, RollbackCost, Stream, choose, passes};
 use crate::engine::{NoDraft, Token};
 
 /// Once so many tokens are to be computed again, they are before anything is drafted.
@@ -47,7 +47,7 @@ impl Worker<'_> {
         let lengths = if self.shared.always_draft.load(Ordering::Relaxed) {
             streams.iter().map(|stream| stream.certain + stream.chances.len().min(7)).collect()
         } else {
-            choose(&streams, self.cost.by_width())
+            choose(&streams, self.cost.by_width(), self.limits.rollback_tokens)
         };
         let loses = |(stream, &length): (&Stream, &usize)| {
             length == stream.certain && !stream.chances.is_empty()
@@ -56,12 +56,16 @@ impl Worker<'_> {
             self.cost.by_width_mut().doubt(parts.len());
         }
         let is_alone = parts.len() == 1;
+        let kept = self.limits.rollback_tokens;
+        let widths: Vec<_> =
+            streams.iter().zip(&lengths).map(|(s, n)| (s.seat, s.tokens + n)).collect();
+        let one_pass = passes(&widths, kept).len() == 1;
         let drafts = drafts.into_iter().zip(lengths).zip(&streams);
         for (part, ((mut draft, length), stream)) in parts.iter_mut().zip(drafts) {
             draft.tokens.truncate(length);
             // What comes in any case is not taken back.
             if draft.tokens.len() > draft.certain
-                && !self.keep_before_draft(part.slot, draft.tokens.len())
+                && !self.keep_before_draft(part.slot, one_pass && draft.tokens.len() <= kept)
             {
                 draft.tokens.truncate(draft.certain);
             }

@@ -103,12 +103,12 @@ impl Worker<'_> {
             && self.context.kv_cache_seq_pos_max(seat as i32) + 1 == position as i32
     }
 
-    /// Makes sure that a draft of so many tokens behind a seat's history can be taken back; false: it
-    /// cannot.
-    pub(super) fn keep_before_draft(&mut self, seat: usize, drafted: usize) -> bool {
+    /// Makes sure that a draft behind a seat's history can be taken back; false: it cannot. `is_kept`:
+    /// llama.cpp keeps the states of all its tokens.
+    pub(super) fn keep_before_draft(&mut self, seat: usize, is_kept: bool) -> bool {
         match self.limits.rollback {
             Some(Rollback::Cut) => return true,
-            Some(_) if drafted <= self.limits.rollback_tokens => return true,
+            Some(_) if is_kept => return true,
             Some(Rollback::Copy) => {}
             Some(Rollback::Kept) | None => return false,
         }
@@ -144,9 +144,11 @@ impl Worker<'_> {
             }
             return Vec::new();
         }
-        // Only what the last step computed is kept, which is where the draft was.
+        // Only what the last step computed is kept, which is where the draft was. A further pass of the
+        // step may have moved the state, and that moves the last one only.
         let computed = (self.context.kv_cache_seq_pos_max(seat as i32) + 1) as usize;
-        if computed <= held + self.limits.rollback_tokens && self.cut(seat, held) {
+        let is_kept = self.one_pass && computed <= held + self.limits.rollback_tokens;
+        if is_kept && self.cut(seat, held) {
             self.slots[seat].history.before_draft = None;
             return Vec::new();
         }

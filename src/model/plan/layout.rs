@@ -116,7 +116,11 @@ pub(super) fn layout_with(
         ubatch: context.ubatch,
         flash_attn,
         on_gpu,
-        rollback_tokens: facts.rollback_tokens(context.speculation == Speculation::Auto, on_gpu),
+        rollback_tokens: facts.rollback_tokens(
+            context.speculation == Speculation::Auto,
+            on_gpu,
+            context.ubatch,
+        ),
         host_cache: 0,
         checkpoints: 0,
     };
