@@ -31,6 +31,7 @@ fuzz_target!(|data: &[u8]| {
             ubatch: 512,
             flash_attn: true,
             on_gpu: false,
+            rollback_tokens: facts.rollback_tokens(true, true, 512),
             host_cache: 1 << 30,
             checkpoints: 1 << 28,
         };
