@@ -85,7 +85,7 @@ rustPlatform.buildRustPackage (finalAttrs: {
   env = {
     RUSTFLAGS = "-C target-cpu=${targetCpu}";
     GGML_CCACHE = "OFF";
-    # What the patch below makes true, for the memory plan.
+    # What the patch above makes true, for the memory plan.
     STRIXHALO_QWEN3NEXT_ROLLBACK = "1";
   }
   // lib.listToAttrs (map (name: lib.nameValuePair "GGML_${name}" "ON") wanted.ggml)

@@ -423,7 +423,7 @@ fn rollback_tokens(
     batch: &mut LlamaBatch<'_>,
 ) -> Result<u32, String> {
     let is_recurrent = model.is_recurrent() || model.is_hybrid();
-    if !is_recurrent || params.rollback_tokens == 0 || params.batch < 2 {
+    if !is_recurrent || params.rollback_tokens == 0 {
         return Ok(0);
     }
     decode(context, model, batch, 0..2)?;
@@ -446,8 +446,7 @@ fn rollback(params: &LoadParams, model: &LlamaModel, kept: u32) -> Option<Rollba
         (true, false, true) if params.cache.checkpoint_bytes == 0 => {
             (kept > 0).then_some(Rollback::Kept)
         }
-        (true, false, true) => Some(Rollback::Copy),
-        (true, false, false) => Some(Rollback::Copy),
+        (true, false, _) => Some(Rollback::Copy),
     }
 }
 
